@@ -1,0 +1,175 @@
+"""Looks: what people read. One text for both stores; a store lends its `_query`.
+
+The status of a live run is not stored, it follows from the hot tables: owned, ready, due. Nothing
+here imports SQLAlchemy, because `wf run` looks, and has to start fast.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Final, TypeVar
+
+from wf.history.events import STORED, Event, Kind, Status
+from wf.history.limits import INSERT_ROWS, MAX_LIST
+from wf.history.rows import (
+    RUN_STATUS,
+    TOKEN_COLUMNS,
+    TOKEN_STATUS,
+    DueKind,
+    columns,
+    run_of,
+    token_of,
+)
+from wf.history.store import Blocked, Reason, Run, RunFilter, Token
+
+_T = TypeVar("_T")
+
+_EXECUTING: Final = -1
+_QUEUED: Final = -2
+_PENDING: Final = -3
+_DELAYED: Final = -4
+_WAITING: Final = -5
+_STATUS: Final = {
+    **RUN_STATUS,
+    _EXECUTING: Status.EXECUTING,
+    _QUEUED: Status.QUEUED,
+    _PENDING: Status.PENDING_VERSION,
+    _DELAYED: Status.DELAYED,
+    _WAITING: Status.WAITING,
+}
+_NUMBER: Final = {status: number for number, status in _STATUS.items()}
+
+_BEGAN: Final = f"(s.run_id IS NOT NULL AND s.kind <> {Kind.ENDED.value})"
+_DERIVED: Final = f"""CASE
+ WHEN r.status <> 0 THEN r.status
+ WHEN o.run_id IS NOT NULL THEN {_EXECUTING}
+ WHEN m.run_id IS NOT NULL AND (m.reason = {Reason.NEW.value} OR NOT {_BEGAN}) THEN
+  CASE WHEN k.task IS NULL THEN {_PENDING} ELSE {_QUEUED} END
+ WHEN d.kind = {DueKind.START.value} THEN {_DELAYED}
+ ELSE {_WAITING} END"""
+
+_RUNS: Final = f"""SELECT {columns("r")}, {_DERIVED},
+ CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
+ CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
+ r.output, r.failure, o.worker, b.reason, b.detail, b.since, b.next
+FROM runs r
+LEFT JOIN owned o ON o.run_id = r.id
+LEFT JOIN ready m ON m.run_id = r.id
+LEFT JOIN due d ON d.id = r.id
+LEFT JOIN runnables k ON k.environment = r.environment AND k.task = r.task
+LEFT JOIN events s ON s.run_id = r.id AND s.chapter = 1 AND s.seq = 1
+LEFT JOIN blocked b ON b.run_id = r.id"""
+
+_EVENTS: Final = "seq, kind, ordinal, at, name, digest, attempt, took, data"
+
+
+class Looks(ABC):
+    """The reading half of a Store. SQL is written with `?`, and has no other `?` or `%` in it."""
+
+    _HAS_TAG: ClassVar[str]
+    """The condition that `r.tags`, a JSON array of texts, holds `?`."""
+
+    @abstractmethod
+    def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """All rows, in one snapshot."""
+
+    def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
+        """The runs of these ids; unknown ones are left out."""
+        found: dict[bytes, Run] = {}
+        for part in chunks(list(dict.fromkeys(run_ids))):
+            for row in self._query(f"{_RUNS} WHERE r.id IN ({marks(part)})", part):
+                found[row[0]] = _full(row)
+        return found
+
+    def list_runs(self, filter: RunFilter) -> list[Run]:  # noqa: A002
+        """One page, newest first."""
+        where = ["r.environment = ?"]
+        values: list[Any] = [filter.environment]
+
+        def narrow(condition: str, value: Any) -> None:
+            where.append(condition)
+            values.append(value)
+
+        if filter.before is not None:
+            narrow("r.id < ?", filter.before)
+        if filter.since:
+            narrow("r.created_at >= ?", filter.since)
+        if filter.task:
+            narrow("r.task = ?", filter.task)
+        if filter.parent_id is not None:
+            narrow("r.parent_id = ?", filter.parent_id)
+        if filter.root_id is not None:
+            narrow("r.root_id = ?", filter.root_id)
+        if filter.tag:
+            narrow(self._HAS_TAG, filter.tag)
+        if filter.status:
+            where.append(f"({_DERIVED}) IN ({marks(filter.status)})")
+            values += [_NUMBER[status] for status in filter.status]
+            if not any(status in STORED for status in filter.status):
+                where.append("r.status = 0")
+        sql = f"{_RUNS} WHERE {' AND '.join(where)} ORDER BY r.id DESC LIMIT ?"
+        return [_full(row) for row in self._query(sql, [*values, min(filter.limit, MAX_LIST)])]
+
+    def get_token(self, token_id: bytes) -> Token | None:
+        rows = self._query(f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?", [token_id])
+        return token_of(rows[0]) if rows else None
+
+    def list_tokens(
+        self, environment: str, *, status: str = "", run_id: bytes | None = None, limit: int = 50
+    ) -> list[Token]:
+        """Newest first."""
+        where = ["environment = ?"]
+        values: list[Any] = [environment]
+        if status:
+            where.append("status = ?")
+            values.append(TOKEN_STATUS[status])
+        if run_id is not None:
+            where.append("run_id = ?")
+            values.append(run_id)
+        sql = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE {' AND '.join(where)}"
+        rows = self._query(f"{sql} ORDER BY id DESC LIMIT ?", [*values, min(limit, MAX_LIST)])
+        return [token_of(row) for row in rows]
+
+    def history(self, run_id: bytes, chapter: int | None = None) -> list[tuple[int, Event]]:
+        """(chapter, event), in order; of one chapter, or all."""
+        where, values = "run_id = ?", [run_id]
+        if chapter is not None:
+            where, values = "run_id = ? AND chapter = ?", [run_id, chapter]
+        sql = f"SELECT chapter, {_EVENTS} FROM events WHERE {where} ORDER BY chapter, seq"
+        return [(row[0], Event(*row[1:])) for row in self._query(sql, values)]
+
+    def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
+        """Histories of (run, chapter), in order of seq; of a run without events, an empty list."""
+        found: dict[bytes, list[Event]] = {run_id: [] for run_id, _ in runs}
+        for part in chunks(runs):
+            pairs = " OR ".join(["(run_id = ? AND chapter = ?)"] * len(part))
+            sql = (
+                f"SELECT run_id, {_EVENTS} FROM events WHERE {pairs} ORDER BY run_id, chapter, seq"
+            )
+            for row in self._query(sql, [value for pair in part for value in pair]):
+                found[row[0]].append(Event(*row[1:]))
+        return found
+
+
+def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """The items, as many at a time as one statement takes."""
+    for start in range(0, len(items), INSERT_ROWS):
+        yield items[start : start + INSERT_ROWS]
+
+
+def marks(items: Sequence[Any]) -> str:
+    """`?, ?, ?`"""
+    return ", ".join("?" * len(items))
+
+
+def _full(row: Sequence[Any]) -> Run:
+    run = run_of(row)
+    status, run.started_at, run.ended_at, run.due_at, run.output, run.failure, run.worker = row[
+        18:25
+    ]
+    run.status = _STATUS[status]
+    reason, detail, since, following = row[25:29]
+    if reason is not None:
+        run.blocked = Blocked(reason, detail, since, following)
+    return run

@@ -1,0 +1,119 @@
+"""What both stores write and read alike: numbers in columns, and rows as objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import IntEnum
+from hashlib import blake2b
+from typing import Any, Final
+
+from wf.history.events import STORED, Failure, Status
+from wf.history.store import NewRun, Run, Token
+
+
+class DueKind(IntEnum):
+    """What becomes due: `due.kind`. A run or a token has one row at most."""
+
+    RESUME = 0
+    """A run that waits goes on."""
+    START = 1
+    """A delayed run may start."""
+    TTL = 2
+    """A queued run that has not started expires."""
+    TOKEN = 3
+    """A token times out."""
+
+
+TOKEN_STATUS: Final = {"WAITING": 0, "COMPLETED": 1, "CANCELED": 3, "TIMED_OUT": 5}
+"""The number in `tokens.status`; the same as those of runs."""
+TOKEN_NAME: Final = {number: name for name, number in TOKEN_STATUS.items()}
+RUN_STATUS: Final = {number: status for status, number in STORED.items()}
+
+NEVER_BEGAN: Final = {
+    Status.CANCELED: Failure("RunCanceled", "canceled before it began", code="WF3022").encode(),
+    Status.EXPIRED: Failure("RunExpired", "did not start within its ttl", code="WF3023").encode(),
+}
+"""`failure` of a run that ended without ever having begun, and `data` of its only event."""
+
+RUN_COLUMNS: Final = (
+    "id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id, tags, "
+    "queue, key, priority, start_at, ttl_ms, idempotency_key, version, options"
+)
+"""What `run_of` reads, in its order."""
+
+
+def columns(alias: str, names: str = RUN_COLUMNS) -> str:
+    """The names, each of that table."""
+    return ", ".join(f"{alias}.{name}" for name in names.split(", "))
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """A run as a worker gets it, from RUN_COLUMNS (further columns are ignored)."""
+    (
+        run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
+        tags, queue, key, priority, start_at, ttl_ms, idempotency_key, version, options,
+    ) = row[:18]  # fmt: skip
+    return Run(
+        run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
+        json.loads(tags) if tags != "[]" else [],
+        queue, key, priority, start_at, ttl_ms, idempotency_key, version, options,
+    )  # fmt: skip
+
+
+def new_run_row(run: NewRun) -> tuple[Any, ...]:
+    """A row for NEW_RUN_COLUMNS."""
+    return (
+        run.id,
+        run.environment,
+        run.task,
+        run.payload,
+        run.created_at,
+        run.parent_id,
+        run.root_id or run.id,
+        tags_json(run.tags),
+        run.queue,
+        run.key,
+        run.priority,
+        run.start_at,
+        run.ttl_ms,
+        run.idempotency_key,
+        run.version,
+        run.options,
+    )
+
+
+NEW_RUN_COLUMNS: Final = (
+    "id, environment, task, payload, created_at, parent_id, root_id, tags, queue, key, priority, "
+    "start_at, ttl_ms, idempotency_key, version, options"
+)
+
+TOKEN_COLUMNS: Final = (  # noqa: S105
+    "id, environment, created_at, status, timeout_at, run_id, tags, schema, data, ended_at"
+)
+
+
+def token_of(row: Sequence[Any]) -> Token:
+    """A token, from TOKEN_COLUMNS."""
+    token_id, environment, created_at, status, timeout_at, run_id, tags, schema, data, ended = row
+    return Token(
+        token_id,
+        environment,
+        created_at,
+        TOKEN_NAME[status],
+        timeout_at,
+        run_id,
+        json.loads(tags),
+        schema,
+        data,
+        ended,
+    )
+
+
+def tags_json(tags: Sequence[str]) -> str:
+    return json.dumps(list(tags), ensure_ascii=False) if tags else "[]"
+
+
+def payload_digest(payload: bytes) -> bytes:
+    """What `idempotency.digest` holds, to tell whether a key is used again with another payload."""
+    return blake2b(payload, digest_size=16).digest()
