@@ -77,8 +77,9 @@ def say(line: str) -> None:
 def run_core_tests(version: str, python: str) -> bool:
     """Set up an environment for this interpreter and run the core's tests in it; True: passed."""
     say(f"== {version}: {python}")
-    folder = ".venv-" + version
-    setup = [python, os.path.join("scripts", "setup.py"), "--into", folder, "--extra", "tests"]
+    current = version == ".".join(str(part) for part in sys.version_info[:2])
+    folder, extra = (".venv", "dev") if current else (".venv-" + version, "tests")
+    setup = [python, os.path.join("scripts", "setup.py"), "--into", folder, "--extra", extra]
     tests = [os.path.join(folder, "bin", "python"), "-m", "pytest", "-q", "-n", "2", "tests/core"]
     return subprocess.call(setup, cwd=ROOT) == 0 and subprocess.call(tests, cwd=ROOT) == 0
 

@@ -86,25 +86,35 @@ def make(folder: str, extra: str, anew: bool) -> None:
 
     name = os.path.relpath(folder, ROOT)
     version = ".".join(str(part) for part in sys.version_info[:2])
-    print(f"Setting up {name} for Python {version} ...", flush=True)
+    print(f"Setting up {name} for Python {version} (under a minute, once) ...", flush=True)
     if anew:
         shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(folder):
+            sys.exit(f"{name} is half made or another user's, and cannot be removed: remove it")
         venv.create(folder, with_pip=False, symlinks=True)
     else:
         os.remove(os.path.join(folder, STAMP))
     python = os.path.join(folder, "bin", "python")
     (wheel,) = glob.glob(os.path.join(glob.escape(ROOT), "scripts", "pip-*.whl"))
     constraints = os.path.join(ROOT, "constraints.txt")
-    pip = [python, "-I", os.path.join(wheel, "pip"), "install", "--quiet"]
+    pip = [python, "-I", os.path.join(wheel, "pip"), "install"]
     for arguments in (
-        ["--no-index", "--no-deps", wheel],
+        ["--no-index", "--no-deps", "--no-compile", wheel],
         ["-c", constraints, "--build-constraint", constraints, "-e", f".[{extra}]"],
     ):
         done = subprocess.run(
-            pip + arguments, cwd=ROOT, env=pip_environment(), stdin=subprocess.DEVNULL, check=False
+            pip + arguments,
+            cwd=ROOT,
+            env=pip_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if done.returncode != 0:
-            sys.exit(f"The set-up of {name} failed: pip says why above. Then try again.")
+            sys.exit(f"{done.stdout}\nThe set-up of {name} failed: pip says why above.")
 
 
 def main() -> None:
@@ -119,16 +129,16 @@ def main() -> None:
         return
     import fcntl
 
-    with open(os.path.join(ROOT, ".setup.lock"), "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = read_stamp(folder)
-        if before == stamp:
-            return
-        make(folder, options.extra, anew=before.partition("\n")[0] != stamp.partition("\n")[0])
-        unfinished = os.path.join(folder, STAMP + ".new")
-        with open(unfinished, "w", encoding="utf-8") as file:
-            file.write(stamp)
-        os.replace(unfinished, os.path.join(folder, STAMP))
+    lock = os.open(os.path.join(ROOT, ".setup.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    before = read_stamp(folder)
+    if before == stamp:
+        return
+    make(folder, options.extra, anew=before.partition("\n")[0] != stamp.partition("\n")[0])
+    unfinished = os.path.join(folder, STAMP + ".new")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        file.write(stamp)
+    os.replace(unfinished, os.path.join(folder, STAMP))
 
 
 if __name__ == "__main__":
