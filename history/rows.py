@@ -88,8 +88,8 @@ NEW_RUN_COLUMNS: Final = (
     "start_at, ttl_ms, idempotency_key, version, options"
 )
 
-TOKEN_COLUMNS: Final = (  # noqa: S105
-    "id, environment, created_at, status, timeout_at, run_id, tags, schema, data, ended_at"
+TOKEN_COLUMNS: Final = (
+    "id, environment, created_at, status, timeout_at, run_id, tags, schema, data, ended_at"  # noqa: S105
 )
 
 

@@ -1,0 +1,44 @@
+"""From a URL to a store. Imports the one that it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wf.history.errors import BadURL
+
+if TYPE_CHECKING:
+    from wf.history.store import Store
+
+
+def open_store(url: str, *, create: bool = True) -> Store:
+    """`sqlite:///path` (relative; four slashes: absolute), a bare path, `postgresql://…`, `postgres://…`.
+
+    Raises BadURL, StoreNewer, StoreUnavailable.
+    """
+    scheme, found, _ = url.partition("://")
+    if found and scheme in {"postgresql", "postgres"}:
+        from wf.history.postgres import PostgresStore
+
+        return PostgresStore(url, create=create)
+    from wf.history.sqlite import SQLiteStore
+
+    return SQLiteStore(sqlite_path(url), create=create)
+
+
+def sqlite_path(url: str) -> Path:
+    """The file that a SQLite URL or a bare path names."""
+    scheme, found, rest = url.partition("://")
+    if not found:
+        path = url
+    elif scheme != "sqlite":
+        raise BadURL(
+            f"{url!r} names no database: write sqlite:///path, a path, or postgresql://host/name"
+        )
+    elif not rest.startswith("/"):
+        raise BadURL(f"{url!r} has two slashes: write sqlite:///{rest} for a relative path")
+    else:
+        path = rest[1:]
+    if not path or path == ":memory:":
+        raise BadURL(f"{url!r} names no file: write sqlite:///path, or a path")
+    return Path(path).expanduser()

@@ -1,0 +1,236 @@
+"""The store on a SQLite file: the `Store` protocol, transaction by transaction."""
+
+from __future__ import annotations
+
+import json
+import random as chance
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from wf.history.cold import Looks
+from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
+from wf.history.ids import show
+from wf.history.limits import BUSY_TIMEOUT_MS
+from wf.history.rows import TOKEN_COLUMNS, token_of
+from wf.history.sqlite_claim import OF_ROOT, free_orphans, hand_out, pass_time
+from wf.history.sqlite_database import Database
+from wf.history.sqlite_group import write_group
+from wf.history.sqlite_rows import (
+    End,
+    Transaction,
+    cancel_runs,
+    end_tokens,
+    make_runs,
+    make_tokens,
+    mark,
+)
+from wf.history.store import (
+    Activation,
+    Claim,
+    Committed,
+    Lease,
+    NewRun,
+    NewToken,
+    Token,
+    Triggered,
+    WorkerInfo,
+)
+from wf.history.wakeups import Wakeups
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class SQLiteStore(Looks):
+    """A `Store`. `clock` (ms since the epoch) and `random` (ids of workers) are a simulator's to
+    set."""
+
+    _HAS_TAG: ClassVar[str] = "EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value = ?)"
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        create: bool = True,
+        clock: Callable[[], int] = _wall_clock,
+        random: chance.Random | None = None,
+        busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+    ) -> None:
+        """Raises BadURL, StoreNewer, StoreUnavailable."""
+        place = Path(path).absolute()
+        self.url = f"sqlite:///{place}"
+        self.database = Database(place, create=create, busy_timeout_ms=busy_timeout_ms)
+        self._clock = clock
+        self._random = random or chance.SystemRandom()
+        self._wakeups = Wakeups(place)
+
+    def now(self) -> int:
+        return self._clock()
+
+    def close(self) -> None:
+        self._wakeups.close()
+        self.database.close()
+
+    # --- doors ------------------------------------------------------------------------------------
+
+    def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+        if not runs:
+            return []
+        with self.database.write() as db:
+            tx = Transaction(db, self.now())
+            answers = make_runs(tx, runs)
+        self._tell(tx)
+        return answers
+
+    def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            reached = cancel_runs(tx, run_ids)
+        self._tell(tx)
+        return [run_id for run_id in dict.fromkeys(run_ids) if run_id in reached]
+
+    def create_tokens(self, tokens: Sequence[NewToken]) -> None:
+        with self.database.write() as db:
+            make_tokens(Transaction(db, self.now()), tokens)
+
+    def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
+        select = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
+        shown = show("token", token_id)
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            row = db.execute(select, (token_id,)).fetchone()
+            if row is None:
+                raise NotFound(f"there is no token {shown}: see `wf tokens list`")
+            before = token_of(row)
+            if before.status == "WAITING":
+                late = 0 < before.timeout_at <= now
+                end = End("TIMED_OUT", None) if late else End(status, data)
+                end_tokens(tx, {token_id: end})
+            token = token_of(db.execute(select, (token_id,)).fetchone())
+        self._tell(tx)
+        if (token.status, token.data) != (status, data):
+            raise AlreadyEnded(f"the token {shown} is {token.status} already: nothing was changed")
+        return token
+
+    # --- the worker -------------------------------------------------------------------------------
+
+    def join(self, environment: str, info: WorkerInfo) -> Lease:
+        worker = self._random.getrandbits(63) or 1
+        now = self.now()
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            db.execute(
+                "INSERT INTO workers (id, environment, beat, started_at, host, pid, tasks, code)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (worker, environment, now, now, info.host, info.pid, json.dumps(list(info.tasks)),
+                 info.code),
+            )  # fmt: skip
+            tasks = dict.fromkeys(info.tasks)
+            db.executemany(
+                "INSERT INTO runnables (environment, task, first_seen) VALUES (?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                [(environment, task, now) for task in tasks],
+            )
+            parked = "SELECT run_id, task FROM blocked WHERE environment = ? AND code <> ?"
+            rows = db.execute(parked, (environment, info.code)).fetchall()
+            again = [run_id for run_id, task in rows if task in tasks]
+            if again:
+                mark(tx, again)
+        self._tell(tx)
+        return Lease(worker, environment)
+
+    def commit(
+        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+    ) -> Committed:
+        answer = Committed()
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            hit = db.execute(
+                "UPDATE workers SET group_no = group_no + 1, beat = ?"
+                " WHERE id = ? AND group_no = ?",
+                (self.now(), lease.worker, lease.group_no),
+            ).rowcount
+            if not hit:
+                raise self._refused(self._group_no(lease), lease)
+            if activations:
+                write_group(tx, lease, activations)
+            pass_time(tx, lease.environment, claim.root if claim is not None else None)
+            if claim is not None:
+                answer.claimed = hand_out(tx, lease, claim)
+        lease.group_no += 1
+        self._tell(tx)
+        return answer
+
+    def landed(self, lease: Lease) -> bool:
+        group_no = self._group_no(lease)
+        if group_no == lease.group_no:
+            return False
+        if group_no != lease.group_no + 1:
+            raise self._refused(None, lease)
+        lease.group_no = group_no
+        return True
+
+    def take_over(self, now: int, lease_ms: int) -> list[int]:
+        stale = self.now() - lease_ms
+        orphans = (
+            "SELECT EXISTS (SELECT 1 FROM workers WHERE beat < ?)"
+            " OR EXISTS (SELECT 1 FROM owned WHERE worker NOT IN (SELECT id FROM workers))"
+            " OR EXISTS (SELECT 1 FROM ready WHERE owner NOT IN (SELECT id FROM workers))"
+        )
+        if not self._query(orphans, (stale,))[0][0]:
+            return []
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            gone = db.execute(
+                "DELETE FROM workers WHERE beat < ? RETURNING id", (stale,)
+            ).fetchall()
+            free_orphans(tx)
+        self._tell(tx)
+        return sorted(row[0] for row in gone)
+
+    def leave(self, lease: Lease, now: int) -> None:
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            db.execute("DELETE FROM workers WHERE id = ?", (lease.worker,))
+            free_orphans(tx)
+        self._tell(tx)
+
+    def next_due(self, environment: str, root: bytes | None = None) -> int | None:
+        sql = "SELECT min(d.at) FROM due d WHERE d.environment = ?2"
+        if root is not None:
+            sql += f" AND {OF_ROOT}"
+        due: int | None = self._query(sql, (root, environment))[0][0]
+        return due
+
+    # --- wake-ups ---------------------------------------------------------------------------------
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        return self._wakeups.listen(wake)
+
+    def hint(self) -> None:
+        self._wakeups.hint()
+
+    def _tell(self, tx: Transaction) -> None:
+        if tx.told:
+            self.hint()
+
+    def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self.database.read() as db:
+            return db.execute(sql, parameters).fetchall()
+
+    def _group_no(self, lease: Lease) -> int:
+        rows = self._query("SELECT group_no FROM workers WHERE id = ?", (lease.worker,))
+        if not rows:
+            raise self._refused(None, lease)
+        return int(rows[0][0])
+
+    @staticmethod
+    def _refused(group_no: int | None, lease: Lease) -> Fenced | StoreUnavailable:
+        if group_no == lease.group_no + 1:
+            return StoreUnavailable(
+                "this group has been committed before: ask `landed`", outcome_unknown=True
+            )
+        return Fenced(f"worker {lease.worker} was taken over: drop all runs and join again")

@@ -1,0 +1,190 @@
+"""What a worker of a SQLite store is handed out: what is due, what is marked for it, what is marked
+for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from wf.history.events import Kind, Status
+from wf.history.limits import DUE_ROWS
+from wf.history.rows import RUN_COLUMNS, DueKind, run_of
+from wf.history.sqlite_rows import (
+    INSERT_DUE,
+    INSERT_EVENTS,
+    End,
+    Transaction,
+    end_never_begun,
+    end_tokens,
+    mark,
+)
+from wf.history.store import Claim, Claimed, InboxKind, InboxRow, Lease, Reason, Run
+
+OF_ROOT: Final = f"""(CASE WHEN d.kind = {DueKind.TOKEN.value} THEN
+ EXISTS (SELECT 1 FROM tokens t JOIN runs r ON r.id = t.run_id WHERE t.id = d.id AND r.root_id = ?1)
+ OR EXISTS (SELECT 1 FROM waits w JOIN runs r ON r.id = w.run_id
+  WHERE w.target = d.id AND r.root_id = ?1)
+ ELSE EXISTS (SELECT 1 FROM runs r WHERE r.id = d.id AND r.root_id = ?1) END)"""
+"""A due time that belongs to a run and its descendants, or to a token that one of them made or
+waits for."""
+
+_MARK_NEW: Final = f"""INSERT INTO ready
+ (run_id, environment, task, queue, key, priority, at, reason)
+SELECT id, environment, task, queue, key, priority, ?, {Reason.NEW.value}
+FROM runs WHERE id = ? AND status = 0 ON CONFLICT DO NOTHING"""
+_TAKE: Final = f"""INSERT INTO ready
+ (run_id, environment, task, queue, key, priority, at, reason)
+SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, r.created_at, {Reason.TAKEN.value}
+FROM owned o JOIN runs r ON r.id = o.run_id WHERE o.worker NOT IN (SELECT id FROM workers)
+ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, owner = NULL"""
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def pass_time(tx: Transaction, environment: str, root: bytes | None) -> None:
+    """Due times that are over become marks and ends: DUE_ROWS of them, the earliest first."""
+    sql = "SELECT d.id, d.kind, d.at FROM due d WHERE d.environment = ?2 AND d.at <= ?3"
+    if root is not None:
+        sql += f" AND {OF_ROOT}"
+    rows = tx.db.execute(
+        f"{sql} ORDER BY d.at LIMIT {DUE_ROWS}", (root, environment, tx.now)
+    ).fetchall()
+    if not rows:
+        return
+    tx.execute("DELETE FROM due WHERE id IN", [row[0] for row in rows])
+    late = [row[0] for row in rows if row[1] == DueKind.TTL]
+    late += _start(tx, [(row[0], row[2]) for row in rows if row[1] == DueKind.START])
+    end_never_begun(tx, late, Status.EXPIRED)
+    tokens = [row[0] for row in rows if row[1] == DueKind.TOKEN]
+    end_tokens(tx, dict.fromkeys(tokens, End("TIMED_OUT", None)))
+    mark(tx, [row[0] for row in rows if row[1] == DueKind.RESUME])
+
+
+def _start(tx: Transaction, delayed: Sequence[tuple[bytes, int]]) -> list[bytes]:
+    """Delays are over. Answers the runs whose ttl is over, too."""
+    late: list[bytes] = []
+    ttl: list[tuple[Any, ...]] = []
+    limits = "SELECT id, environment, ttl_ms FROM runs WHERE ttl_ms <> 0 AND id IN"
+    start = dict(delayed)
+    for run_id, environment, ttl_ms in tx.rows(limits, start):
+        until = start[run_id] + ttl_ms
+        if until <= tx.now:
+            late.append(run_id)
+        else:
+            ttl.append((run_id, until, DueKind.TTL.value, environment))
+    gone = set(late)
+    tx.db.executemany(_MARK_NEW, [(at, run_id) for run_id, at in delayed if run_id not in gone])
+    tx.db.executemany(INSERT_DUE, ttl)
+    return late
+
+
+# --- handing out ----------------------------------------------------------------------------------
+
+
+def hand_out(tx: Transaction, lease: Lease, claim: Claim) -> list[Claimed]:
+    """Runs of this worker that were marked (or all of them), then new ones by priority and age."""
+    reasons: dict[bytes, int] = dict.fromkeys(_mine(tx, lease, claim), Reason.RESUME.value)
+    chosen = _choose(tx, lease, claim) if claim.limit > 0 and claim.tasks else []
+    marks = dict(tx.rows("DELETE FROM ready WHERE run_id IN", chosen, "RETURNING run_id, reason"))
+    reasons |= {run_id: marks[run_id] for run_id in chosen}
+    if not reasons:
+        return []
+    runs: dict[bytes, Run] = {}
+    ended: list[bytes] = []
+    for row in tx.rows(f"SELECT {RUN_COLUMNS}, status FROM runs WHERE id IN", reasons):
+        if row[-1]:
+            ended.append(row[0])
+        else:
+            runs[row[0]] = run_of(row)
+    for table in ("inbox", "owned"):
+        tx.execute(f"DELETE FROM {table} WHERE run_id IN", ended)
+    fresh = [run_id for run_id in chosen if run_id in runs]
+    tx.db.executemany(
+        "INSERT INTO owned (run_id, worker) VALUES (?, ?)",
+        [(run_id, lease.worker) for run_id in fresh],
+    )
+    tx.execute("DELETE FROM due WHERE id IN", fresh)
+    tx.execute("DELETE FROM blocked WHERE run_id IN", fresh)
+    return _open(
+        tx, [(runs[run_id], why) for run_id, why in reasons.items() if run_id in runs], claim
+    )
+
+
+def _mine(tx: Transaction, lease: Lease, claim: Claim) -> list[bytes]:
+    routed = tx.db.execute(
+        "DELETE FROM ready WHERE owner = ? RETURNING run_id", (lease.worker,)
+    ).fetchall()
+    if claim.resync:
+        routed = tx.db.execute(
+            "SELECT run_id FROM owned WHERE worker = ?", (lease.worker,)
+        ).fetchall()
+    return sorted(row[0] for row in routed)
+
+
+def _choose(tx: Transaction, lease: Lease, claim: Claim) -> list[bytes]:
+    """The first `limit` marks that are for all. Each task's own are read in the order of its
+    index."""
+    found: list[tuple[int, int, bytes]] = []
+    sql = "SELECT -m.priority, m.at, m.run_id FROM ready m"
+    where = "m.owner IS NULL AND m.environment = ? AND m.task = ?"
+    values: list[Any] = []
+    if claim.root is not None:
+        sql += " CROSS JOIN runs r ON r.id = m.run_id"
+        where += " AND r.root_id = ?"
+        values.append(claim.root)
+    text = f"{sql} WHERE {where} ORDER BY m.priority DESC, m.at, m.run_id LIMIT ?"
+    for task in dict.fromkeys(claim.tasks):
+        found += tx.db.execute(text, (lease.environment, task, *values, claim.limit))
+    found.sort()
+    return [run_id for _, _, run_id in found[: claim.limit]]
+
+
+def _open(tx: Transaction, claimed: Iterable[tuple[Run, int]], claim: Claim) -> list[Claimed]:
+    """Write how each goes on, and add its inbox."""
+    answers: list[Claimed] = []
+    events: list[tuple[Any, ...]] = []
+    last_event = (
+        "SELECT seq, at FROM events WHERE run_id = ? AND chapter = ? ORDER BY seq DESC LIMIT 1"
+    )
+    for run, why in claimed:
+        reason = Reason(why)
+        last = None
+        if reason is not Reason.NEW:
+            last = tx.db.execute(last_event, (run.id, run.chapter)).fetchone()
+        if last is None:
+            reason, seq = Reason.NEW, 1
+            events.append(_event(run, seq, Kind.STARTED, tx.now, claim.python))
+        elif reason is Reason.TAKEN:
+            seq = last[0] + 1
+            events.append(_event(run, seq, Kind.TAKEN, max(tx.now, last[1]), ""))
+        else:
+            seq = last[0]
+        answers.append(Claimed(run, reason, seq, []))
+    tx.db.executemany(INSERT_EVENTS, events)
+    began = {answer.run.id: answer for answer in answers if answer.reason is not Reason.NEW}
+    unread = "SELECT id, run_id, kind, chapter, ordinal, at, name, data FROM inbox WHERE run_id IN"
+    rows = [
+        InboxRow(*row) for row in tx.rows(unread, began, f"AND kind <> {InboxKind.MESSAGE.value}")
+    ]
+    rows.sort(key=lambda row: row.id)
+    for row in rows:
+        began[row.run_id].inbox.append(row)
+    return answers
+
+
+def _event(run: Run, seq: int, kind: Kind, at: int, name: str) -> tuple[Any, ...]:
+    return (run.id, run.chapter, seq, kind.value, 0, at, name, 0, 0, 0, None)
+
+
+# --- taking over ----------------------------------------------------------------------------------
+
+
+def free_orphans(tx: Transaction) -> None:
+    """What belongs to workers that have no row any more is marked for all."""
+    taken = tx.db.execute(_TAKE).rowcount
+    tx.db.execute("DELETE FROM owned WHERE worker NOT IN (SELECT id FROM workers)")
+    freed = tx.db.execute(
+        "UPDATE ready SET owner = NULL WHERE owner NOT IN (SELECT id FROM workers)"
+    ).rowcount
+    tx.told = tx.told or taken + freed > 0

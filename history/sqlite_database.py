@@ -1,0 +1,361 @@
+"""One SQLite file: how it is opened, written and read by any number of threads and processes.
+
+*Who writes.* One connection per process writes, behind a lock; reads go through a small pool of
+others. Every write is BEGIN IMMEDIATE: a read that upgrades to a write is refused at once, whatever
+the busy timeout.
+
+*Who checkpoints.* SQLite 3.7.0 to 3.51.2 can lose a committed page when a checkpoint starts on a
+WAL that is already copied in full, while another process starts that WAL anew. So here nobody may
+checkpoint but the one process that holds an OS lock (`flock` on `<file>.checkpoint`), and it takes
+the lock before it commits and checkpoints right after: its own frames are not copied yet and nobody
+else can copy them, therefore the WAL cannot be started anew meanwhile. The lock is held for one
+commit only. A holder that dies gives it up, one that idles never has it, and whichever process
+writes keeps the WAL short.
+
+*What nobody does.* Open the file other than through SQLite: closing any descriptor of it drops the
+POSIX locks that SQLite holds in this process. Use a connection in a process that it was not opened
+in: a fork abandons them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from weakref import WeakSet
+
+from wf.history.errors import BadURL, Error, StoreNewer, StoreUnavailable
+from wf.history.limits import (
+    BUSY_TIMEOUT_MS,
+    CACHE_KIB,
+    CHECKPOINT_PAGES,
+    IDLE_READERS,
+    STATEMENTS,
+    WAL_BYTES,
+)
+from wf.history.version import SCHEMA_VERSION
+
+OLDEST_SQLITE: Final = (3, 35, 0)
+"""RETURNING."""
+NETWORK: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "glusterfs", "lustre", "beegfs"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "ncpfs", "gfs2"}
+)
+"""Filesystems on which several hosts see one file, and a WAL's shared memory does not reach."""
+
+_databases: WeakSet[Database] = WeakSet()
+_abandoned: list[sqlite3.Connection] = []
+"""Connections of a parent process: closing them here would touch its file."""
+
+
+class Database:
+    """The file, opened. Made where it is missing and `create`; brought to this wf's schema."""
+
+    def __init__(
+        self, path: Path, *, create: bool = True, busy_timeout_ms: int = BUSY_TIMEOUT_MS
+    ) -> None:
+        _check_place(path, create)
+        self.path = path
+        self._busy_ms = busy_timeout_ms
+        self._closed = False
+        self._reset()
+        _databases.add(self)
+        try:
+            with self._write_lock, self._errors():
+                state = _state(self._writer())
+                if state == 0:
+                    _create(self._writer())
+        except BaseException:
+            self.close()
+            raise
+        if 0 < state < SCHEMA_VERSION:
+            from wf.history.migrate import migrate
+
+            migrate(f"sqlite:///{path}")
+
+    @contextmanager
+    def write(self) -> Generator[sqlite3.Connection]:
+        """One transaction: committed at the end, rolled back where an error leaves the block."""
+        with self._write_lock, self._errors():
+            db = self._writer()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                _roll_back(db)
+                raise
+            self._commit(db)
+
+    @contextmanager
+    def read(self) -> Generator[sqlite3.Connection]:
+        """A connection on which every statement is its own snapshot."""
+        with self._errors():
+            try:
+                db = self._readers.pop()
+            except IndexError:
+                db = self._connect("PRAGMA query_only = 1")
+            try:
+                yield db
+            finally:
+                if len(self._readers) < IDLE_READERS and not self._closed:
+                    self._readers.append(db)
+                else:
+                    db.close()
+
+    def close(self) -> None:
+        """Give everything back. The last process out copies the WAL into the file and removes
+        it."""
+        with self._write_lock:
+            self._closed = True
+            while self._readers:
+                self._readers.pop().close()
+            if self._writing is not None:
+                self._writing.close()
+                self._writing = None
+            if self._duty >= 0:
+                os.close(self._duty)
+                self._duty = -1
+
+    def _reset(self) -> None:
+        self._write_lock = threading.Lock()
+        self._writing: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._duty = -1
+        self._checkpoints = False
+
+    def _after_fork(self) -> None:
+        _abandoned.extend(self._readers)
+        if self._writing is not None:
+            _abandoned.append(self._writing)
+        if self._duty >= 0:
+            os.close(self._duty)
+        self._reset()
+
+    def _connect(self, *pragmas: str) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreUnavailable(f"the store on {self.path} is closed: open it again")
+        db = sqlite3.connect(
+            self.path,
+            timeout=self._busy_ms / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=STATEMENTS,
+        )
+        try:
+            for pragma in ("PRAGMA wal_autocheckpoint = 0", *pragmas):
+                db.execute(pragma)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _writer(self) -> sqlite3.Connection:
+        if self._writing is None:
+            db = self._connect(
+                "PRAGMA synchronous = FULL",
+                "PRAGMA temp_store = MEMORY",
+                f"PRAGMA cache_size = -{CACHE_KIB}",
+                f"PRAGMA journal_size_limit = {WAL_BYTES}",
+            )
+            try:
+                self._use_wal(db)
+            except BaseException:
+                db.close()
+                raise
+            self._writing = db
+            self._checkpoints = False
+        return self._writing
+
+    def _use_wal(self, db: sqlite3.Connection) -> None:
+        """The change to WAL, once in the life of a file, does not wait for others by itself."""
+        deadline = time.monotonic() + self._busy_ms / 1000
+        while True:
+            try:
+                mode = str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+                continue
+            if mode != "wal":
+                raise BadURL(
+                    f"{self.path} cannot be written ahead (its journal is {mode!r}): "
+                    "put the file on a local disk"
+                )
+            return
+
+    def _commit(self, db: sqlite3.Connection) -> None:
+        mine = self._take_duty()
+        try:
+            if mine != self._checkpoints:
+                db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if mine else 0}")
+                self._checkpoints = mine
+            db.execute("COMMIT")
+        except BaseException as error:
+            _roll_back(db)
+            if (
+                isinstance(error, sqlite3.OperationalError)
+                and _primary(error) == sqlite3.SQLITE_IOERR
+            ):
+                raise StoreUnavailable(
+                    f"{self.path} could not be written ({error}): see to the disk, then try again",
+                    outcome_unknown=True,
+                ) from error
+            raise
+        finally:
+            if mine:
+                fcntl.flock(self._duty, fcntl.LOCK_UN)
+
+    def _take_duty(self) -> bool:
+        """True where this process may checkpoint, until it unlocks."""
+        if self._duty < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._duty = os.open(f"{self.path}.checkpoint", flags, 0o644)
+        try:
+            fcntl.flock(self._duty, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    @contextmanager
+    def _errors(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            known = explain(error, self.path)
+            if known is None:
+                raise
+            raise known from error
+
+
+def explain(error: sqlite3.Error, path: Path) -> Error | None:
+    """What went wrong, in wf's words, and what to do next; None where it is a mistake of wf's
+    own."""
+    code = _primary(error)
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StoreUnavailable(
+            f"{path} is locked by another process, which has been writing for long: "
+            f"try again, or find it with `fuser {path}`"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(f"{path} cannot grow, the disk is full: make room, then try again")
+    if code == sqlite3.SQLITE_NOTADB:
+        return BadURL(f"{path} is not a SQLite database: name another file, or move it away")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return BadURL(f"{path} is damaged ({error}): restore a backup, or try `sqlite3 … .recover`")
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        return BadURL(
+            f"{path} cannot be written ({error}): "
+            "give this user the right to write the file and its directory"
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return StoreUnavailable(f"{path} cannot be read or written ({error}): see to the disk")
+    return None
+
+
+def _primary(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+
+
+def _check_place(path: Path, create: bool) -> None:
+    """Raises BadURL where no database can be, with a better reason than SQLite would give."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise BadURL(f"SQLite {sqlite3.sqlite_version} is too old: this Python needs {needed}")
+    parent = path.parent
+    if path.is_dir():
+        raise BadURL(f"{path} is a directory: name a file in it, like {path / 'wf.db'}")
+    if not parent.is_dir():
+        raise BadURL(f"{path} cannot be: make its directory first, with `mkdir -p {parent}`")
+    filesystem = filesystem_of(parent)
+    if filesystem in NETWORK:
+        raise BadURL(
+            f"{path} is on a network filesystem ({filesystem}), where SQLite loses data: "
+            "use a local disk, or Postgres"
+        )
+    if not path.exists():
+        if not create:
+            raise BadURL(f"there is no database at {path}: name one, or start a run to make it")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise BadURL(f"{parent} cannot be written: give this user the right, or name another")
+    elif not os.access(path, os.R_OK | os.W_OK) or not os.access(parent, os.W_OK):
+        raise BadURL(
+            f"{path} cannot be written: give this user the right to write it and its directory"
+        )
+
+
+def filesystem_of(directory: Path, mounts: str = "/proc/mounts") -> str:
+    """The type of filesystem that a directory is on; "" where that cannot be known."""
+    try:
+        lines = Path(mounts).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    real = os.path.realpath(directory)
+    best, found = -1, ""
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        place = fields[1].replace("\\040", " ")
+        inside = real == place or real.startswith(place.rstrip("/") + "/")
+        if inside and len(place) >= best:
+            best, found = len(place), fields[2]
+    return found
+
+
+def _state(db: sqlite3.Connection) -> int:
+    """The version of the schema; 0 where there is none yet."""
+    names = {str(row[0]) for row in db.execute("SELECT name FROM sqlite_schema")}
+    if "meta" not in names:
+        if names & {"runs", "events"}:
+            raise BadURL("this database has tables of another program's: name another file")
+        return 0
+    try:
+        row = db.execute("SELECT version FROM meta").fetchone()
+    except sqlite3.OperationalError as error:
+        raise BadURL("this database is of another program: name another file") from error
+    if row is None:
+        raise BadURL("this database was made only in part: move it away")
+    if row[0] > SCHEMA_VERSION:
+        raise StoreNewer(
+            f"the database was made by a newer wf (schema {row[0]}, this one knows "
+            f"{SCHEMA_VERSION}): upgrade wf-engine here"
+        )
+    return int(row[0])
+
+
+def _create(db: sqlite3.Connection) -> None:
+    """The whole schema in one transaction; another process may have been faster."""
+    script = (Path(__file__).parent / "sql" / "head_sqlite.sql").read_text(encoding="utf-8")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if _state(db) == 0:
+            for statement in script.split(";\n"):
+                db.execute(statement)
+        db.execute("COMMIT")
+    except BaseException:
+        _roll_back(db)
+        raise
+
+
+def _after_fork() -> None:
+    for database in list(_databases):
+        database._after_fork()  # pyright: ignore[reportPrivateUsage]
+
+
+os.register_at_fork(after_in_child=_after_fork)

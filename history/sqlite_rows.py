@@ -1,0 +1,292 @@
+"""What happens to rows of a SQLite store, whoever asks: runs are made, marked, told and ended.
+
+Every function works within a transaction that is open (BEGIN IMMEDIATE, so nobody else writes
+meanwhile), on as many rows as there are, with a number of statements that does not depend on it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from wf.history.events import STORED, Kind, Status
+from wf.history.rows import (
+    NEVER_BEGAN,
+    NEW_RUN_COLUMNS,
+    TOKEN_STATUS,
+    DueKind,
+    new_run_row,
+    payload_digest,
+    tags_json,
+)
+from wf.history.store import InboxKind, NewRun, NewToken, Reason, Triggered
+
+_SIZES: Final = (1, 8, 64, 500)
+"""Lengths of `IN (…)`: few different texts, so that each is prepared once. The rest is padded."""
+_LISTS: Final = {size: f"({', '.join('?' * size)})" for size in _SIZES}
+
+INSERT_EVENTS: Final = (
+    "INSERT INTO events "
+    "(run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_RUN: Final = (
+    f"INSERT INTO runs ({NEW_RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_READY: Final = (
+    "INSERT INTO ready (run_id, environment, task, queue, key, priority, at, reason) "
+    f"VALUES (?, ?, ?, ?, ?, ?, ?, {Reason.NEW.value})"
+)
+INSERT_DUE: Final = "INSERT OR REPLACE INTO due (id, at, kind, environment) VALUES (?, ?, ?, ?)"
+INSERT_INBOX: Final = (
+    "INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_MARK: Final = f"""INSERT INTO ready
+ (run_id, environment, task, queue, key, priority, at, reason, owner)
+SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, r.created_at,
+ {Reason.RESUME.value}, o.worker
+FROM runs r LEFT JOIN owned o ON o.run_id = r.id WHERE r.id = ? AND r.status = 0
+ON CONFLICT DO NOTHING"""
+_END_RUN: Final = "UPDATE runs SET status = ?, output = ?, failure = ?, ended_at = ? WHERE id = ?"
+_FREE_KEY: Final = """DELETE FROM idempotency WHERE run_id = ?1 AND (environment, task, key) =
+ (SELECT environment, task, idempotency_key FROM runs WHERE id = ?1)"""
+_OF_A_LIVE_RUN: Final = (
+    ("owned", "run_id"),
+    ("ready", "run_id"),
+    ("due", "id"),
+    ("inbox", "run_id"),
+    ("blocked", "run_id"),
+    ("waits", "run_id"),
+)
+
+
+@dataclass(slots=True)
+class Transaction:
+    db: sqlite3.Connection
+    now: int
+    told: bool = False
+    """Marks were made or runs ended: others want to know."""
+
+    def rows(self, before: str, ids: Iterable[bytes], after: str = "") -> Iterator[Any]:
+        """All rows of `before (ids) after`, a list at a time."""
+        for texts, part in _lists(ids):
+            yield from self.db.execute(f"{before} {texts} {after}", part)
+
+    def execute(self, before: str, ids: Iterable[bytes], after: str = "") -> None:
+        for texts, part in _lists(ids):
+            self.db.execute(f"{before} {texts} {after}", part)
+
+
+class End(NamedTuple):
+    """A run or token that ends: what its waiters are told."""
+
+    name: str
+    data: bytes | None
+
+
+def _lists(ids: Iterable[bytes]) -> Iterator[tuple[str, Sequence[bytes]]]:
+    rest = list(ids)
+    while rest:
+        size = next((size for size in _SIZES if size >= len(rest)), _SIZES[-1])
+        part, rest = rest[:size], rest[size:]
+        yield _LISTS[size], part + part[-1:] * (size - len(part))
+
+
+# --- made -----------------------------------------------------------------------------------------
+
+
+def make_runs(tx: Transaction, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+    """Those whose id is not there yet and whose idempotency key is free; one answer per run."""
+    there = {row[0] for row in tx.rows("SELECT id FROM runs WHERE id IN", [run.id for run in runs])}
+    answers: list[tuple[bytes, Triggered]] = []
+    fresh: list[NewRun] = []
+    for run in runs:
+        answer = run.id, Triggered.MADE
+        if run.id not in there:
+            if run.idempotency_key:
+                answer = _take_key(tx, run)
+            if answer[1] is Triggered.MADE:
+                there.add(run.id)
+                fresh.append(run)
+        answers.append(answer)
+    if fresh:
+        _insert_runs(tx, fresh)
+    return answers
+
+
+def _take_key(tx: Transaction, run: NewRun) -> tuple[bytes, Triggered]:
+    key = (run.environment, run.task, run.idempotency_key)
+    digest = payload_digest(run.payload)
+    holder = tx.db.execute(
+        "SELECT run_id, digest FROM idempotency WHERE environment = ? AND task = ? AND key = ?"
+        " AND (expires_at = 0 OR expires_at > ?)",
+        (*key, run.created_at),
+    ).fetchone()
+    if holder is not None:
+        same = holder[1] == digest
+        return holder[0], Triggered.CACHED if same else Triggered.CACHED_DIFFERS
+    tx.db.execute(
+        "INSERT OR REPLACE INTO idempotency (environment, task, key, run_id, expires_at, digest)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (*key, run.id, run.idempotency_expires_at, digest),
+    )
+    return run.id, Triggered.MADE
+
+
+def _insert_runs(tx: Transaction, runs: Sequence[NewRun]) -> None:
+    ready: list[tuple[Any, ...]] = []
+    due: list[tuple[Any, ...]] = []
+    for run in runs:
+        if run.start_at > run.created_at:
+            due.append((run.id, run.start_at, DueKind.START.value, run.environment))
+            continue
+        if run.ttl_ms:
+            due.append((run.id, run.created_at + run.ttl_ms, DueKind.TTL.value, run.environment))
+        ready.append(
+            (run.id, run.environment, run.task, run.queue, run.key, run.priority, run.created_at)
+        )
+    tx.db.executemany(_INSERT_RUN, map(new_run_row, runs))
+    if ready:
+        tx.db.executemany(_INSERT_READY, ready)
+    if due:
+        tx.db.executemany(INSERT_DUE, due)
+    tx.told = True
+
+
+def make_tokens(tx: Transaction, tokens: Sequence[NewToken]) -> None:
+    """Those whose id is not there yet."""
+    ids = [token.id for token in tokens]
+    there = {row[0] for row in tx.rows("SELECT id FROM tokens WHERE id IN", ids)}
+    fresh = [token for token in tokens if token.id not in there]
+    tx.db.executemany(
+        "INSERT INTO tokens (id, environment, created_at, timeout_at, run_id, tags, schema,"
+        " idempotency_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (t.id, t.environment, t.created_at, t.timeout_at, t.run_id, tags_json(t.tags), t.schema,
+             t.idempotency_key)
+            for t in fresh
+        ],
+    )  # fmt: skip
+    tx.db.executemany(
+        INSERT_DUE,
+        [(t.id, t.timeout_at, DueKind.TOKEN.value, t.environment) for t in fresh if t.timeout_at],
+    )
+
+
+# --- marked and told ------------------------------------------------------------------------------
+
+
+def mark(tx: Transaction, run_ids: Iterable[bytes]) -> None:
+    """There is something to do for these runs. Routed to their owners where they have one."""
+    tx.db.executemany(_MARK, [(run_id,) for run_id in run_ids])
+    tx.told = True
+
+
+def tell(tx: Transaction, kind: InboxKind, ends: dict[bytes, End]) -> None:
+    """Who waits for these runs or tokens gets an inbox row and a mark, and waits no more."""
+    waiting = "SELECT target, run_id, chapter, ordinal FROM waits WHERE target IN"
+    rows = [
+        (run_id, kind.value, chapter, ordinal, tx.now, *ends[target])
+        for target, run_id, chapter, ordinal in tx.rows(waiting, ends)
+    ]
+    if not rows:
+        return
+    tx.execute("DELETE FROM waits WHERE target IN", ends)
+    tx.db.executemany(INSERT_INBOX, rows)
+    mark(tx, {row[0] for row in rows})
+
+
+# --- ended ----------------------------------------------------------------------------------------
+
+
+class RunEnd(NamedTuple):
+    status: Status
+    output: bytes | None
+    failure: bytes | None
+    at: int
+
+
+def end_runs(tx: Transaction, ends: dict[bytes, RunEnd]) -> None:
+    """Live runs end. Their event ENDED is the caller's."""
+    if not ends:
+        return
+    tx.db.executemany(
+        _END_RUN,
+        [(STORED[end.status], end.output, end.failure, end.at, run) for run, end in ends.items()],
+    )
+    for table, column in _OF_A_LIVE_RUN:
+        tx.execute(f"DELETE FROM {table} WHERE {column} IN", ends)
+    badly = [(run,) for run, end in ends.items() if end.status is not Status.COMPLETED]
+    if badly:
+        tx.db.executemany(_FREE_KEY, badly)
+    tell(
+        tx,
+        InboxKind.CHILD_ENDED,
+        {
+            run: End(end.status.value, end.failure if end.output is None else end.output)
+            for run, end in ends.items()
+        },
+    )
+    tokens = [
+        row[0] for row in tx.rows("SELECT id FROM tokens WHERE run_id IN", ends, "AND status = 0")
+    ]
+    end_tokens(tx, dict.fromkeys(tokens, End("CANCELED", None)))
+    tx.told = True
+
+
+def end_never_begun(tx: Transaction, run_ids: Iterable[bytes], status: Status) -> None:
+    """Runs without a history end CANCELED or EXPIRED, and that is their history."""
+    failure = NEVER_BEGAN[status]
+    ids = list(run_ids)
+    tx.db.executemany(
+        INSERT_EVENTS,
+        [
+            (run_id, 1, 1, Kind.ENDED.value, 0, tx.now, status.value, 0, 0, 0, failure)
+            for run_id in ids
+        ],
+    )
+    end_runs(tx, dict.fromkeys(ids, RunEnd(status, None, failure, tx.now)))
+
+
+def end_tokens(tx: Transaction, ends: dict[bytes, End]) -> None:
+    """Waiting tokens end: who waits for them is told."""
+    if not ends:
+        return
+    tx.db.executemany(
+        "UPDATE tokens SET status = ?, data = ?, ended_at = ? WHERE id = ?",
+        [(TOKEN_STATUS[end.name], end.data, tx.now, token) for token, end in ends.items()],
+    )
+    tx.execute("DELETE FROM due WHERE id IN", ends)
+    tell(tx, InboxKind.TOKEN_ENDED, ends)
+    tx.told = True
+
+
+def cancel_runs(tx: Transaction, run_ids: Sequence[bytes]) -> set[bytes]:
+    """Runs that never began end here, the others get an inbox row. Answers those that were
+    alive."""
+    began: dict[bytes, bool] = dict(
+        tx.rows(
+            "SELECT r.id, EXISTS (SELECT 1 FROM events e WHERE e.run_id = r.id)"
+            " FROM runs r WHERE r.status = 0 AND r.id IN",
+            run_ids,
+        )
+    )
+    end_never_begun(tx, [run for run, has in began.items() if not has], Status.CANCELED)
+    running = [run for run, has in began.items() if has]
+    asked = {
+        row[0]
+        for row in tx.rows(
+            "SELECT run_id FROM inbox WHERE run_id IN",
+            running,
+            f"AND kind = {InboxKind.CANCEL.value}",
+        )
+    }
+    fresh = [run for run in running if run not in asked]
+    if fresh:
+        cancel = InboxKind.CANCEL.value
+        tx.db.executemany(INSERT_INBOX, [(run, cancel, 0, 0, tx.now, "", None) for run in fresh])
+        mark(tx, fresh)
+    return set(began)
