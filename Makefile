@@ -15,6 +15,9 @@ BIN := .venv/bin
 WORKERS := 2
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+ifeq ($(HOME),)
+export HOME := $(CURDIR)/.venv/home
+endif
 
 help:
 	@sed -n 's/^#   //p' Makefile

@@ -6,8 +6,10 @@ interpreter beside it that nobody named.
     python3 scripts/pythons.py          run tests/core on each supported version
 """
 
+import contextlib
 import glob
 import os
+import pwd
 import subprocess
 import sys
 from typing import Iterator
@@ -33,6 +35,14 @@ def version_of(python: str) -> "str | None":
     return found.decode().strip()
 
 
+def homes() -> "list[str]":
+    """This user's home as the environment has it and as the system does."""
+    found = [os.environ.get("HOME", "")]
+    with contextlib.suppress(KeyError):
+        found.append(pwd.getpwuid(os.getuid()).pw_dir)
+    return [home for home in found if home]
+
+
 def candidates(version: str) -> "Iterator[str]":
     """Paths that may be this version's interpreter, the likely ones first."""
     name = "python" + version
@@ -40,13 +50,12 @@ def candidates(version: str) -> "Iterator[str]":
         yield sys.executable
     for folder in os.get_exec_path():
         yield os.path.join(folder, name)
-    home = os.path.expanduser("~")
-    for pattern in (
-        os.path.join(os.environ.get("PYENV_ROOT") or os.path.join(home, ".pyenv"), "versions"),
-        os.path.join(home, ".local", "share", "uv", "python"),
-        "/opt/python",
-    ):
-        for found in sorted(glob.glob(os.path.join(glob.escape(pattern), f"*{version}*"))):
+    managed = [os.path.join(os.environ.get("PYENV_ROOT", "/opt/pyenv"), "versions"), "/opt/python"]
+    for home in homes():
+        managed.append(os.path.join(home, ".pyenv", "versions"))
+        managed.append(os.path.join(home, ".local", "share", "uv", "python"))
+    for folder in managed:
+        for found in sorted(glob.glob(os.path.join(glob.escape(folder), f"*{version}*"))):
             yield os.path.join(found, "bin", name)
     for folder in ("/usr/local/bin", "/usr/bin", "/opt/homebrew/bin"):
         yield os.path.join(folder, name)

@@ -72,8 +72,11 @@ def pip_environment() -> "dict[str, str]":
     unwanted = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     environment.update(PIP_USER="0", PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1")
-    if not os.access(os.path.expanduser("~"), os.W_OK):
+    home = os.path.expanduser("~")
+    if not os.access(home, os.W_OK):
         environment["PIP_NO_CACHE_DIR"] = "1"
+    if not os.path.isabs(home):  # a user that the system does not know; pip insists on a home
+        environment["HOME"] = ROOT
     return environment
 
 
