@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -30,9 +29,9 @@ from sqlalchemy import (
     Table,
     Text,
     create_mock_engine,
-    event,
     text,
 )
+from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeEngine
 
 from wf.history.version import SCHEMA_VERSION
@@ -45,7 +44,9 @@ _ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
 """SQLite counts only a column of the exact type INTEGER by itself."""
 
 
-def _table(name: str, key: str, *items: Column[Any] | Index, rowid: bool = False) -> Table:
+def _table(
+    name: str, key: str, *items: Column[Any] | Index, rowid: bool = False, **options: Any
+) -> Table:
     columns = key.split()
     primary = (PrimaryKeyConstraint(*columns),) if columns else ()
     return Table(
@@ -55,6 +56,7 @@ def _table(name: str, key: str, *items: Column[Any] | Index, rowid: bool = False
         *primary,
         sqlite_with_rowid=rowid,
         sqlite_autoincrement=name == "inbox",
+        **options,
     )
 
 
@@ -115,12 +117,8 @@ runs: Final = _table(
     _maybe("failure", LargeBinary()),
     Index("runs_of_parent", "parent_id", **_where("parent_id IS NOT NULL")),
     rowid=True,
-)
-event.listen(
-    runs,
-    "after_create",
     # Room in every page for the updates of a run's life, so that they stay in it.
-    DDL("ALTER TABLE runs SET (fillfactor = 60)").execute_if(dialect="postgresql"),
+    info={"fillfactor": 60},
 )
 
 _table(
@@ -376,27 +374,46 @@ _table("blobs", "hash", _key("hash", LargeBinary()), _bytes("data"), rowid=True)
 
 def ddl(dialect: Dialect) -> str:
     """The script that makes an empty database into one of SCHEMA_VERSION."""
-    lines = [
-        "-- Made from history/schema.py by `python -m wf.history.schema`: change it there.",
-        "",
-    ]
-
-    def write(statement: Any, *_: Any, **__: Any) -> None:
-        compiled = str(statement.compile(dialect=engine.dialect)).replace("\t", "    ")
-        lines.append("\n".join(line.rstrip() for line in compiled.strip().splitlines()) + ";\n")
-
-    engine = create_mock_engine(f"{dialect}://", write)
-    schema.create_all(engine, checkfirst=False)
+    lines = ["-- Made from history/schema.py by `python -m wf.history.schema`: change it there.\n"]
+    engine = create_mock_engine(f"{dialect}://", _discard)
+    for table in schema.tables.values():
+        # Table.indexes is a set: without an order the script would differ from time to time.
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        for element in (CreateTable(table), *map(CreateIndex, indexes)):
+            compiled = str(element.compile(dialect=engine.dialect)).replace("\t", "    ")
+            text_lines = [line.rstrip() for line in compiled.strip().splitlines()]
+            lines.append("\n".join(text_lines) + ";\n")
+        if dialect == "postgresql" and "fillfactor" in table.info:
+            fill = table.info["fillfactor"]
+            lines.append(f"ALTER TABLE {table.name} SET (fillfactor = {fill});\n")
     lines.append(f"INSERT INTO meta (version) VALUES ({SCHEMA_VERSION});\n")
     return "\n".join(lines)
 
 
+def _discard(*_: object) -> None: ...
+
+
+_SHORT: Final[dict[Dialect, str]] = {"sqlite": "sqlite", "postgresql": "postgres"}
+_HERE: Final = Path(__file__).parent
+
+
 def head_file(dialect: Dialect) -> Path:
     """Where the script stands."""
-    short = {"sqlite": "sqlite", "postgresql": "postgres"}[dialect]
-    return Path(__file__).parent / "sql" / f"head_{short}.sql"
+    return _HERE / "sql" / f"head_{_SHORT[dialect]}.sql"
+
+
+def first_file(dialect: Dialect) -> Path:
+    """The script of the first revision: the head's, until there is a second one."""
+    return _HERE / "migrations" / "versions" / f"0001_{_SHORT[dialect]}.sql"
+
+
+def write() -> None:
+    for dialect in _SHORT:
+        script = ddl(dialect)
+        head_file(dialect).write_text(script, encoding="utf-8")
+        if SCHEMA_VERSION == 1:
+            first_file(dialect).write_text(script, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    head_file("sqlite").write_text(ddl("sqlite"), encoding="utf-8")
-    head_file("postgresql").write_text(ddl("postgresql"), encoding="utf-8")
+    write()

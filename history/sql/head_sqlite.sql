@@ -89,9 +89,9 @@ CREATE TABLE ready (
 )
  WITHOUT ROWID;
 
-CREATE INDEX ready_to_claim ON ready (environment, task, priority DESC, at, run_id) WHERE owner IS NULL;
-
 CREATE INDEX ready_of_owner ON ready (owner) WHERE owner IS NOT NULL;
+
+CREATE INDEX ready_to_claim ON ready (environment, task, priority DESC, at, run_id) WHERE owner IS NULL;
 
 CREATE TABLE owned (
     worker BIGINT NOT NULL,

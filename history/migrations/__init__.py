@@ -1,0 +1,1 @@
+"""Alembic's folder: one revision per version of the schema."""

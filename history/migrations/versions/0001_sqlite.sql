@@ -1,0 +1,281 @@
+-- Made from history/schema.py by `python -m wf.history.schema`: change it there.
+
+CREATE TABLE meta (
+    version INTEGER NOT NULL
+);
+
+CREATE TABLE runs (
+    created_at BIGINT NOT NULL,
+    start_at BIGINT DEFAULT 0 NOT NULL,
+    ttl_ms BIGINT DEFAULT 0 NOT NULL,
+    ended_at BIGINT,
+    priority INTEGER DEFAULT 0 NOT NULL,
+    chapter INTEGER DEFAULT 1 NOT NULL,
+    attempt INTEGER DEFAULT 1 NOT NULL,
+    status SMALLINT DEFAULT 0 NOT NULL,
+    id BLOB NOT NULL,
+    environment TEXT NOT NULL,
+    task TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    parent_id BLOB,
+    root_id BLOB NOT NULL,
+    tags TEXT DEFAULT '[]' NOT NULL,
+    queue TEXT DEFAULT '' NOT NULL,
+    "key" TEXT DEFAULT '' NOT NULL,
+    idempotency_key TEXT DEFAULT '' NOT NULL,
+    version TEXT DEFAULT '' NOT NULL,
+    options BLOB NOT NULL,
+    output BLOB,
+    failure BLOB,
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX runs_of_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
+
+CREATE TABLE events (
+    at BIGINT NOT NULL,
+    digest BIGINT DEFAULT 0 NOT NULL,
+    chapter INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    ordinal INTEGER DEFAULT 0 NOT NULL,
+    attempt INTEGER DEFAULT 0 NOT NULL,
+    took INTEGER DEFAULT 0 NOT NULL,
+    kind SMALLINT NOT NULL,
+    run_id BLOB NOT NULL,
+    name TEXT DEFAULT '' NOT NULL,
+    data BLOB,
+    PRIMARY KEY (run_id, chapter, seq)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE inbox (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    at BIGINT NOT NULL,
+    chapter INTEGER DEFAULT 0 NOT NULL,
+    ordinal INTEGER DEFAULT 0 NOT NULL,
+    kind SMALLINT NOT NULL,
+    run_id BLOB NOT NULL,
+    name TEXT DEFAULT '' NOT NULL,
+    data BLOB
+);
+
+CREATE INDEX inbox_of_run ON inbox (run_id, id);
+
+CREATE TABLE workers (
+    id BIGINT NOT NULL,
+    group_no BIGINT DEFAULT 0 NOT NULL,
+    beat BIGINT NOT NULL,
+    started_at BIGINT NOT NULL,
+    pid INTEGER DEFAULT 0 NOT NULL,
+    environment TEXT NOT NULL,
+    host TEXT DEFAULT '' NOT NULL,
+    tasks TEXT DEFAULT '[]' NOT NULL,
+    code TEXT DEFAULT '' NOT NULL,
+    PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE ready (
+    at BIGINT NOT NULL,
+    owner BIGINT,
+    priority INTEGER DEFAULT 0 NOT NULL,
+    reason SMALLINT DEFAULT 0 NOT NULL,
+    run_id BLOB NOT NULL,
+    environment TEXT NOT NULL,
+    task TEXT NOT NULL,
+    queue TEXT DEFAULT '' NOT NULL,
+    "key" TEXT DEFAULT '' NOT NULL,
+    PRIMARY KEY (run_id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX ready_of_owner ON ready (owner) WHERE owner IS NOT NULL;
+
+CREATE INDEX ready_to_claim ON ready (environment, task, priority DESC, at, run_id) WHERE owner IS NULL;
+
+CREATE TABLE owned (
+    worker BIGINT NOT NULL,
+    run_id BLOB NOT NULL,
+    PRIMARY KEY (run_id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX owned_by_worker ON owned (worker);
+
+CREATE TABLE due (
+    at BIGINT NOT NULL,
+    kind SMALLINT NOT NULL,
+    id BLOB NOT NULL,
+    environment TEXT NOT NULL,
+    PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX due_by_time ON due (environment, at);
+
+CREATE TABLE waits (
+    chapter INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    target BLOB NOT NULL,
+    run_id BLOB NOT NULL,
+    PRIMARY KEY (target, run_id, chapter, ordinal)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX waits_of_run ON waits (run_id);
+
+CREATE TABLE blocked (
+    since BIGINT NOT NULL,
+    run_id BLOB NOT NULL,
+    environment TEXT NOT NULL,
+    task TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT DEFAULT '' NOT NULL,
+    next TEXT DEFAULT '' NOT NULL,
+    code TEXT DEFAULT '' NOT NULL,
+    PRIMARY KEY (run_id)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE tokens (
+    created_at BIGINT NOT NULL,
+    timeout_at BIGINT DEFAULT 0 NOT NULL,
+    ended_at BIGINT,
+    status SMALLINT DEFAULT 0 NOT NULL,
+    id BLOB NOT NULL,
+    environment TEXT NOT NULL,
+    run_id BLOB,
+    tags TEXT DEFAULT '[]' NOT NULL,
+    schema BLOB NOT NULL,
+    data BLOB,
+    idempotency_key TEXT DEFAULT '' NOT NULL,
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX tokens_of_run ON tokens (run_id) WHERE run_id IS NOT NULL;
+
+CREATE TABLE idempotency (
+    expires_at BIGINT DEFAULT 0 NOT NULL,
+    environment TEXT NOT NULL,
+    task TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    run_id BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (environment, task, "key")
+)
+ WITHOUT ROWID;
+
+CREATE TABLE runnables (
+    first_seen BIGINT NOT NULL,
+    environment TEXT NOT NULL,
+    task TEXT NOT NULL,
+    PRIMARY KEY (environment, task)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE queues (
+    rate_ms BIGINT,
+    concurrency_limit INTEGER,
+    per_key_limit INTEGER DEFAULT 1 NOT NULL,
+    rate_limit INTEGER,
+    paused BOOLEAN DEFAULT false NOT NULL,
+    environment TEXT NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (environment, name)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE slots (
+    run_id BLOB NOT NULL,
+    environment TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    "key" TEXT DEFAULT '' NOT NULL,
+    PRIMARY KEY (run_id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX slots_of_lane ON slots (environment, queue, "key");
+
+CREATE TABLE lanes (
+    served_at BIGINT DEFAULT 0 NOT NULL,
+    environment TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    PRIMARY KEY (environment, queue, "key")
+)
+ WITHOUT ROWID;
+
+CREATE TABLE schedules (
+    created_at BIGINT NOT NULL,
+    next_at BIGINT,
+    last_at BIGINT,
+    active BOOLEAN DEFAULT true NOT NULL,
+    id BLOB NOT NULL,
+    environment TEXT NOT NULL,
+    task TEXT NOT NULL,
+    cron TEXT NOT NULL,
+    timezone TEXT DEFAULT 'UTC' NOT NULL,
+    overlap TEXT DEFAULT 'skip' NOT NULL,
+    catch_up TEXT DEFAULT 'last' NOT NULL,
+    external_id TEXT DEFAULT '' NOT NULL,
+    deduplication_key TEXT,
+    options BLOB NOT NULL,
+    PRIMARY KEY (id)
+);
+
+CREATE UNIQUE INDEX schedules_deduplicated ON schedules (environment, deduplication_key) WHERE deduplication_key IS NOT NULL;
+
+CREATE TABLE environments (
+    created_at BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (name)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE deployments (
+    created_at BIGINT NOT NULL,
+    environment TEXT NOT NULL,
+    version TEXT NOT NULL,
+    code TEXT DEFAULT '' NOT NULL,
+    options BLOB NOT NULL,
+    PRIMARY KEY (environment, version)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE keys (
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    revoked_at BIGINT,
+    id BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    environment TEXT NOT NULL,
+    name TEXT DEFAULT '' NOT NULL,
+    scopes TEXT DEFAULT '[]' NOT NULL,
+    PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE streams (
+    at BIGINT NOT NULL,
+    seq INTEGER NOT NULL,
+    run_id BLOB NOT NULL,
+    name TEXT NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run_id, name, seq)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE metadata (
+    run_id BLOB NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run_id)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE blobs (
+    hash BLOB NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (hash)
+);
+
+INSERT INTO meta (version) VALUES (1);
