@@ -64,7 +64,9 @@ def server_url() -> str:
             start = [sys.executable, str(KEEPER), str(home), owner]
             done = subprocess.run(start, stderr=subprocess.PIPE, text=True, check=False)
             if done.returncode != 0:
-                raise RuntimeError(done.stderr)
+                raise RuntimeError(
+                    f"{done.stderr.strip()}\nOr name a server: {SERVER_VARIABLE}=postgresql://..."
+                )
             (home / "started").touch()
     return f"postgresql://postgres@/postgres?host={home / 's'}"
 

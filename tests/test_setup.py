@@ -262,9 +262,16 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path: Path) -> None:
         "--no-deps",
         "--no-index",
     ]
-    subprocess.run(
-        [*build, "-w", str(tmp_path), str(source)], check=True, capture_output=True, cwd=tmp_path
+    done = subprocess.run(
+        [*build, "-w", str(tmp_path), str(source)],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stdout
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
     for folder in FOLDERS:
