@@ -1,0 +1,475 @@
+"""A run in a worker's memory: its live body, and what it adds to the store in the next commit.
+
+Facts go in one by one; what the body decides becomes rows of an Activation (written in one transaction with the fact)
+and effects (steps to run, steps to stop, log lines) that leave only when that transaction has happened. A Body knows no
+store and no clock: time comes with each call. It can be thrown away at any moment and built again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, Final, assert_never
+
+from wf.engine.core.decisions import (
+    AwaitRun,
+    AwaitToken,
+    CancelRun,
+    CancelStep,
+    CreateToken,
+    Decision,
+    End,
+    Log,
+    Patched,
+    RunStep,
+    TriggerChild,
+)
+from wf.engine.core.execution import Execution, RunInfo, replay
+from wf.engine.core.outcome import failure_of
+from wf.engine.core.paranoid import Paranoid
+from wf.engine.core.retry import NO_RETRY, Retry
+from wf.engine.core.runnable import Runnable
+from wf.engine.core.steps import INTERRUPTED, TIMED_OUT
+from wf.engine.core.runs import child_run
+from wf.engine.silence import silent
+from wf.history.errors import StepBudgetExceeded
+from wf.history.events import Event, Failure, Kind, Status
+from wf.history.ids import show
+from wf.history.store import (
+    Activation,
+    Ending,
+    InboxKind,
+    InboxRow,
+    NewToken,
+    NextChapter,
+    Run,
+    Triggered,
+    Wait,
+)
+
+ABANDONED: Final = Failure("StepAbandoned", "the step was canceled and did not end within its grace")
+_FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
+
+
+@dataclass(slots=True)
+class Effects:
+    """What leaves after the commit."""
+
+    run_steps: list[RunStep] = field(default_factory=list[RunStep])
+    stop_steps: list[int] = field(default_factory=list[int])
+    logs: list[Log] = field(default_factory=list[Log])
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """How an attempt of a step ended: `data` is its encoded result, or `error` what it raised."""
+
+    ordinal: int
+    data: bytes | None
+    error: BaseException | None
+    took_ms: int
+    timed_out: bool = False
+
+
+class Body:
+    """See the module. `events`: the history so far, [STARTED] for a run that begins."""
+
+    def __init__(self, run: Run, runnable: Runnable[..., Any], *, paranoid: bool) -> None:
+        self.run = run
+        self.runnable = runnable
+        self.info = run_info(run)
+        self.options: dict[str, Any] = json.loads(run.options)
+        self.seq = 0
+        self.steps: dict[int, RunStep] = {}
+        """Open steps: asked for, and not ended."""
+        self.in_flight: set[int] = set()
+        self.effects = Effects()
+        self.activation = Activation(run.id, run.chapter)
+        self.is_owned = True
+        self._execution: Execution | None = None
+        self._paranoid: Paranoid | None = None
+        self._is_paranoid = paranoid
+        self._queue: deque[Event] = deque()
+        self._failed_at: dict[int, int] = {}
+        self._at_least = 0
+
+    # -- beginning
+
+    def start(self, started: Event) -> None:
+        """The first activation of a run that has no history yet."""
+        self.seq = started.seq
+        if self._is_paranoid:
+            self._paranoid = Paranoid(self.runnable, self.info, [], silent)
+        self._execution = Execution(self.runnable, self.info)
+        self._deliver(started, recorded=True)
+
+    def rebuild(self, events: list[Event]) -> None:
+        """Build it again from its history. Raises NonDeterminism where the code does not fit."""
+        with silent():
+            execution, pending = replay(self.runnable, self.info, events)
+        self._execution = execution
+        if self._is_paranoid:
+            self._paranoid = Paranoid(self.runnable, self.info, events, silent)
+        self.seq = events[-1].seq
+        self._at_least = events[-1].at
+        begun: set[int] = set()
+        for event in events:
+            if event.kind == Kind.STEP_STARTED:
+                begun.add(event.ordinal)
+            elif event.kind in _FAILURES:
+                self._failed_at[event.ordinal] = event.seq
+        for decision in pending:
+            if isinstance(decision, RunStep) and decision.ordinal in begun:
+                self._take_up_begun(decision)
+            elif not isinstance(decision, CancelStep | Log):
+                self._decide(decision)
+        for ordinal in list(self.steps):
+            future = execution.open.get(ordinal)
+            if future is None:
+                self._forget_step(ordinal)
+            elif future.is_canceled:
+                self._forget_step(ordinal)
+                self._settle_step(ordinal, decision_of(pending, ordinal), ABANDONED)
+            elif future.retry_at:
+                self._unqueue(ordinal)
+        self._run_queue()
+
+    def _take_up_begun(self, decision: RunStep) -> None:
+        """An `at_most_once` step whose worker was lost: whether it took effect is not known, so it is not run again."""
+        if decision.ordinal in self.execution.open:
+            told = "its worker was lost while it ran; whether it took effect is not known"
+            self._settle_step(decision.ordinal, decision, Failure(INTERRUPTED, told, code="WF3013"))
+
+    # -- facts
+
+    @property
+    def execution(self) -> Execution:
+        assert self._execution is not None
+        return self._execution
+
+    @property
+    def has_ended(self) -> bool:
+        return self.activation.ending is not None or self.activation.next_chapter is not None
+
+    def finish_step(self, outcome: StepOutcome, now: int, random: Random) -> None:
+        """A step came back from where it ran."""
+        ordinal = outcome.ordinal
+        self.in_flight.discard(ordinal)
+        step = self.steps.get(ordinal)
+        future = self.execution.open.get(ordinal)
+        if step is None or future is None or self.has_ended:
+            return
+        at = self._time(now)
+        attempt = future.attempt
+        if outcome.error is None:
+            fact = Event(
+                0,
+                Kind.STEP_FINISHED,
+                ordinal,
+                at,
+                step.step,
+                step.digest,
+                attempt,
+                outcome.took_ms,
+                outcome.data,
+            )
+            self._forget_step(ordinal)
+        else:
+            fact = self._failed_attempt(step, attempt, outcome, at, random, future.is_canceled)
+            if fact.kind == Kind.STEP_FAILED:
+                self._forget_step(ordinal)
+        self._deliver(fact)
+        self._run_queue()
+
+    def _failed_attempt(
+        self, step: RunStep, attempt: int, outcome: StepOutcome, at: int, random: Random, canceled: bool
+    ) -> Event:
+        error = outcome.error
+        assert error is not None
+        retry = self._step_retry(step.runnable)
+        if outcome.timed_out:
+            failure = Failure(TIMED_OUT, str(error), code="WF3012")
+        else:
+            failure = failure_of(error)
+        again = not canceled and attempt < retry.max_attempts and not retry.gives_up(error)
+        return Event(
+            0,
+            Kind.STEP_ATTEMPT_FAILED if again else Kind.STEP_FAILED,
+            step.ordinal,
+            at,
+            step.step,
+            step.digest,
+            attempt,
+            retry.delay_ms(attempt, error, random) if again else outcome.took_ms,
+            failure.encode(),
+        )
+
+    def _step_retry(self, runnable: Runnable[..., Any]) -> Retry:
+        retry = runnable.settings.retry
+        if runnable is self.runnable and "max_attempts" in self.options:
+            return replace(retry, max_attempts=self.options["max_attempts"])
+        return retry
+
+    def receive(self, row: InboxRow, now: int) -> None:
+        """A row of the inbox becomes a fact, or is dropped where nothing waits for it any more."""
+        self.activation.consumed.append(row.id)
+        if self.has_ended:
+            return
+        at = max(self._time(now), row.at)
+        waited = row.chapter == self.run.chapter and row.ordinal in self.execution.open
+        match row.kind:
+            case InboxKind.CANCEL:
+                if not self.execution.cancel_requested:
+                    self._deliver(Event(0, Kind.CANCEL_REQUESTED, 0, at))
+            case InboxKind.CHILD_ENDED if waited:
+                self._deliver(Event(0, Kind.CHILD_ENDED, row.ordinal, at, row.name, data=row.data))
+            case InboxKind.TOKEN_ENDED if waited:
+                self._deliver(Event(0, Kind.TOKEN_ENDED, row.ordinal, at, row.name, data=row.data))
+            case InboxKind.CHILD_STARTED if waited:
+                cached = Triggered[row.name].value
+                self._deliver(Event(0, Kind.CHILD_STARTED, row.ordinal, at, attempt=cached, data=row.data))
+            case _:
+                pass
+        self._run_queue()
+
+    def tick(self, now: int) -> None:
+        """Timers and retries that are due."""
+        while not self.has_ended:
+            retries, fact = self.execution.take_due(now)
+            for ordinal in retries:
+                step = self.steps.get(ordinal)
+                if step is not None and ordinal not in self.in_flight:
+                    self.effects.run_steps.append(step)
+            if fact is None:
+                return
+            self._deliver(fact._replace(at=self._time(now)))
+            self._run_queue()
+
+    def abandon(self, ordinal: int, now: int) -> None:
+        """The grace of a canceled step is over: the body goes on without it."""
+        step = self.steps.get(ordinal)
+        if step is not None and ordinal in self.in_flight:
+            self._forget_step(ordinal)
+            self._settle_step(ordinal, step, ABANDONED, now)
+            self._run_queue()
+
+    # -- after
+
+    def handed_out(self, step: RunStep) -> int:
+        """A step is on its way; answers which attempt it is."""
+        self.in_flight.add(step.ordinal)
+        return self.execution.open[step.ordinal].attempt
+
+    def committed(self) -> Effects:
+        """The activation has happened: a new one begins; answers what may leave now."""
+        self.activation = Activation(self.run.id, self.run.chapter)
+        effects, self.effects = self.effects, Effects()
+        return effects
+
+    @property
+    def has_rows(self) -> bool:
+        """Something that has to be written before effects leave."""
+        activation = self.activation
+        return bool(
+            activation.events
+            or activation.consumed
+            or activation.children
+            or activation.waits
+            or activation.cancels
+            or activation.ending
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        """A step is under way or about to be."""
+        return bool(self.in_flight or self.effects.run_steps)
+
+    def settle_ownership(self) -> None:
+        """Give the run back where there is nothing to do for it now."""
+        if self.has_ended:
+            return
+        if not self.is_busy:
+            self.activation.release = True
+            self.activation.due_at = self.execution.next_due()
+
+    def close(self) -> None:
+        """Out of memory."""
+        if self._paranoid is not None:
+            self._paranoid.close()
+        if self._execution is not None:
+            with silent():
+                self._execution.close()
+
+    # -- inside
+
+    def _time(self, now: int) -> int:
+        return max(now, self._at_least)
+
+    def _deliver(self, fact: Event, *, recorded: bool = False) -> None:
+        """Apply one fact; note its row and those of the decisions. Raises NonDeterminism."""
+        if recorded:
+            numbered = fact
+        else:
+            self.seq += 1
+            numbered = fact._replace(seq=self.seq)
+            self.activation.events.append(numbered)
+        self._at_least = max(self._at_least, numbered.at)
+        if fact.kind in _FAILURES:
+            self._failed_at[fact.ordinal] = numbered.seq
+        first = len(self.activation.events)
+        try:
+            decisions = self.execution.apply(numbered)
+        except StepBudgetExceeded as error:
+            decisions: list[Decision] = [End(Status.FAILED, failure=failure_of(error).encode(), error=error)]
+        for decision in decisions:
+            self._decide(decision)
+        if self._paranoid is not None:
+            rows = [numbered, *self.activation.events[first:]]
+            self._paranoid.check(rows, decisions, ended=self.execution.ended is not None)
+
+    def _run_queue(self) -> None:
+        """Facts that the worker itself makes, after the one that led to them."""
+        while self._queue and not self.has_ended:
+            self._deliver(self._queue.popleft())
+        self._queue.clear()
+
+    def _decide(self, decision: Decision) -> None:
+        activation = self.activation
+        if not isinstance(decision, End):
+            row = decision.record(self.seq + 1, self.execution.now)
+            if row is not None:
+                self.seq += 1
+                activation.events.append(row)
+        match decision:
+            case RunStep():
+                self.steps[decision.ordinal] = decision
+                self.effects.run_steps.append(decision)
+            case CancelStep():
+                self._cancel_step(decision.ordinal)
+            case TriggerChild():
+                activation.children.append(child_run(self.run, decision, self.execution.now))
+                if decision.awaited:
+                    activation.waits.append(Wait(decision.child_id, decision.ordinal))
+            case AwaitRun():
+                activation.waits.append(Wait(decision.run_id, decision.ordinal))
+            case CancelRun():
+                activation.cancels.append(decision.run_id)
+            case CreateToken():
+                activation.tokens.append(
+                    NewToken(
+                        decision.token_id,
+                        self.run.environment,
+                        self.execution.now,
+                        decision.timeout_at,
+                        self.run.id,
+                        decision.tags,
+                        decision.schema,
+                    )
+                )
+            case AwaitToken():
+                activation.waits.append(Wait(decision.token_id, decision.ordinal, of_token=True))
+            case Log():
+                self.effects.logs.append(decision)
+            case Patched():
+                pass
+            case End():
+                self._end(decision)
+            case _:
+                assert_never(decision)
+
+    def _cancel_step(self, ordinal: int) -> None:
+        if ordinal in self.in_flight:
+            self.effects.stop_steps.append(ordinal)
+            return
+        step = self.steps.get(ordinal)
+        self._forget_step(ordinal)
+        self._settle_step(ordinal, step, ABANDONED)
+
+    def _settle_step(
+        self, ordinal: int, step: RunStep | None, failure: Failure, now: int | None = None
+    ) -> None:
+        """Queue the fact that a step ended without a result."""
+        future = self.execution.open.get(ordinal)
+        if step is None or future is None:
+            return
+        self._queue.append(
+            Event(
+                0,
+                Kind.STEP_FAILED,
+                ordinal,
+                self._time(now or self.execution.now),
+                step.step,
+                step.digest,
+                future.attempt,
+                0,
+                failure.encode(),
+            )
+        )
+
+    def _forget_step(self, ordinal: int) -> None:
+        self.steps.pop(ordinal, None)
+        self._unqueue(ordinal)
+
+    def _unqueue(self, ordinal: int) -> None:
+        if self.effects.run_steps:
+            self.effects.run_steps = [step for step in self.effects.run_steps if step.ordinal != ordinal]
+
+    def _end(self, end: End) -> None:
+        activation, at = self.activation, self._time(self.execution.now)
+        self.effects.stop_steps += sorted(self.in_flight)
+        self.effects.run_steps = []
+        retry = self._task_retry(end)
+        self.seq += 1
+        if retry is not None:
+            activation.events.append(
+                Event(
+                    self.seq, Kind.ATTEMPT_FAILED, 0, at, attempt=self.run.attempt, data=end.failure
+                )
+            )
+            before = 2 if retry.fresh else self._failed_at[end.failed]
+            forget = 0 if retry.fresh else end.failed
+            activation.next_chapter = NextChapter(self.run.chapter + 1, before, forget)
+            activation.release = True
+            activation.due_at = at + retry.delay_ms(self.run.attempt, end.error, Random(self.run.id))
+            return
+        row = end.record(self.seq, at)
+        assert row is not None
+        activation.events.append(row)
+        activation.ending = Ending(end.status, end.output, end.failure, at)
+
+    def _task_retry(self, end: End) -> Retry | None:
+        """The policy by which a failed attempt of a task is tried again; None: it is not."""
+        if end.status != Status.FAILED or end.error is None or self.runnable.kind == "step":
+            return None
+        retry = self.runnable.settings.retry
+        attempts = self.options.get("max_attempts", retry.max_attempts)
+        if self.run.attempt >= attempts or retry.gives_up(end.error):
+            return None
+        return retry if retry.fresh or end.failed in self._failed_at else None
+
+
+def decision_of(pending: list[Decision], ordinal: int) -> RunStep | None:
+    return next((one for one in pending if isinstance(one, RunStep) and one.ordinal == ordinal), None)
+
+
+def run_info(run: Run) -> RunInfo:
+    """What the body may know of its run."""
+    return RunInfo(
+        id=run.id,
+        task=run.task,
+        payload=run.payload,
+        environment=run.environment,
+        chapter=run.chapter,
+        attempt=run.attempt,
+        created_at=run.created_at,
+        tags=tuple(run.tags),
+        parent_id=run.parent_id,
+        root_id=run.root_id,
+        version=run.version,
+        queue=run.queue,
+    )
+
+
+__all__ = ["NO_RETRY", "Body", "Effects", "StepOutcome", "run_info", "show"]

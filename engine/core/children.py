@@ -1,0 +1,110 @@
+"""Runs that a body starts: awaited (`trigger_and_wait`) or not (`trigger`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wf.engine.core.decisions import CancelRun, TriggerChild
+from wf.engine.core.execution import digest_of
+from wf.engine.core.handles import RunHandle, settle_run
+from wf.engine.core.operation import Operation, OperationFuture
+from wf.history.events import Event, Kind
+from wf.history.ids import derived_id
+
+if TYPE_CHECKING:
+    from wf.engine.core.execution import Execution
+    from wf.engine.core.loop import BodyFuture
+    from wf.engine.core.runnable import Runnable
+
+T = TypeVar("T")
+
+Outside = Callable[["Runnable[..., Any]", Callable[[], bytes], dict[str, Any], bool], Coroutine[Any, Any, Any]]
+"""(runnable, payload, options, awaited) → what a trigger outside any body does."""
+outside: list[Outside] = []
+"""Filled in by the part of wf that knows stores."""
+
+
+class ChildCall(Operation[T]):
+    """`await task.trigger(x)` and `await task.trigger_and_wait(x)`. `encode` gives the payload when it is issued."""
+
+    __slots__ = ("_awaited_child", "_encode", "_options", "_runnable")
+    verb = "child"
+
+    def __init__(
+        self,
+        runnable: Runnable[..., Any],
+        encode: Callable[[], bytes],
+        options: dict[str, Any],
+        *,
+        awaited: bool,
+        depth: int = 4,
+    ) -> None:
+        super().__init__(depth)
+        self._runnable = runnable
+        self._encode = encode
+        self._options = options
+        self._awaited_child = awaited
+
+    def issue(self, execution: Execution) -> BodyFuture:
+        runnable, options = self._runnable, self._options
+        payload = self._encode()
+        digest = digest_of(payload + json.dumps(options, sort_keys=True).encode() if options else payload)
+        recorded = execution.next_recorded()
+        ordinal = execution.number(self, "child", runnable.id, digest)
+        run = execution.run
+        if recorded is not None and recorded.data is not None:
+            child_id = recorded.data
+        else:
+            child_id = derived_id(execution.now, run.id, run.chapter, ordinal)
+            execution.decide(
+                TriggerChild(ordinal, child_id, runnable.id, digest, payload, self._awaited_child, options)
+            )
+        if not self._awaited_child and "idempotency_key" not in options:
+            ready = execution.loop.create_future()
+            ready.set_result(RunHandle(child_id, runnable.id, runnable.signature.decode_result))
+            return ready
+        future = execution.open_operation(
+            ordinal, self._settle_awaited if self._awaited_child else self._settle_started
+        )
+        future.child = child_id
+        if self._awaited_child:
+            future.on_cancel = _on_cancel
+        return future
+
+    def _settle_started(
+        self, execution: Execution, future: OperationFuture, event: Event
+    ) -> None:
+        """CHILD_STARTED: which run it is."""
+        runnable = self._runnable
+        future.set_result(
+            RunHandle(
+                event.data or future.child,
+                runnable.id,
+                runnable.signature.decode_result,
+                is_cached=event.attempt > 0,
+                payload_differs=event.attempt > 1,
+            )
+        )
+
+    def _settle_awaited(
+        self, execution: Execution, future: OperationFuture, event: Event
+    ) -> None:
+        if event.kind == Kind.CHILD_STARTED:
+            future.child = event.data or future.child
+            execution.open[future.ordinal] = future
+        else:
+            settle_run(future, event, self._runnable.id, self._runnable.signature.decode_result)
+
+    def outside(self) -> Coroutine[Any, Any, Any]:
+        if not outside:
+            return super().outside()
+        return outside[0](self._runnable, self._encode, self._options, self._awaited_child)
+
+
+def _on_cancel(execution: Execution, future: OperationFuture) -> bool:
+    """The child that the body waits for is canceled with it."""
+    if not execution.is_closing:
+        execution.decide(CancelRun(future.child))
+    return False

@@ -1,0 +1,141 @@
+"""What a body decided: the output of `Execution.apply`.
+
+`record()` is the row that the history gets for it, or None where none is needed: a step is written when it ends, and
+what only goes out (a cancel, a log line) is not history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wf.history.events import Event, Kind, Status
+
+if TYPE_CHECKING:
+    from wf.engine.core.runnable import Runnable
+
+
+@dataclass(slots=True)
+class RunStep:
+    """Run a step; its end is a fact. `arguments`: JSON of the call."""
+
+    ordinal: int
+    step: str
+    digest: int
+    arguments: bytes
+    repeat: int
+    """How many equal calls came before in this run: the idempotency keys of equal calls differ."""
+    runnable: Runnable[..., Any] = field(compare=False, repr=False)
+
+    def record(self, seq: int, at: int) -> Event | None:
+        if self.runnable.settings.at_most_once:
+            return Event(seq, Kind.STEP_STARTED, self.ordinal, at, self.step, self.digest)
+        return None
+
+
+@dataclass(slots=True)
+class CancelStep:
+    """The body does not want this step any more: stop it where it can be stopped. It still ends by a fact."""
+
+    ordinal: int
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return None
+
+
+@dataclass(slots=True)
+class TriggerChild:
+    ordinal: int
+    child_id: bytes
+    task: str
+    digest: int
+    payload: bytes
+    awaited: bool
+    options: dict[str, Any]
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(
+            seq, Kind.CHILD_TRIGGERED, self.ordinal, at, self.task, self.digest, data=self.child_id
+        )
+
+
+@dataclass(slots=True)
+class AwaitRun:
+    ordinal: int
+    run_id: bytes
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(seq, Kind.CHILD_AWAITED, self.ordinal, at, data=self.run_id)
+
+
+@dataclass(slots=True)
+class CancelRun:
+    """A child that the body awaited and gave up."""
+
+    run_id: bytes
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return None
+
+
+@dataclass(slots=True)
+class CreateToken:
+    ordinal: int
+    token_id: bytes
+    digest: int
+    timeout_at: int
+    tags: tuple[str, ...]
+    schema: bytes
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(seq, Kind.TOKEN_CREATED, self.ordinal, at, "token", self.digest, data=self.token_id)
+
+
+@dataclass(slots=True)
+class AwaitToken:
+    ordinal: int
+    token_id: bytes
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(seq, Kind.TOKEN_AWAITED, self.ordinal, at, data=self.token_id)
+
+
+@dataclass(slots=True)
+class Patched:
+    """`wf.patched(name)` was true: so it stays for this run."""
+
+    name: str
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(seq, Kind.PATCHED, 0, at, self.name)
+
+
+@dataclass(slots=True)
+class Log:
+    """A line of `wf.logger`. Goes out after the commit."""
+
+    level: int
+    message: str
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return None
+
+
+@dataclass(slots=True)
+class End:
+    """The body has ended. `failed`: the operation whose failure ended it (0: the body failed by itself)."""
+
+    status: Status
+    output: bytes | None = None
+    failure: bytes | None = None
+    failed: int = 0
+    digest: int = 0
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(seq, Kind.ENDED, 0, at, self.status.value, self.digest, data=self.failure)
+
+
+Decision = (
+    RunStep | CancelStep | TriggerChild | AwaitRun | CancelRun | CreateToken | AwaitToken | Patched | Log | End
+)

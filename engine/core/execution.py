@@ -1,0 +1,430 @@
+"""One live body. `Execution.apply(fact) -> decisions` is the only door.
+
+A fact is delivered, the body runs until nothing is ready, the decisions are taken; then the next fact. Live and replay
+are this same call. What a replay adds is an index of what was recorded: the k-th operation that the body issues has
+to be the k-th of the history (what it is, its name, the digest of its arguments), and what was recorded is not
+decided again. What the history does not have is new work, wherever it stands.
+
+*Replaying* is no flag: it is that a recorded fact still lies ahead, or that this execution is still being built from
+its history. Log lines ask that one question. `patched` asks another: is anything recorded at or after this place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from heapq import heappop, heappush
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from wf.engine.core.decisions import Decision, End, Log, Patched
+from wf.engine.core.loop import BodyLoop, BodyTask, Handle
+from wf.engine.core.mismatch import VERBS, Issued, explain
+from wf.engine.core.operation import Operation, OperationFuture
+from wf.engine.core.outcome import outcome_of
+from wf.history.errors import NonDeterminism
+from wf.history.events import COMPLETIONS, FACTS, Event, Kind
+
+if TYPE_CHECKING:
+    from wf.engine.core.runnable import Runnable
+
+log = logging.getLogger("wf.run")
+
+CLOSE_ROUNDS: Final = 100
+"""Throws into a body that is dropped and does not end; then it is let go with a logged error."""
+
+
+class Dropped(BaseException):
+    """Thrown into a body that is dropped from memory: its cleanup may run, but no operation any more."""
+
+
+@dataclass(slots=True)
+class RunInfo:
+    """What a body may know of its run. Ids are shown ones, times ms; `payload` is JSON."""
+
+    id: bytes
+    task: str
+    payload: bytes
+    environment: str = "dev"
+    chapter: int = 1
+    attempt: int = 1
+    created_at: int = 0
+    tags: tuple[str, ...] = ()
+    parent_id: bytes | None = None
+    root_id: bytes | None = None
+    version: str = ""
+    queue: str = ""
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class Timer:
+    due: int
+    digest: int
+    fire: Callable[[], None]
+
+
+def digest_of(data: bytes) -> int:
+    """64 bits of a value: a signed integer, as databases store it."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big", signed=True)
+
+
+@dataclass(slots=True)
+class History:
+    """What a replay compares with: the recorded operations by ordinal, and the markers."""
+
+    events: list[Event]
+    operations: dict[int, Event] = field(default_factory=dict[int, Event])
+    last_ordinal: int = 0
+    patches: set[str] = field(default_factory=set[str])
+
+    def __post_init__(self) -> None:
+        operations = self.operations
+        for event in self.events:
+            if event.ordinal and event.kind not in _LATER:
+                operations[event.ordinal] = event
+            elif event.kind == Kind.PATCHED:
+                self.patches.add(event.name)
+        self.last_ordinal = max(operations, default=0)
+
+
+_LATER: Final = frozenset({Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED})
+"""Facts whose operation has a row of its own before them."""
+
+
+class Execution:
+    """The body of one run, in one chapter. Build it, then `apply` STARTED and every fact after it."""
+
+    def __init__(self, runnable: Runnable[..., Any], run: RunInfo, history: History | None = None) -> None:
+        self.runnable = runnable
+        self.run = run
+        self.now = run.created_at
+        self.loop = BodyLoop(self, int.from_bytes(run.id[-7:], "big"), Operation)
+        self.open: dict[int, OperationFuture] = {}
+        self.timers: dict[int, Timer] = {}
+        self.ordinal = 0
+        self.ended: End | None = None
+        self.cancel_requested = False
+        self.is_building = history is not None
+        self.is_closing = False
+        self._is_inside = False
+        self.issued: list[Issued] | None = None
+        """A trace of what the body issued, where somebody wants one (`trace`)."""
+        self.recorded: dict[int, Event] = history.operations if history else {}
+        self._history = history
+        self._facts_ahead = sum(event.kind in FACTS for event in history.events) if history else 0
+        self._due: list[tuple[int, int]] = []
+        self._decisions: list[Decision] = []
+        self._mismatch: NonDeterminism | None = None
+        self._patched: dict[str, bool] = {}
+        self._repeats: dict[tuple[str, int], int] = {}
+        self._random: Random | None = None
+        self._uuids = 0
+        self._root: BodyTask[Any] | None = None
+
+    # -- the door
+
+    def apply(self, fact: Event) -> list[Decision]:
+        """Deliver one fact; answer what the body decided. Raises NonDeterminism where history and body part."""
+        if fact.at > self.now:
+            self.now = fact.at
+        if self._facts_ahead:
+            self._facts_ahead -= 1
+        kind = fact.kind
+        if kind in COMPLETIONS:
+            self._complete(fact)
+        elif kind == Kind.STARTED:
+            self._root = BodyTask(self._main(), self.loop, "body", Context())
+        elif kind == Kind.STEP_ATTEMPT_FAILED:
+            self._retry_later(fact)
+        elif kind == Kind.CANCEL_REQUESTED:
+            self._cancel()
+        if self._is_inside:
+            self.loop.drain()
+        else:
+            with self.loop:
+                self.loop.drain()
+        if self._mismatch is not None:
+            raise self._mismatch
+        root = self._root
+        if self.ended is None and root is not None and root.done():
+            self._end(root)
+        decisions = self._decisions
+        self._decisions = []
+        return decisions
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """For many facts in a row: the loop is entered once."""
+        with self.loop:
+            self._is_inside = True
+            try:
+                yield
+            finally:
+                self._is_inside = False
+
+    async def _main(self) -> Any:
+        args, kwargs = self.runnable.signature.decode_call(self.run.payload)
+        try:
+            return await self.runnable.body(*args, **kwargs)
+        finally:
+            await self.loop.close_generators()
+
+    def _complete(self, fact: Event) -> None:
+        ordinal = fact.ordinal
+        future = self.open.pop(ordinal, None)
+        if future is not None:
+            future.settle(self, future, fact)
+        elif fact.kind == Kind.TIMER_FIRED and ordinal in self.timers:
+            self.timers.pop(ordinal).fire()
+        elif ordinal > self.ordinal:
+            self._part(ordinal, None)
+        # else: it was settled or canceled before; a late completion is dropped, the same way on replay.
+
+    def _retry_later(self, fact: Event) -> None:
+        future = self.open.get(fact.ordinal)
+        if future is None:
+            if fact.ordinal > self.ordinal:
+                self._part(fact.ordinal, None)
+            return
+        if future.is_canceled:
+            del self.open[fact.ordinal]
+            future.cancel_now()
+            return
+        future.attempt = fact.attempt + 1
+        future.retry_at = fact.at + fact.took
+        heappush(self._due, (future.retry_at, fact.ordinal))
+
+    def _cancel(self) -> None:
+        self.cancel_requested = True
+        if self._root is not None:
+            self._root.cancel()
+
+    def _end(self, root: BodyTask[Any]) -> None:
+        self.ended = outcome_of(root, self.runnable, canceled=self.cancel_requested)
+        for ordinal in sorted(self.open):
+            future = self.open.get(ordinal)
+            if future is not None:
+                future.cancel()
+        self.timers.clear()
+        self._decisions.append(self.ended)
+        if self._history is not None and self._history.last_ordinal > self.ordinal:
+            self._part(self._history.last_ordinal, None)
+            assert self._mismatch is not None
+            raise self._mismatch
+
+    # -- what operations ask
+
+    @property
+    def is_replaying(self) -> bool:
+        return self.is_building or self._facts_ahead > 0
+
+    def decide(self, decision: Decision) -> None:
+        self._decisions.append(decision)
+
+    def next_recorded(self) -> Event | None:
+        """What the history holds for the next operation."""
+        return self.recorded.get(self.ordinal + 1)
+
+    def number(self, operation: Operation[Any] | None, verb: str, name: str, digest: int) -> int:
+        """The ordinal of an operation that the body issues now. Raises where the history holds another one."""
+        if self.is_closing:
+            raise Dropped
+        self.ordinal = ordinal = self.ordinal + 1
+        if self.issued is not None:
+            where = operation.where if operation is not None else ""
+            self.issued.append(Issued(ordinal, verb, name, digest, where))
+        recorded = self.recorded.get(ordinal)
+        if recorded is not None and (
+            recorded.digest != digest or recorded.name != name or VERBS[recorded.kind] != verb
+        ):
+            where = operation.where if operation is not None else ""
+            self._part(ordinal, Issued(ordinal, verb, name, digest, where))
+            raise Dropped
+        return ordinal
+
+    def open_operation(
+        self, ordinal: int, settle: Callable[[Execution, OperationFuture, Event], None]
+    ) -> OperationFuture:
+        future = OperationFuture(loop=self.loop)
+        future.ordinal = ordinal
+        future.settle = settle
+        self.open[ordinal] = future
+        return future
+
+    def repeats(self, name: str, digest: int) -> int:
+        """How many equal calls of a step came before this one in the run."""
+        key = (name, digest)
+        count = self._repeats.get(key, 0)
+        self._repeats[key] = count + 1
+        return count
+
+    def open_timer(
+        self, operation: Operation[Any] | None, delay_ms: int, digest: int, fire: Callable[[], None]
+    ) -> int:
+        """A durable timer. `digest`: what the history compares, the delay (or the moment, for `until`)."""
+        ordinal = self.number(operation, "timer", "", digest)
+        due = self.now + delay_ms
+        self.timers[ordinal] = Timer(due, digest, fire)
+        heappush(self._due, (due, ordinal))
+        return ordinal
+
+    def open_loop_timer(self, delay_ms: int, handle: Handle) -> None:
+        """`loop.call_later`: what asyncio.sleep, timeout and wait_for are made of."""
+
+        def fire() -> None:
+            self.loop.ready.append(handle)
+
+        ordinal = self.open_timer(None, delay_ms, delay_ms, fire)
+        handle.on_cancel = lambda: self.timers.pop(ordinal, None) and None
+
+    def patched(self, name: str) -> bool:
+        """See the module. The first answer of a chapter is remembered."""
+        known = self._patched.get(name)
+        if known is None:
+            history = self._history
+            known = (
+                history is None or name in history.patches or self.ordinal >= history.last_ordinal
+            )
+            self._patched[name] = known
+            if known and (history is None or name not in history.patches):
+                self._decisions.append(Patched(name))
+        return known
+
+    def random(self) -> Random:
+        if self._random is None:
+            self._random = Random(b"random" + self.run.id + self.run.chapter.to_bytes(4, "big"))
+        return self._random
+
+    def uuid4(self) -> UUID:
+        self._uuids += 1
+        source = b"uuid" + self.run.id + self.run.chapter.to_bytes(4, "big") + self._uuids.to_bytes(4, "big")
+        return UUID(bytes=blake2b(source, digest_size=16).digest(), version=4)
+
+    def log(self, level: int, message: str) -> None:
+        if not self.is_replaying:
+            self._decisions.append(Log(level, message))
+
+    def report(self, context: dict[str, Any]) -> None:
+        """What asyncio tells its exception handler: a task whose exception nobody took, a callback that raised."""
+        if not self.is_replaying and not self.is_closing:
+            self.log(logging.ERROR, f"{context.get('message')}: {context.get('exception')!r}")
+
+    # -- what the worker asks
+
+    def next_due(self) -> int:
+        """When the next timer or retry is due (ms); 0: nothing is waited for by time."""
+        while self._due:
+            due, ordinal = self._due[0]
+            if ordinal in self.timers or self._is_retry(ordinal, due):
+                return due
+            heappop(self._due)
+        return 0
+
+    def take_due(self, now: int) -> tuple[list[int], Event | None]:
+        """What is due at `now`: steps to try again, and the fact of the first timer that is due, to be applied before
+        the next is asked for. Its seq and time are the worker's to fill in."""
+        retries: list[int] = []
+        while self._due:
+            due, ordinal = self._due[0]
+            timer = self.timers.get(ordinal)
+            is_retry = timer is None and self._is_retry(ordinal, due)
+            if (timer is not None or is_retry) and due > now:
+                break
+            if timer is not None:
+                return retries, Event(0, Kind.TIMER_FIRED, ordinal, now, digest=timer.digest)
+            heappop(self._due)
+            if is_retry:
+                retries.append(ordinal)
+        return retries, None
+
+    def _is_retry(self, ordinal: int, due: int) -> bool:
+        future = self.open.get(ordinal)
+        return future is not None and future.retry_at == due
+
+    def check_rebuilt(self) -> None:
+        """After the last recorded fact: the body has issued all that was recorded. Raises NonDeterminism."""
+        self.is_building = False
+        history = self._history
+        if history is not None and history.last_ordinal > self.ordinal:
+            missing = min(ordinal for ordinal in history.operations if ordinal > self.ordinal)
+            self._part(missing, None)
+            assert self._mismatch is not None
+            raise self._mismatch
+        self.recorded = {}
+
+    def close(self) -> None:
+        """Drop the body from memory: its `finally` blocks run now, on its own loop, and no operation with them."""
+        if self.is_closing:
+            return
+        self.is_closing = True
+        self.loop._stopped = False  # pyright: ignore[reportPrivateUsage]
+        self._decisions = []
+        root = self._root
+        for _ in range(CLOSE_ROUNDS):
+            if root is None or root.done():
+                break
+            for future in list(self.open.values()):
+                if not future.done():
+                    future.set_exception(Dropped())
+            self.open.clear()
+            root.cancel()
+            with self.loop:
+                self.loop.drain()
+        else:
+            log.error("the body of %s does not end when it is dropped; it is let go", self.run.task)
+        if root is not None and root.done() and not root.cancelled():
+            root.exception()
+        self.timers.clear()
+        self.loop.close()
+
+    # -- inside
+
+    def _part(self, ordinal: int, issued: Issued | None) -> None:
+        if self._mismatch is None:
+            self._mismatch = NonDeterminism("", ordinal=ordinal)
+            if self._history is not None:
+                self._mismatch = explain(self.run, self._history.events, ordinal, issued, self.issued or [])
+        self.loop.stop_now()
+
+
+def replay(
+    runnable: Runnable[..., Any], run: RunInfo, events: list[Event]
+) -> tuple[Execution, list[Decision]]:
+    """Build a body again from its history. Answers it with the decisions that the history does not hold.
+
+    Raises NonDeterminism where the body does not fit; then it is replayed once more with a trace, for the message.
+    """
+    try:
+        return _rebuild(runnable, run, events, trace=False)
+    except NonDeterminism as first:
+        try:
+            _rebuild(runnable, run, events, trace=True)
+        except NonDeterminism as traced:
+            raise traced from None
+        raise first
+
+
+def _rebuild(
+    runnable: Runnable[..., Any], run: RunInfo, events: list[Event], *, trace: bool
+) -> tuple[Execution, list[Decision]]:
+    execution = Execution(runnable, run, History(events))
+    if trace:
+        execution.issued = []
+    pending: list[Decision] = []
+    apply = execution.apply
+    try:
+        with execution.inside():
+            for event in events:
+                if event.kind in FACTS:
+                    pending += apply(event)
+        execution.check_rebuilt()
+    except BaseException:
+        execution.close()
+        raise
+    return execution, pending

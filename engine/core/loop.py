@@ -1,0 +1,306 @@
+"""The loop under a body: asyncio's scheduler without a world.
+
+One `BodyLoop` per live run. It is a ready queue and nothing else: no selector, no clock, no threads. Time is the time
+of the fact that is being delivered; `call_later` is a durable timer of the run. What asyncio schedules it runs in the
+order in which it was scheduled, so a body that is given the same facts does the same things.
+
+Where asyncio itself would let the order depend on addresses or on global counters, the loop takes that away:
+- `asyncio.wait`, `as_completed` and a TaskGroup's abort walk sets of tasks and futures; those of this loop hash by
+  (run, number) instead of by address. A bare number would collide across runs in asyncio's global weak set of tasks.
+- task names count per run, not per process.
+- async generators that are given up are closed in the order in which they began, when the body ends, and not when
+  the collector finds them.
+
+Anything else asked of the loop (sockets, executors, subprocesses, signals) raises NotDeterministic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from asyncio import events
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from typing import Any, Final, NoReturn, Protocol, TypeVar
+
+from wf.history.errors import NotDeterministic, StepBudgetExceeded
+
+T = TypeVar("T")
+
+STEP_BUDGET: Final = 1_000_000
+"""Callbacks in one drain. A body that schedules more without waiting for an operation is caught in a circle."""
+_HASH_STRIDE: Final = 0x9E3779B1
+_HASH_MASK: Final = (1 << 60) - 1
+
+
+class Handle:
+    """A scheduled callback. What asyncio asks of `Handle` and `TimerHandle`: cancel, cancelled, when."""
+
+    is_cancelled = False
+    on_cancel: Callable[[], None] | None = None
+    due = 0.0
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+
+    def cancel(self) -> None:
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            if self.on_cancel is not None:
+                self.on_cancel()
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+    def when(self) -> float:
+        return self.due
+
+
+class BodyFuture(asyncio.Future[Any]):
+    """A future of a body: hashes by (run, number). The number is given at the first use in a set."""
+
+    _hash = 0
+
+    def __hash__(self) -> int:
+        if not self._hash:
+            loop: BodyLoop = self.get_loop()  # type: ignore[assignment]
+            self._hash = loop.next_hash()
+        return self._hash
+
+
+class BodyTask(asyncio.Task[T]):
+    """A task of a body: hashes by (run, number)."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        loop: BodyLoop,
+        name: str | None,
+        context: Context | None,
+    ) -> None:
+        self._hash = loop.next_hash()
+        super().__init__(coro, loop=loop, name=name or f"task-{loop.count}", context=context)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class Scheduled(Protocol):
+    """What `create_task` numbers at once: an operation."""
+
+    def schedule(self) -> None: ...
+
+
+class Timers(Protocol):
+    """What the loop asks of the execution that it belongs to."""
+
+    now: int
+
+    def open_loop_timer(self, delay_ms: int, handle: Handle) -> None: ...
+    def report(self, context: dict[str, Any]) -> None: ...
+
+
+class BodyLoop(asyncio.AbstractEventLoop):
+    """See the module. `execution` is told of timers; `salt` makes hashes differ between runs."""
+
+    def __init__(self, execution: Timers, salt: int, schedulable: type[Scheduled]) -> None:
+        self.execution = execution
+        self.ready: deque[Handle] = deque()
+        self.count = 0
+        self._salt = salt
+        self._schedulable = schedulable
+        self._closed = False
+        self._stopped = False
+        self._generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = {}
+        self._given_up: dict[int, AsyncGenerator[Any, Any]] = {}
+        self._generator_count = 0
+
+    def next_hash(self) -> int:
+        self.count += 1
+        return (self._salt + self.count * _HASH_STRIDE) & _HASH_MASK
+
+    # -- running
+
+    def drain(self) -> None:
+        """Run until nothing is ready, or until `stop_now`. Inside `with loop:`.
+
+        Raises StepBudgetExceeded; what callbacks raise goes to the exception handler, as in asyncio, except for
+        SystemExit and KeyboardInterrupt, which end the task that raised them.
+        """
+        ready = self.ready
+        budget = STEP_BUDGET
+        while ready and not self._stopped:
+            handle = ready.popleft()
+            if handle.is_cancelled:
+                continue
+            try:
+                handle.context.run(handle.callback, *handle.args)
+            except (SystemExit, KeyboardInterrupt):
+                pass
+            except Exception as error:
+                self.call_exception_handler({"message": "a callback raised", "exception": error})
+            budget -= 1
+            if not budget:
+                raise StepBudgetExceeded(
+                    f"the body ran {STEP_BUDGET:,} callbacks without waiting for an operation: "
+                    "await a step or a timer in its loop"
+                )
+
+    def __enter__(self) -> None:
+        """Be the running loop of this thread, which may have another one (a body is activated from synchronous code)."""
+        self._outer = (
+            events._get_running_loop(),  # pyright: ignore[reportPrivateUsage]
+            sys.get_asyncgen_hooks(),
+        )
+        events._set_running_loop(self)  # pyright: ignore[reportPrivateUsage]
+        sys.set_asyncgen_hooks(self._generator_begins, self._generator_given_up)
+
+    def __exit__(self, *error: object) -> None:
+        outer_loop, outer_hooks = self._outer
+        sys.set_asyncgen_hooks(*outer_hooks)
+        events._set_running_loop(outer_loop)  # pyright: ignore[reportPrivateUsage]
+
+    def stop_now(self) -> None:
+        """Run nothing more: the body is in a state that must not go on."""
+        self._stopped = True
+
+    def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._generator_count += 1
+        number = self._generator_count
+        self._generators[number] = weakref.ref(generator, lambda _: self._generators.pop(number, None))
+
+    def _generator_given_up(self, generator: AsyncGenerator[Any, Any]) -> None:
+        for number, reference in self._generators.items():
+            if reference() is generator:
+                self._given_up[number] = generator
+                return
+        self._generator_count += 1
+        self._given_up[self._generator_count] = generator
+
+    async def close_generators(self) -> None:
+        """Close those that were given up or are still open, in the order in which they began."""
+        alive = {number: generator for number, ref in self._generators.items() if (generator := ref())}
+        left = self._given_up | alive
+        self._given_up = {}
+        for _, generator in sorted(left.items()):
+            await generator.aclose()
+
+    # -- what asyncio asks
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
+        handle = Handle(callback, args, context if context is not None else copy_context())
+        self.ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
+        handle = Handle(callback, args, context if context is not None else copy_context())
+        delay_ms = round(delay * 1_000)
+        handle.due = (self.execution.now + delay_ms) / 1_000
+        if delay_ms <= 0:
+            self.ready.append(handle)
+        else:
+            self.execution.open_loop_timer(delay_ms, handle)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
+        return self.call_later(when - self.time(), callback, *args, context=context)
+
+    def time(self) -> float:
+        return self.execution.now / 1_000
+
+    def create_future(self) -> BodyFuture:
+        return BodyFuture(loop=self)
+
+    def create_task(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        eager_start: bool | None = None,
+    ) -> BodyTask[Any]:
+        if eager_start:
+            raise NotDeterministic("eager_start has no place in a task body: leave it out")
+        if isinstance(coro, self._schedulable):
+            coro.schedule()
+        return BodyTask(coro, self, name, context)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        pass
+
+    def is_running(self) -> bool:
+        return not self._closed
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.execution.report(context)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.execution.report(context)
+
+    async def shutdown_asyncgens(self) -> None:
+        pass
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        pass
+
+
+_THREADS = "it runs outside the history; move it into `@wf.step def …` (a plain def runs in a thread)"
+_WORLD = "it touches the world; move it into `@wf.step async def …` and await that"
+_SCHEDULE = "it would act outside the history; await an operation instead"
+_REFUSED: Final = {
+    **dict.fromkeys(["run_in_executor", "set_default_executor", "call_soon_threadsafe"], _THREADS),
+    **dict.fromkeys(
+        [
+            *("create_connection", "create_server", "create_unix_connection", "create_unix_server"),
+            *("create_datagram_endpoint", "connect_accepted_socket", "connect_read_pipe"),
+            *("connect_write_pipe", "subprocess_shell", "subprocess_exec", "getaddrinfo", "getnameinfo"),
+            *("sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall"),
+            *("sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "sendfile", "start_tls"),
+            *("add_reader", "remove_reader", "add_writer", "remove_writer"),
+            *("add_signal_handler", "remove_signal_handler"),
+        ],
+        _WORLD,
+    ),
+    **dict.fromkeys(
+        ["run_forever", "run_until_complete", "stop", "set_task_factory", "set_exception_handler"], _SCHEDULE
+    ),
+}
+
+
+def _refuse(name: str, why: str) -> Callable[..., NoReturn]:
+    def refused(self: BodyLoop, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotDeterministic(f"a task body called loop.{name}: {why}")
+
+    refused.__name__ = name
+    return refused
+
+
+for _name, _why in _REFUSED.items():
+    setattr(BodyLoop, _name, _refuse(_name, _why))

@@ -1,0 +1,146 @@
+"""What a person is told when a body does not fit its history any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from wf.history.errors import NonDeterminism
+from wf.history.events import Event, Kind
+from wf.history.ids import show
+
+if TYPE_CHECKING:
+    from wf.engine.core.execution import RunInfo
+
+CONTEXT: Final = 3
+"""Operations shown on either side of the place where history and body part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """An operation that the body issued: what the history is compared with."""
+
+    ordinal: int
+    verb: str
+    name: str
+    digest: int
+    where: str
+
+    @property
+    def what(self) -> tuple[str, str, int]:
+        return self.verb, self.name, self.digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    ordinal: int
+    verb: str
+    name: str
+    digest: int
+    at: int
+
+    @property
+    def what(self) -> tuple[str, str, int]:
+        return self.verb, self.name, self.digest
+
+
+VERBS: Final[dict[int, str]] = {
+    Kind.STEP_STARTED: "step",
+    Kind.STEP_FINISHED: "step",
+    Kind.STEP_FAILED: "step",
+    Kind.STEP_ATTEMPT_FAILED: "step",
+    Kind.TIMER_FIRED: "timer",
+    Kind.CHILD_TRIGGERED: "child",
+    Kind.CHILD_AWAITED: "result",
+    Kind.TOKEN_CREATED: "token",
+    Kind.TOKEN_AWAITED: "wait for token",
+    Kind.MESSAGE_AWAITED: "wait for message",
+}
+"""What kind of operation a row belongs to."""
+
+
+def explain(
+    run: RunInfo, events: list[Event], ordinal: int, issued: Issued | None, trace: list[Issued]
+) -> NonDeterminism:
+    """The error for a run whose body parts from its history at `ordinal`. `issued`: what it does there instead
+    (None: nothing); `trace`: what it did before."""
+    recorded = {
+        event.ordinal: _Recorded(event.ordinal, VERBS[event.kind], event.name, event.digest, event.at)
+        for event in reversed(events)
+        if event.ordinal and event.kind in VERBS
+    }
+    expected = recorded.get(ordinal)
+    kind, cause = _judge(recorded, ordinal, expected, issued)
+    place = issued.where if issued is not None else (trace[-1].where if trace else "")
+    lines = [
+        f"WF1001 {run.task} {show('run', run.id)}: the code does not fit the history at operation {ordinal}: {kind}",
+        *_diff(recorded, ordinal, expected, issued, trace),
+        f"  at {place}" if place else "  the body ended before it",
+        f"  likely: {cause}",
+        "  next: bring back the recorded order, or keep it for runs under way with "
+        f"`if wf.patched(\"…\"):` around the new code, then restart the worker; "
+        f"`wf runs show {show('run', run.id)}` shows the run",
+    ]
+    message = "\n".join(lines)
+    return NonDeterminism(message, ordinal=ordinal, diff="\n".join(lines[1:-3]))
+
+
+def _judge(
+    recorded: dict[int, _Recorded], ordinal: int, expected: _Recorded | None, issued: Issued | None
+) -> tuple[str, str]:
+    """What kind of edit it looks like, and its likely cause."""
+    if issued is None:
+        return "removed", "a call was taken out, or a branch depends on something that is not recorded"
+    if expected is None:
+        return "inserted", "a call was added before what is recorded"
+    if (issued.verb, issued.name) == (expected.verb, expected.name):
+        return (
+            "argument changed",
+            "the arguments come from code that was edited, or from a clock, chance or environment in the body",
+        )
+    ahead = [recorded[n] for n in range(ordinal + 1, ordinal + 1 + CONTEXT) if n in recorded]
+    matching = next((other for other in ahead if other.what == issued.what), None)
+    if matching is not None and matching.ordinal == ordinal + 1:
+        return "removed or reordered", f"`{expected.verb} {expected.name}` was taken out, or moved behind"
+    if matching is not None:
+        return "reordered", "calls changed places, or were taken out"
+    if issued.verb == expected.verb and issued.digest == expected.digest:
+        return "renamed", f"`{expected.name}` is called `{issued.name}` now; keep the old id: id={expected.name!r}"
+    return "inserted", f"`{issued.verb} {issued.name}` was added before `{expected.verb} {expected.name}`"
+
+
+def _diff(
+    recorded: dict[int, _Recorded],
+    ordinal: int,
+    expected: _Recorded | None,
+    issued: Issued | None,
+    trace: list[Issued],
+) -> list[str]:
+    """Three operations either side, aligned: `-` recorded, `+` what the code does now."""
+    traced = {one.ordinal: one for one in trace}
+    lines: list[str] = []
+    for n in range(max(1, ordinal - CONTEXT), ordinal):
+        one = traced.get(n) or recorded.get(n)
+        if one is not None:
+            lines.append(f"    {n:>4}  {one.verb} {one.name}".rstrip())
+    if expected is not None:
+        at = datetime.fromtimestamp(expected.at / 1_000, UTC).isoformat(timespec="seconds")
+        lines.append(f"  - {ordinal:>4}  {_describe(expected, issued)}  (recorded {at})")
+    if issued is not None:
+        lines.append(f"  + {ordinal:>4}  {_describe(issued, expected)}  ({issued.where})")
+    lines += [
+        f"    {n:>4}  {recorded[n].verb} {recorded[n].name}".rstrip()
+        for n in range(ordinal + 1, ordinal + 1 + CONTEXT)
+        if n in recorded
+    ]
+    return lines
+
+
+def _describe(one: Issued | _Recorded, other: Issued | _Recorded | None) -> str:
+    text = f"{one.verb} {one.name}".rstrip()
+    if other is not None and (one.verb, one.name) == (other.verb, other.name):
+        if one.verb == "timer":
+            return f"{text} of {one.digest} ms"
+        return f"{text} with arguments #{one.digest & 0xFFFFFFFFFFFFFFFF:016x}"
+    return text

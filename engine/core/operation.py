@@ -1,0 +1,147 @@
+"""An operation: what a body awaits. A coroutine that can also be `yield from`ed.
+
+It gets its number (its ordinal) when it is first awaited or scheduled. Outside any body the same call does the thing
+at once: a step just runs, a task is triggered and waited for.
+"""
+
+from __future__ import annotations
+
+import sys
+from asyncio import events
+from collections.abc import Callable, Coroutine, Generator
+from types import CodeType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from wf.engine.core.loop import BodyFuture, BodyLoop
+from wf.history.errors import NotConnected
+
+if TYPE_CHECKING:
+    from wf.engine.core.execution import Execution
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+def current_execution() -> Execution | None:
+    """The run whose body is running in this thread now; None outside bodies."""
+    loop = events._get_running_loop()  # pyright: ignore[reportPrivateUsage]
+    if type(loop) is BodyLoop:
+        return loop.execution  # type: ignore[return-value]
+    return None
+
+
+class OperationFuture(BodyFuture):
+    """An operation under way: what `Execution.open` holds until a fact settles it.
+
+    `settle(execution, future, event)` gives it its outcome. `on_cancel` says what else a cancel does; where it answers
+    True the operation ends only when a fact comes (a step that is in flight has to end first).
+    """
+
+    ordinal: int
+    settle: Callable[[Execution, OperationFuture, Any], None]
+    on_cancel: Callable[[Execution, OperationFuture], bool] | None = None
+    is_canceled = False
+    attempt = 1
+    """Of a step: which attempt is, or will be, under way."""
+    retry_at = 0
+    """Of a step: when that attempt is due."""
+    child = b""
+    """Of a child: the id of its run."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self.done():
+            return False
+        execution: Execution = self.get_loop().execution  # type: ignore[attr-defined]
+        first = not self.is_canceled
+        self.is_canceled = True
+        if self.on_cancel is not None and (not first or self.on_cancel(execution, self)):
+            return True
+        execution.open.pop(self.ordinal, None)
+        return super().cancel(msg)
+
+    def cancel_now(self) -> None:
+        super().cancel()
+
+
+class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
+    """Await it once in a task body (or `yield from` it in a generator task)."""
+
+    __slots__ = ("__weakref__", "_awaited", "_code", "_future", "_instruction", "_iterator")
+    verb: ClassVar[str] = "operation"
+    """For messages: "step", "timer", …"""
+
+    def __init__(self, depth: int) -> None:
+        frame = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage]
+        self._code: CodeType = frame.f_code
+        self._instruction: int = frame.f_lasti
+        self._future: BodyFuture | None = None
+        self._iterator: Any = None
+        self._awaited = False
+
+    # -- what a kind of operation defines
+
+    def issue(self, execution: Execution) -> BodyFuture:
+        """Number it, and decide what it needs."""
+        raise NotImplementedError
+
+    def outside(self) -> Coroutine[Any, Any, Any]:
+        """What awaiting it does where no body is running."""
+        raise NotConnected(f"a {self.verb} is awaited outside a task body: call it in a function with @wf.task")
+
+    # -- being awaited
+
+    @property
+    def where(self) -> str:
+        """The call in the author's code: "file.py:12"."""
+        line = self._code.co_firstlineno
+        for start, end, number in self._code.co_lines():
+            if start <= self._instruction < end and number is not None:
+                line = number
+        return f"{self._code.co_filename}:{line}"
+
+    def schedule(self) -> None:
+        """Number it now (`create_task`, `gather`)."""
+        if self._future is None:
+            execution = current_execution()
+            if execution is not None:
+                self._future = self.issue(execution)
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        if self._awaited:
+            raise RuntimeError(f"a {self.verb} was awaited twice ({self.where}): call it again for another one")
+        self._awaited = True
+        future = self._future
+        if future is None:
+            execution = current_execution()
+            if execution is None:
+                return self.outside().__await__()
+            self._future = future = self.issue(execution)
+        return future.__await__()
+
+    def __iter__(self) -> Generator[Operation[Any], Any, T_co]:
+        return (yield self)
+
+    def send(self, value: Any, /) -> Any:
+        if self._iterator is None:
+            self._iterator = self.__await__()
+        return self._iterator.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        if self._iterator is None:
+            if self._future is None or self._future.done():
+                self._awaited = True
+                raise error[0]
+            # Canceled after it was scheduled and before its task ran: the operation is under way and has to end.
+            self._iterator = self.__await__()
+            self._future.cancel()
+            return self._iterator.send(None)
+        return self._iterator.throw(*error)
+
+    def close(self) -> None:
+        self._awaited = True
+        if self._iterator is not None:
+            self._iterator.close()
+
+
+Gen = Generator[Operation[Any], Any, T]
+"""The return annotation of a generator task: `def onboarding(user: User) -> wf.Gen[str]`."""

@@ -1,0 +1,86 @@
+"""How a run ends: what its body returned or raised, as data."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from wf.engine.core.decisions import End
+from wf.history.errors import Error, OperationError, PayloadError
+from wf.history.events import Failure, Status
+
+if TYPE_CHECKING:
+    from wf.engine.core.runnable import Runnable
+
+
+def outcome_of(root: asyncio.Task[Any], runnable: Runnable[..., Any], *, canceled: bool) -> End:
+    """The end of a body whose task is done."""
+    if root.cancelled():
+        if canceled:
+            return End(Status.CANCELED, failure=Failure("RunCanceled", "the run was canceled").encode())
+        return End(
+            Status.FAILED,
+            failure=Failure("CancelledError", "the body ended by a CancelledError of its own").encode(),
+        )
+    error = root.exception()
+    if error is None:
+        from wf.engine.core.execution import digest_of
+
+        try:
+            output = runnable.signature.encode_result(root.result())
+        except PayloadError as unfit:
+            return End(Status.FAILED, failure=failure_of(unfit).encode())
+        return End(Status.COMPLETED, output=output, digest=digest_of(output))
+    return End(Status.FAILED, failure=failure_of(error).encode(), failed=failed_operation(error), error=unwrap(error))
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An exception as data. What an operation reported keeps its own type and message; groups of one are unwrapped."""
+    error = unwrap(error)
+    code = error.code if isinstance(error, Error) else ""
+    if isinstance(error, OperationError):
+        return Failure(
+            error.type or type(error).__name__,
+            error.message,
+            (error.traceback + "\n" if error.traceback else "") + own_traceback(error),
+            code,
+        )
+    return Failure(type(error).__qualname__, str(error), own_traceback(error), code)
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback without the frames of wf and asyncio above the author's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _is_engine(frame.filename)]
+    lines = traceback.format_list(own or frames) + traceback.format_exception_only(error)
+    return "".join(["Traceback (most recent call last):\n", *lines])
+
+
+def unwrap(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def failed_operation(error: BaseException | None) -> int:
+    """The ordinal of the operation whose failure this error comes from; 0 where there is none.
+
+    Looks through single-cause groups and `raise … from`; of a group, the operation that failed last.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, BaseExceptionGroup):
+            return max((failed_operation(inner) for inner in error.exceptions), default=0)
+        if isinstance(error, OperationError) and error.ordinal:
+            return error.ordinal
+        error = error.__cause__ or error.__context__
+    return 0
+
+
+_ENGINE_PARTS = ("/engine/core/", "/asyncio/", "\\asyncio\\", "/engine/steps")
+
+
+def _is_engine(filename: str) -> bool:
+    return any(part in filename for part in _ENGINE_PARTS)

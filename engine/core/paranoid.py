@@ -1,0 +1,82 @@
+"""Paranoid mode: a second body is fed the same facts and has to decide the same, arguments included.
+
+It finds at once what would park the run days later: a clock, chance, an environment variable, a global that the body
+reads. The second body is built again from nothing at activations 1, 2, 4, 8, … and at the end, so that a run costs at
+most twice the operations in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from wf.engine.core.decisions import Decision, Log
+from wf.engine.core.execution import Execution, RunInfo, replay
+from wf.history.errors import NonDeterminism
+from wf.history.events import Event
+from wf.history.ids import show
+
+if TYPE_CHECKING:
+    from wf.engine.core.runnable import Runnable
+
+
+class Paranoid:
+    """The second body of a run. `silent`: a context in which nothing that the body prints comes out."""
+
+    def __init__(
+        self,
+        runnable: Runnable[..., Any],
+        run: RunInfo,
+        events: Sequence[Event],
+        silent: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._runnable = runnable
+        self._run = run
+        self._silent = silent
+        self._events = list(events)
+        self._activations = 0
+        self._twin = self._build()
+
+    def check(self, rows: Sequence[Event], decisions: Sequence[Decision], *, ended: bool) -> None:
+        """The live body decided this on a fact. `rows`: the fact and the records of the decisions.
+
+        Raises NonDeterminism where the second body does not decide the same.
+        """
+        fact = rows[0]
+        self._events += rows
+        self._activations += 1
+        with self._silent():
+            self._compare(decisions, self._twin.apply(fact))
+        if ended or self._activations & (self._activations - 1) == 0:
+            self._twin.close()
+            self._twin = self._build()
+            if ended:
+                self._compare([self._twin.ended] if self._twin.ended else [], decisions[-1:])
+
+    def close(self) -> None:
+        with self._silent():
+            self._twin.close()
+
+    def _build(self) -> Execution:
+        with self._silent():
+            return replay(self._runnable, self._run, self._events)[0]
+
+    def _compare(self, decisions: Sequence[Decision], others: Sequence[Decision]) -> None:
+        mine = [decision for decision in decisions if not isinstance(decision, Log)]
+        theirs = [decision for decision in others if not isinstance(decision, Log)]
+        for index in range(max(len(mine), len(theirs))):
+            first = mine[index] if index < len(mine) else None
+            second = theirs[index] if index < len(theirs) else None
+            if first != second:
+                raise NonDeterminism(
+                    f"WF1001 {self._run.task} {show('run', self._run.id)}: the body decides differently when it runs "
+                    f"again on the same facts\n  - {_describe(first)}\n  + {_describe(second)}\n"
+                    "  likely: a clock, chance, the environment or a global variable in the body\n"
+                    "  next: use wf.now(), wf.random(), wf.uuid4(), or move it into `@wf.step`",
+                    ordinal=getattr(first or second, "ordinal", 0),
+                )
+
+
+def _describe(decision: Decision | None) -> str:
+    return "nothing" if decision is None else repr(decision)[:300]

@@ -1,0 +1,62 @@
+"""When a failed attempt is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from wf.engine.core.durations import Duration, milliseconds
+from wf.history.errors import Abort, DeclarationError, PayloadError, RetryAfter
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A policy: attempt n+1 starts `min_delay * factor**(n-1)` after attempt n failed, at most `max_delay` later.
+
+    max_attempts: with the first one. jitter: each delay is drawn between half of it and the whole.
+    give_up_on: exception classes (or their names) that are not tried again. fresh: a task starts over with an empty
+    history instead of keeping what is completed.
+    """
+
+    max_attempts: int = 3
+    factor: float = 2
+    min_delay: Duration = "1s"
+    max_delay: Duration = "30s"
+    jitter: bool = True
+    give_up_on: tuple[type[BaseException] | str, ...] = ()
+    fresh: bool = False
+    min_ms: int = field(init=False, repr=False)
+    max_ms: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "min_ms", milliseconds(self.min_delay, "min_delay"))
+        object.__setattr__(self, "max_ms", milliseconds(self.max_delay, "max_delay"))
+        if self.max_attempts < 1:
+            raise DeclarationError(f"max_attempts={self.max_attempts}: the first attempt counts, give 1 or more")
+        if self.factor < 1:
+            raise DeclarationError(f"factor={self.factor}: give 1 (steady) or more")
+
+    def gives_up(self, error: BaseException) -> bool:
+        """True for errors that another attempt cannot mend."""
+        if isinstance(error, Abort | PayloadError):
+            return True
+        names = {cls.__qualname__ for cls in type(error).__mro__}
+        return any(
+            kind in names if isinstance(kind, str) else isinstance(error, kind) for kind in self.give_up_on
+        )
+
+    def delay_ms(self, attempt: int, error: BaseException | None, random: Random) -> int:
+        """Milliseconds between the failure of attempt `attempt` (1, 2, …) and the next one."""
+        if isinstance(error, RetryAfter):
+            return round(error.seconds * 1_000)
+        try:
+            delay = min(self.min_ms * self.factor ** (attempt - 1), self.max_ms)
+        except OverflowError:
+            delay = self.max_ms
+        return round(delay * random.uniform(0.5, 1)) if self.jitter else round(delay)
+
+
+DEFAULT_STEP_RETRY = Retry()
+"""3 attempts, factor 2, 1 s to 30 s, jitter: for steps, inline or as runs, without a policy of their own."""
+NO_RETRY = Retry(max_attempts=1)
+"""A task makes one attempt unless it says otherwise: its steps have their own."""

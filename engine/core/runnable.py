@@ -1,0 +1,321 @@
+"""`@wf.step` and `@wf.task`: functions as runnables.
+
+A runnable is called from a task body, or triggered as a run of its own. To `inspect` it looks like the function that
+it wraps, and like a coroutine function, so that agent libraries take it as a tool and web frameworks as a handler.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+
+from wf.engine.core.children import ChildCall
+from wf.engine.core.durations import Duration, milliseconds
+from wf.engine.core.handles import RunHandle
+from wf.engine.core.operation import Gen, Operation
+from wf.engine.core.retry import DEFAULT_STEP_RETRY, NO_RETRY, Retry
+from wf.engine.core.steps import StepCall, settle_step
+from wf.engine.core.triggers import TriggerOptions, trigger_options
+from wf.engine.core.values import Signature
+from wf.history.errors import DeclarationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+In = TypeVar("In")
+In_contra = TypeVar("In_contra", contravariant=True)
+
+
+class StepOptions(TypedDict, total=False):
+    """What `@wf.step(…)` takes."""
+
+    id: str
+    retry: Retry
+    timeout: Duration
+    at_most_once: bool
+    tags: Iterable[str]
+    ttl: Duration
+
+
+class TaskOptions(TypedDict, total=False):
+    """What `@wf.task(…)` takes."""
+
+    id: str
+    retry: Retry
+    tags: Iterable[str]
+    ttl: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of a runnable, checked; durations in ms (0: none)."""
+
+    retry: Retry
+    timeout_ms: int = 0
+    at_most_once: bool = False
+    tags: tuple[str, ...] = ()
+    ttl_ms: int = 0
+
+
+class _Zero(Protocol[R_co]):
+    def __call__(self) -> Operation[R_co]: ...
+
+
+class _One(Protocol[In_contra, R_co]):
+    def __call__(self, payload: In_contra, /) -> Operation[R_co]: ...
+
+
+class Runnable(Generic[P, R]):
+    """A step or a task. `.id`: its name in kebab-case unless given; `.fn`: the plain function."""
+
+    def __init__(self, fn: Callable[..., Any], kind: str, id: str, settings: Settings) -> None:
+        self.fn = fn
+        self.kind = kind
+        """"step" or "task"."""
+        self.id = id
+        self.settings = settings
+        self.signature = Signature(fn, id)
+        self.settle_step = partial(settle_step, self)
+        self.__wrapped__ = fn
+        self.__name__ = fn.__name__
+        self.__qualname__ = fn.__qualname__
+        self.__module__ = fn.__module__
+        self.__doc__ = fn.__doc__
+        self.__annotations__ = fn.__annotations__
+        self.__defaults__ = fn.__defaults__
+        self.__kwdefaults__ = fn.__kwdefaults__
+        flags = (fn.__code__.co_flags | inspect.CO_COROUTINE) & ~(inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR)
+        self.__code__ = fn.__code__.replace(co_flags=flags)
+        if hasattr(inspect, "markcoroutinefunction"):
+            inspect.markcoroutinefunction(self)  # pyright: ignore
+
+    def __repr__(self) -> str:
+        return f"<wf.{self.kind} {self.id}>"
+
+    @property
+    def location(self) -> str:
+        """Where the function stands: "file.py:12"."""
+        code = self.fn.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    @property
+    def body(self) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """What a run of it executes: a task's function; for a step, a body with that one step in it."""
+        if self.kind == "step":
+            return self._call_step
+        return drive(self.fn) if inspect.isgeneratorfunction(self.fn) else self.fn
+
+    async def _call_step(self, *args: Any, **kwargs: Any) -> Any:
+        return await StepCall(self, args, kwargs, depth=2)
+
+    # -- in a body
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Operation[R]:
+        """Run the step, or start the task as a child and wait for it."""
+        if self.kind == "step":
+            return StepCall(self, args, kwargs, depth=3)
+        return self._child(partial(self.signature.encode_call, args, kwargs), {}, awaited=True)
+
+    @overload
+    def trigger(self: _Zero[T], /, **options: Unpack[TriggerOptions]) -> Operation[RunHandle[T]]: ...
+    @overload
+    def trigger(
+        self: _One[In, T], payload: In, /, **options: Unpack[TriggerOptions]
+    ) -> Operation[RunHandle[T]]: ...
+    def trigger(self, payload: Any = None, /, **options: Any) -> Any:
+        """Start a run and go on. In a body it is a child of this run."""
+        return self._child(
+            partial(self.signature.encode_payload, payload), trigger_options(options), awaited=False
+        )
+
+    @overload
+    def trigger_and_wait(self: _Zero[T], /, **options: Unpack[TriggerOptions]) -> Operation[T]: ...
+    @overload
+    def trigger_and_wait(
+        self: _One[In, T], payload: In, /, **options: Unpack[TriggerOptions]
+    ) -> Operation[T]: ...
+    def trigger_and_wait(self, payload: Any = None, /, **options: Any) -> Any:
+        """Start a run and wait for its output. Raises RunFailed, RunCanceled, RunExpired, RunTimedOut."""
+        return self._child(
+            partial(self.signature.encode_payload, payload), trigger_options(options), awaited=True
+        )
+
+    def options(self, **options: Unpack[TriggerOptions]) -> Configured[P, R]:
+        """The same runnable with trigger options set, called with its own parameters:
+        `r.options(tags=["a"]).trigger(1, name="x")`."""
+        return Configured(self, trigger_options(dict(options)))
+
+    def _child(
+        self, encode: Callable[[], bytes], options: dict[str, Any], *, awaited: bool
+    ) -> Operation[Any]:
+        return ChildCall(self, encode, options, awaited=awaited, depth=4)
+
+
+class Configured(Generic[P, R]):
+    """A runnable with trigger options. Its calls take the function's own parameters."""
+
+    def __init__(self, runnable: Runnable[P, R], options: dict[str, Any]) -> None:
+        self.runnable = runnable
+        self._options = options
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Operation[R]:
+        """Start a run and wait for its output."""
+        return self._child(args, kwargs, awaited=True)
+
+    def trigger_and_wait(self, *args: P.args, **kwargs: P.kwargs) -> Operation[R]:
+        """Start a run and wait for its output."""
+        return self._child(args, kwargs, awaited=True)
+
+    def trigger(self, *args: P.args, **kwargs: P.kwargs) -> Operation[RunHandle[R]]:
+        """Start a run and go on."""
+        return self._child(args, kwargs, awaited=False)
+
+    call = trigger
+
+    def _child(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, awaited: bool
+    ) -> Operation[Any]:
+        encode = partial(self.runnable.signature.encode_call, args, kwargs)
+        return ChildCall(self.runnable, encode, self._options, awaited=awaited, depth=4)
+
+
+# --- the decorators ------------------------------------------------------------------------------------------
+
+
+@overload
+def step(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Runnable[P, R]: ...
+@overload
+def step(fn: Callable[P, R], /) -> Runnable[P, R]: ...
+@overload
+def step(fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[StepOptions]) -> Runnable[P, R]: ...
+@overload
+def step(fn: Callable[P, R], /, **options: Unpack[StepOptions]) -> Runnable[P, R]: ...
+@overload
+def step(**options: Unpack[StepOptions]) -> StepDecorator: ...
+def step(fn: Any = None, /, **options: Any) -> Any:
+    """A function that touches the world. It runs for real, once for its place in a run; its result is recorded.
+
+    `def` runs in a thread, `async def` on the worker's shared loop. Options: id, retry, timeout (per attempt),
+    at_most_once, tags, ttl. Raises DeclarationError for a function that cannot be one.
+    """
+    if fn is None:
+        return lambda fn: _declare(fn, "step", options)
+    return _declare(fn, "step", options)
+
+
+@overload
+def task(fn: Callable[P, Generator[Operation[Any], Any, R]], /) -> Runnable[P, R]: ...
+@overload
+def task(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Runnable[P, R]: ...
+@overload
+def task(**options: Unpack[TaskOptions]) -> TaskDecorator: ...
+def task(fn: Any = None, /, **options: Any) -> Any:
+    """A durable function: `async def`, or a generator that returns `wf.Gen[T]`.
+
+    Its body is replayed from the history, so it only orchestrates: steps, waits, tokens, other tasks, and plain
+    Python in between. Options: id, retry, tags, ttl. Raises DeclarationError for a function that cannot be one.
+    """
+    if fn is None:
+        return lambda fn: _declare(fn, "task", options)
+    return _declare(fn, "task", options)
+
+
+class StepDecorator(Protocol):
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Runnable[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Runnable[P, R]: ...
+
+
+class TaskDecorator(Protocol):
+    @overload
+    def __call__(self, fn: Callable[P, Generator[Operation[Any], Any, R]], /) -> Runnable[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Runnable[P, R]: ...
+
+
+ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+"""Ids go into URLs, file names and command lines."""
+
+
+def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
+    if isinstance(fn, Runnable):
+        fn = cast("Runnable[..., Any]", fn).fn
+    name = getattr(fn, "__name__", repr(fn))
+    if not inspect.isfunction(fn):
+        raise DeclarationError(
+            f"@wf.{kind} takes a function, not {name!r}; write `@wf.{kind}` above `async def {kind}_name(…)`"
+        )
+    parameters = list(inspect.signature(fn).parameters)
+    if parameters and parameters[0] in ("self", "cls"):
+        raise DeclarationError(
+            f"{name} is a method: a run has no object to call it on; write a function, "
+            f"`@wf.{kind}` and `async def {name}(payload: …)`, at the top of a module"
+        )
+    if kind == "task" and not (inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn)):
+        raise DeclarationError(
+            f"{name} is a plain def: a task waits, so write `async def {name}(…)`, or `@wf.step` if it only works"
+        )
+    if kind == "step" and (inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)):
+        raise DeclarationError(
+            f"{name} is a generator: a step returns one result; write `@wf.task` if it orchestrates, or return a list"
+        )
+    id = given.get("id") or fn.__name__.strip("_").replace("_", "-")
+    if not ID_PATTERN.fullmatch(id):
+        raise DeclarationError(f"id={id!r}: use letters, digits and . _ / - (at most 128), starting with one of the first two")
+    return Runnable(fn, kind, id, _settings(kind, name, given))
+
+
+def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
+    allowed = StepOptions.__annotations__ if kind == "step" else TaskOptions.__annotations__
+    for option in given:
+        if option not in allowed:
+            raise DeclarationError(
+                f"@wf.{kind} {name}: there is no option {option!r}; there are {', '.join(sorted(allowed))}"
+            )
+    at_most_once = bool(given.get("at_most_once", False))
+    retry = given.get("retry")
+    if retry is not None and not isinstance(retry, Retry):
+        raise DeclarationError(f"@wf.{kind} {name}: retry={retry!r}: give wf.Retry(max_attempts=…)")
+    if at_most_once and retry is not None and retry.max_attempts > 1:
+        raise DeclarationError(
+            f"@wf.step {name}: at_most_once and a retry exclude each other; take retry= away, or at_most_once="
+        )
+    default = NO_RETRY if kind == "task" or at_most_once else DEFAULT_STEP_RETRY
+    return Settings(
+        retry=retry or default,
+        timeout_ms=milliseconds(given["timeout"], "timeout") if given.get("timeout") is not None else 0,
+        at_most_once=at_most_once,
+        tags=tuple(given.get("tags", ())),
+        ttl_ms=milliseconds(given["ttl"], "ttl") if given.get("ttl") is not None else 0,
+    )
+
+
+def drive(fn: Callable[..., Generator[Operation[Any], Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """A generator task as a coroutine: awaits what it yields, sends back what came of it."""
+
+    async def body(*args: Any, **kwargs: Any) -> Any:
+        generator = fn(*args, **kwargs)
+        try:
+            operation = next(generator)
+            while True:
+                try:
+                    value = await operation
+                except BaseException as error:
+                    operation = generator.throw(error)
+                else:
+                    operation = generator.send(value)
+        except StopIteration as end:
+            return end.value
+        finally:
+            generator.close()
+
+    return body
+
+
+__all__ = ["Configured", "Gen", "Runnable", "Settings", "step", "task"]

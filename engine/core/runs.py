@@ -1,0 +1,70 @@
+"""From trigger options to a row: one place for every way in which a run is started."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from wf.engine.core.decisions import TriggerChild
+from wf.history.store import NewRun, Run
+
+DEFAULT_KEY_TTL_MS: Final = 30 * 86_400_000
+"""An idempotency key lives 30 days unless the trigger says otherwise."""
+_COLUMNS: Final = frozenset(
+    {
+        *("idempotency_key", "idempotency_key_ttl", "scope", "concurrency_key", "queue"),
+        *("delay", "ttl", "tags", "priority", "version"),
+    }
+)
+
+
+def new_run(
+    run_id: bytes,
+    task: str,
+    payload: bytes,
+    options: dict[str, Any],
+    *,
+    environment: str,
+    now: int,
+    parent: Run | None = None,
+) -> NewRun:
+    """A run to be made. `options`: checked ones, as `trigger_options` answers them."""
+    delay = options.get("delay", 0)
+    start_at = delay["at"] if isinstance(delay, dict) else (now + delay if delay else 0)
+    key = options.get("idempotency_key", "")
+    if key and options.get("scope") == "run" and parent is not None:
+        key = f"{parent.id.hex()}/{key}"
+    return NewRun(
+        id=run_id,
+        environment=environment,
+        task=task,
+        payload=payload,
+        created_at=now,
+        parent_id=parent.id if parent is not None else None,
+        root_id=(parent.root_id or parent.id) if parent is not None else None,
+        tags=options.get("tags", ()),
+        queue=options.get("queue", ""),
+        key=options.get("concurrency_key", ""),
+        priority=options.get("priority", 0),
+        start_at=start_at if start_at > now else 0,
+        ttl_ms=options.get("ttl", 0),
+        idempotency_key=key,
+        idempotency_expires_at=now + options.get("idempotency_key_ttl", DEFAULT_KEY_TTL_MS) if key else 0,
+        version=options.get("version", ""),
+        options=json.dumps({name: value for name, value in options.items() if name not in _COLUMNS}).encode(),
+    )
+
+
+def child_run(parent: Run, decision: TriggerChild, now: int) -> NewRun:
+    run = new_run(
+        decision.child_id,
+        decision.task,
+        decision.payload,
+        decision.options,
+        environment=parent.environment,
+        now=now,
+        parent=parent,
+    )
+    if run.idempotency_key:
+        run.settle = decision.ordinal
+    return run

@@ -1,0 +1,109 @@
+"""A step called in a body: run once for its place in the run, recorded when it ends."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wf.engine.core.decisions import CancelStep, RunStep
+from wf.engine.core.execution import digest_of
+from wf.engine.core.operation import Operation, OperationFuture
+from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
+from wf.history.events import Event, Failure, Kind
+
+if TYPE_CHECKING:
+    from wf.engine.core.execution import Execution
+    from wf.engine.core.runnable import Runnable
+
+T = TypeVar("T")
+
+INTERRUPTED = "StepInterrupted"
+TIMED_OUT = "StepTimedOut"
+_ERRORS: dict[str, type[StepFailed]] = {INTERRUPTED: StepInterrupted, TIMED_OUT: StepTimedOut}
+
+
+class StepCall(Operation[T]):
+    """`await some_step(x)`."""
+
+    __slots__ = ("_args", "_kwargs", "_runnable")
+    verb = "step"
+
+    def __init__(
+        self, runnable: Runnable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], depth: int = 4
+    ) -> None:
+        frame = sys._getframe(depth - 1)  # pyright: ignore[reportPrivateUsage]
+        self._code = frame.f_code
+        self._instruction = frame.f_lasti
+        self._future = None
+        self._iterator = None
+        self._awaited = False
+        self._runnable = runnable
+        self._args = args
+        self._kwargs = kwargs
+
+    def issue(self, execution: Execution) -> OperationFuture:
+        runnable = self._runnable
+        recorded = execution.next_recorded()
+        arguments = runnable.signature.encode_call(
+            self._args, self._kwargs, checked=recorded is not None
+        )
+        digest = digest_of(arguments)
+        ordinal = execution.number(self, "step", runnable.id, digest)
+        future = execution.open_operation(ordinal, runnable.settle_step)
+        future.on_cancel = _on_cancel
+        repeat = execution.repeats(runnable.id, digest)
+        if recorded is None or recorded.kind not in _ENDS:
+            execution.decide(RunStep(ordinal, runnable.id, digest, arguments, repeat, runnable))
+        return future
+
+    def outside(self) -> Coroutine[Any, Any, T]:
+        return _just_run(self._runnable, self._args, self._kwargs)
+
+
+_ENDS = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
+
+
+async def _just_run(runnable: Runnable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    result: Any = runnable.fn(*args, **kwargs)
+    if inspect.isawaitable(result):
+        result = await result
+    return result
+
+
+def _on_cancel(execution: Execution, future: OperationFuture) -> bool:
+    """A step in flight ends first; one that waits for its next attempt is given up at once."""
+    if execution.is_closing or future.retry_at > execution.now:
+        return False
+    execution.decide(CancelStep(future.ordinal))
+    return True
+
+
+def settle_step(
+    runnable: Runnable[..., Any], execution: Execution, future: OperationFuture, event: Event
+) -> None:
+    """STEP_FINISHED or STEP_FAILED."""
+    if future.is_canceled:
+        future.cancel_now()
+    elif event.kind == Kind.STEP_FINISHED:
+        try:
+            future.set_result(runnable.signature.decode_result(event.data))
+        except Exception as error:
+            future.set_exception(error)
+    else:
+        future.set_exception(step_error(runnable.id, event))
+
+
+def step_error(step: str, event: Event) -> StepFailed:
+    """The exception for a step that failed for good. A fresh one each time."""
+    told = Failure.decode(event.data)
+    error = _ERRORS.get(told.type, StepFailed)(
+        f"{step} failed after {event.attempt} attempt{'s' if event.attempt > 1 else ''}: "
+        f"{told.type}: {told.message}",
+        type=told.type,
+        traceback=told.traceback,
+        ordinal=event.ordinal,
+    )
+    error.message = told.message
+    return error

@@ -1,0 +1,75 @@
+"""Trigger options: checked where they are given, JSON inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+from wf.engine.core.durations import Duration, milliseconds, to_ms
+from wf.history.errors import DeclarationError
+
+
+class TriggerOptions(TypedDict, total=False):
+    """What `trigger` takes besides the payload."""
+
+    idempotency_key: str
+    idempotency_key_ttl: Duration
+    scope: Literal["environment", "run"]
+    concurrency_key: str
+    queue: str
+    delay: Duration | datetime
+    ttl: Duration
+    tags: Iterable[str]
+    priority: int
+    max_attempts: int
+    version: str
+
+
+MAX_TAGS = 50
+"""Tags of one run: they are for filtering, not for data."""
+MAX_TAG_LENGTH = 256
+
+
+def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
+    """The options as JSON values: durations in ms, moments as {"at": ms}. Raises DeclarationError, naming the option."""
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        match name:
+            case "idempotency_key" | "concurrency_key" | "queue" | "version":
+                if not isinstance(value, str) or not value:
+                    raise DeclarationError(f"{name}={value!r}: give a string that is not empty")
+                checked[name] = value
+            case "idempotency_key_ttl" | "ttl":
+                checked[name] = milliseconds(value, name)
+            case "delay":
+                checked[name] = (
+                    {"at": to_ms(value, name)} if isinstance(value, datetime) else milliseconds(value, name)
+                )
+            case "tags":
+                checked[name] = check_tags(value)
+            case "priority" | "max_attempts":
+                if not isinstance(value, int) or isinstance(value, bool) or (name == "max_attempts" and value < 1):
+                    raise DeclarationError(f"{name}={value!r}: give a whole number")
+                checked[name] = value
+            case "scope":
+                if value not in ("environment", "run"):
+                    raise DeclarationError(f"scope={value!r}: give 'environment' or 'run'")
+                checked[name] = value
+            case _:
+                raise DeclarationError(
+                    f"trigger has no option {name!r}; there are {', '.join(sorted(TriggerOptions.__annotations__))}"
+                )
+    return checked
+
+
+def check_tags(value: Iterable[str]) -> list[str]:
+    """Tags as a list. Raises DeclarationError."""
+    tags = [value] if isinstance(value, str) else list(value)
+    if len(tags) > MAX_TAGS or not all(isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH for tag in tags):
+        raise DeclarationError(
+            f"tags={value!r}: give at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"
+        )
+    return tags

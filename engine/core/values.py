@@ -1,0 +1,317 @@
+"""Values: Python ↔ JSON by annotation, with pydantic.
+
+What a body, a step or a caller receives is always decoded from the JSON that was stored, live as on replay. A value
+that does not survive the way there and back is refused where it is given, with the name of the field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final, Literal, NotRequired, cast
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+from typing_extensions import TypedDict
+
+from wf.history.errors import DeclarationError, PayloadError, PayloadTooLarge
+from wf.history.limits import MAX_PAYLOAD_BYTES
+
+_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=False)
+_WRAPPED: Final = "wf.arguments"
+"""Key of the object that holds a call's arguments where the payload is bare but optional arguments were given too."""
+
+
+class Shape:
+    """One annotation: encodes, decodes and checks values of it. `where` names it in errors ("payload of onboarding")."""
+
+    def __init__(self, annotation: Any, where: str) -> None:
+        self.where = where
+        own_config = isinstance(annotation, type) and (
+            issubclass(annotation, BaseModel)
+            or dataclasses.is_dataclass(annotation)
+            or hasattr(annotation, "__total__")
+        )
+        try:
+            self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=None if own_config else _CONFIG)
+        except Exception as error:
+            raise DeclarationError(
+                f"{where}: {annotation!r} is no type that JSON can carry ({_first_line(error)}); "
+                "use pydantic models, dataclasses, TypedDicts or builtins"
+            ) from error
+        self._dump = self._adapter.serializer.to_json
+        self._load = self._adapter.validator.validate_json
+
+    def encode(self, value: Any) -> bytes:
+        """JSON of a value. Raises PayloadError where the value does not fit or would not come back the same."""
+        data = self.encode_unchecked(value)
+        self.check(value, data)
+        return data
+
+    def encode_unchecked(self, value: Any) -> bytes:
+        """JSON of a value that is known to survive (a replay: it was checked when it was recorded)."""
+        try:
+            data = self._dump(value, warnings="error")
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+            raise PayloadError(
+                f"{self.where}: {_short(value)} does not fit its annotation: {_reason(error)}"
+            ) from error
+        if len(data) > MAX_PAYLOAD_BYTES:
+            raise PayloadTooLarge(
+                f"{self.where} is {len(data):,} bytes, over the limit of {MAX_PAYLOAD_BYTES:,}: "
+                "store it elsewhere and pass a reference"
+            )
+        return data
+
+    def check(self, value: Any, data: bytes) -> None:
+        """Raise PayloadError, naming the field, where `data` does not come back as `value`."""
+        back = self.decode(data)
+        if type(back) is type(value) and back == value:
+            return
+        place = _difference(value, back, "")
+        if place is not None:
+            raise PayloadError(f"{self.where}{place}")
+
+    def decode(self, data: bytes) -> Any:
+        """The value of stored JSON. Raises PayloadError, naming the field, where it does not fit."""
+        try:
+            return self._load(data)
+        except (ValidationError, ValueError) as error:
+            raise PayloadError(f"{self.where}: {describe(error)}") from error
+
+    def json_schema(self) -> dict[str, Any]:
+        return self._adapter.json_schema()
+
+
+def describe(error: Exception) -> str:
+    """A validation error in one line: field and reason of its first problem."""
+    if not isinstance(error, ValidationError):
+        return _first_line(error)
+    problem = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    more = error.error_count() - 1
+    return (
+        (f"{place}: " if place else "")
+        + problem["msg"]
+        + f" (got {_short(problem['input'])})"
+        + (f", and {more} more" if more else "")
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _reason(error: BaseException) -> str:
+    """pydantic's own words, without its heading and its codes."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].partition(" - ")[2] or lines[-1] if lines else type(error).__name__
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _difference(a: Any, b: Any, place: str) -> str | None:
+    """Where a value and what came back of it differ, as ".field: reason"; None where they agree.
+
+    Sequences are compared by their items: JSON has one kind only, and the annotation says which one comes back.
+    """
+    if isinstance(a, BaseModel) or dataclasses.is_dataclass(a):
+        if type(a) is not type(b):
+            return f"{place}: a {type(a).__name__} comes back as {type(b).__name__}; annotate it as {type(a).__name__}"
+        return _first(_fields(a), lambda name: getattr(b, name), place + ".")
+    if isinstance(a, Mapping):
+        if not isinstance(b, Mapping):
+            return f"{place}: a mapping comes back as {type(b).__name__}"
+        source, back = cast("Mapping[Any, Any]", a), cast("Mapping[Any, Any]", b)
+        for key in source:
+            if key not in back:
+                return f"{place}: the key {key!r} does not come back; JSON keys are strings, annotate the mapping"
+        return _first(source, lambda key: back[key], place + ".")
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        items, others = cast("list[Any]", a), cast("list[Any]", b)
+        if len(items) != len(others):
+            return f"{place}: {len(items)} items come back as {len(others)}"
+        return _first(dict(enumerate(items)), lambda index: others[index], place + ".")
+    if isinstance(a, float) and isinstance(b, float | int) and math.isfinite(a) and float(b) == a:
+        return None
+    if a == b and isinstance(b, type(a)):
+        return None
+    return f"{place}: {_short(a)} comes back as {_short(b)}; JSON cannot carry it under this annotation"
+
+
+def _first(parts: Mapping[Any, Any], other: Callable[[Any], Any], place: str) -> str | None:
+    for key, value in parts.items():
+        found = _difference(value, other(key), f"{place}{key}")
+        if found is not None:
+            return found
+    return None
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    if isinstance(value, BaseModel):
+        excluded = {name for name, info in type(value).model_fields.items() if info.exclude}
+        return {name: getattr(value, name) for name in type(value).model_fields if name not in excluded}
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+PayloadForm = Literal["none", "bare", "object"]
+
+
+class Signature:
+    """How the arguments of a function become one payload, and its return value an output.
+
+    One required parameter (or one parameter at all): the payload is that value, bare. Several: an object of them.
+    None: null. Annotations are resolved at first use, so that they may name what is defined later.
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str) -> None:
+        self.fn = fn
+        self.name = name
+        self.parameters = list(inspect.signature(fn).parameters.values())
+        for parameter in self.parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise DeclarationError(
+                    f"{name}: *{parameter.name} has no place in a payload; "
+                    f"write `def {fn.__name__}(items: list[Item])` or a pydantic model"
+                )
+        self.names = [parameter.name for parameter in self.parameters]
+        required = [p for p in self.parameters if p.default is p.empty]
+        self.form: PayloadForm
+        if not self.parameters:
+            self.form = "none"
+        elif len(required) == 1 or (not required and len(self.parameters) == 1):
+            self.form = "bare"
+            self.bare = required[0] if required else self.parameters[0]
+        else:
+            self.form = "object"
+
+    # -- calls: arguments ↔ payload
+
+    def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, checked: bool = False) -> bytes:
+        """The payload of a call. `checked`: it was recorded before, so that its values are known to survive."""
+        if self.form == "bare" and not kwargs and len(args) == 1 and self.bare is self.parameters[0]:
+            shape = self._bare_shape
+            return shape.encode_unchecked(args[0]) if checked else shape.encode(args[0])
+        if not kwargs and len(args) == len(self.names):
+            bound = dict(zip(self.names, args, strict=True))
+        else:
+            bound = self._bind(args, kwargs)
+        if self.form == "none":
+            return b"null"
+        if self.form == "bare":
+            if list(bound) == [self.bare.name]:
+                return self._bare_shape.encode(bound[self.bare.name])
+            if not bound:
+                return b"null"
+            return b'{"%s":%s}' % (_WRAPPED.encode(), self._object_shape.encode(bound))
+        shape = self._object_shape
+        return shape.encode_unchecked(bound) if checked else shape.encode(bound)
+
+    def encode_payload(self, payload: Any) -> bytes:
+        """The payload that `trigger(payload)` was given."""
+        if self.form == "none":
+            if payload is not None:
+                raise PayloadError(f"{self.name} takes no payload, but got {_short(payload)}")
+            return b"null"
+        if self.form == "bare":
+            if payload is None and self.bare.default is not self.bare.empty:
+                return b"null"
+            return self._bare_shape.encode(payload)
+        if not isinstance(payload, Mapping):
+            raise PayloadError(
+                f"{self.name} takes several parameters ({', '.join(self.names)}): give an object of them, "
+                f"or {self.fn.__name__}.options().trigger({', '.join(self.names)})"
+            )
+        return self._object_shape.encode(dict(cast("Mapping[str, Any]", payload)))
+
+    def decode_call(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments that a payload stands for. Raises PayloadError, naming the field."""
+        match self.form:
+            case "none":
+                return (), {}
+            case "bare":
+                if payload == b"null" and self.bare.default is not self.bare.empty:
+                    return (), {}
+                if payload.startswith(b'{"wf.arguments":'):
+                    inner = json.dumps(json.loads(payload)[_WRAPPED]).encode()
+                    return (), self._object_shape.decode(inner)
+                value = self._bare_shape.decode(payload)
+                if self.bare.kind is inspect.Parameter.KEYWORD_ONLY:
+                    return (), {self.bare.name: value}
+                return (value,), {}
+            case "object":
+                return (), self._object_shape.decode(payload if payload != b"null" else b"{}")
+
+    def validate(self, payload: bytes) -> bytes:
+        """A payload that came as JSON (command line, client by name), in the form in which it is stored."""
+        args, kwargs = self.decode_call(payload)
+        return self.encode_call(args, kwargs)
+
+    # -- results
+
+    def encode_result(self, value: Any) -> bytes:
+        return self.result.encode(value)
+
+    def decode_result(self, data: bytes | None) -> Any:
+        return self.result.decode(data if data is not None else b"null")
+
+    @cached_property
+    def result(self) -> Shape:
+        annotation = self._hints.get("return", Any)
+        if inspect.isgeneratorfunction(self.fn):
+            arguments = typing.get_args(annotation)
+            annotation = arguments[-1] if arguments else Any
+        return Shape(annotation, f"result of {self.name}")
+
+    # -- inside
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return inspect.Signature(self.parameters).bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(self.fn, include_extras=True)
+        except NameError as error:
+            raise DeclarationError(
+                f"{self.name}: an annotation cannot be resolved ({error}); import that name at the module's top, "
+                "not under TYPE_CHECKING"
+            ) from error
+
+    @cached_property
+    def _bare_shape(self) -> Shape:
+        return Shape(self._hints.get(self.bare.name, Any), f"payload of {self.name}")
+
+    @cached_property
+    def _object_shape(self) -> Shape:
+        fields: dict[str, Any] = {}
+        for parameter in self.parameters:
+            annotation = self._hints.get(parameter.name, Any)
+            optional = parameter.default is not parameter.empty
+            fields[parameter.name] = NotRequired[annotation] if optional else annotation
+        shape = types.new_class(f"{self.fn.__name__}_arguments", (TypedDict,), {}, _annotate(fields))
+        return Shape(shape, f"payload of {self.name}")
+
+
+def _annotate(fields: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    def body(namespace: dict[str, Any]) -> None:
+        namespace["__annotations__"] = fields
+        namespace["__module__"] = __name__
+        namespace["__pydantic_config__"] = ConfigDict(**_CONFIG, extra="forbid")
+
+    return body

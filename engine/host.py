@@ -1,0 +1,147 @@
+"""A worker at work: one thread that ticks, and wakes when a step comes back, the store hints, or time has come."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from wf.engine.body import StepOutcome
+from wf.engine.clock import Clock, DatabaseClock
+from wf.engine.registry import Registry
+from wf.engine.steps import StepOrder, Steps
+from wf.engine.worker import Observer, Worker, WorkerSettings
+from wf.history.errors import StoreUnavailable
+from wf.history.store import Store, WorkerInfo
+
+log = logging.getLogger("wf.worker")
+
+STOP_SECONDS: Final = 10.0
+"""A graceful stop waits so long for steps that are under way; then their runs are handed over."""
+BACK_OFF_SECONDS: Final = (0.05, 5.0)
+"""Between tries while the database is away: from, to."""
+
+
+class Host:
+    """Runs one worker in a thread of its own. `start`, `stop`; `idle` is called when there is nothing to do now."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        settings: WorkerSettings,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        idle: Callable[[Worker], bool] | None = None,
+    ) -> None:
+        settings.python = settings.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+        info = WorkerInfo(socket.gethostname(), os.getpid(), registry.ids, registry.code)
+        self.worker = Worker(store, registry, clock or DatabaseClock(), settings, info)
+        self.worker.runner = Steps(self._deliver)
+        self.worker.observer = observer
+        self._store = store
+        self._idle = idle
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._stop_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="wf-worker", daemon=True)
+        self._unlisten: Callable[[], None] | None = None
+        self.failure: BaseException | None = None
+        """What ended the thread, where it was not `stop`."""
+
+    def start(self) -> None:
+        self._unlisten = self._store.listen(self._hint)
+        self._thread.start()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Finish what is under way, at most so long; hand over the rest. May be called again to be quicker."""
+        self._stop_at = time.monotonic() + seconds
+        self._wake.put(None)
+        if threading.current_thread() is not self._thread and self._thread.is_alive():
+            self._thread.join()
+
+    def request_stop(self, seconds: float = STOP_SECONDS) -> None:
+        """`stop` without waiting (signal handlers)."""
+        self._stop_at = time.monotonic() + seconds
+        self._wake.put(None)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the thread. False: it is still at work."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _deliver(self, order: StepOrder, outcome: StepOutcome) -> None:
+        self.worker.deliver(order, outcome)
+        self._wake.put(None)
+
+    def _hint(self) -> None:
+        self.worker.hint()
+        self._wake.put(None)
+
+    def _run(self) -> None:
+        try:
+            self._tick_until_stopped()
+        except BaseException as error:
+            self.failure = error
+            log.critical("the worker's thread ended: %s: %s", type(error).__name__, error, exc_info=True)
+        finally:
+            if self._unlisten is not None:
+                self._unlisten()
+            assert self.worker.runner is not None
+            self.worker.runner.stop()
+
+    def _tick_until_stopped(self) -> None:
+        worker = self.worker
+        delay = 0.0
+        while True:
+            if self._stop_at is not None:
+                worker.is_draining = True
+                if not worker.steps_in_flight or time.monotonic() >= self._stop_at:
+                    break
+            try:
+                worked = worker.tick()
+                if delay:
+                    log.warning("the database is back")
+                delay = 0.0
+            except StoreUnavailable as error:
+                if not delay:
+                    log.warning("%s; trying again", error)
+                delay = min(max(delay * 2, BACK_OFF_SECONDS[0]), BACK_OFF_SECONDS[1])
+                self._wait(delay)
+                continue
+            if not worked and not (self._idle is not None and self._idle(worker)):
+                self._wait((worker.next_wake() - worker.clock.now()) / 1_000)
+            else:
+                self._forget_wakes()
+        self._leave()
+
+    def _wait(self, seconds: float) -> None:
+        if self._stop_at is not None:
+            seconds = min(seconds, self._stop_at - time.monotonic())
+        try:
+            self._wake.get(timeout=max(seconds, 0.0))
+        except Empty:
+            return
+        self._forget_wakes()
+
+    def _forget_wakes(self) -> None:
+        try:
+            while True:
+                self._wake.get_nowait()
+        except Empty:
+            pass
+
+    def _leave(self) -> None:
+        """Write what has come back, then give the rest away."""
+        try:
+            while self.worker.tick():
+                pass
+            self.worker.leave()
+        except StoreUnavailable as error:
+            log.warning("%s; its runs are taken over when the lease is over", error)

@@ -1,0 +1,69 @@
+"""Which runnables a process knows, by id."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from types import ModuleType
+from typing import Any
+
+from wf.engine.core.runnable import Runnable
+from wf.history.errors import DeclarationError, UnknownTask
+
+AnyRunnable = Runnable[..., Any]
+
+
+class Registry:
+    """Runnables by id. The same function seen twice is one; two functions with one id are an error naming both lines."""
+
+    def __init__(self, items: Iterable[AnyRunnable | ModuleType] = ()) -> None:
+        self._by_id: dict[str, AnyRunnable] = {}
+        for item in items:
+            if isinstance(item, ModuleType):
+                self.add_module(item)
+            else:
+                self.add(item)
+
+    def add(self, runnable: AnyRunnable) -> None:
+        known = self._by_id.get(runnable.id)
+        if known is not None and known.location != runnable.location:
+            raise DeclarationError(
+                f"two runnables are called {runnable.id!r}: {known.location} and {runnable.location}; "
+                "give one of them another id="
+            )
+        self._by_id[runnable.id] = runnable
+
+    def replace(self, runnable: AnyRunnable) -> None:
+        """The newer wins (notebooks, reload)."""
+        self._by_id[runnable.id] = runnable
+
+    def add_module(self, module: ModuleType) -> None:
+        """What a module's globals define."""
+        for value in list(vars(module).values()):
+            if isinstance(value, Runnable):
+                self.add(value)
+
+    def get(self, id: str) -> AnyRunnable:
+        try:
+            return self._by_id[id]
+        except KeyError:
+            raise UnknownTask(f"no task {id!r} here; there are {', '.join(sorted(self._by_id)) or 'none'}") from None
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._by_id
+
+    def __iter__(self) -> Iterator[AnyRunnable]:
+        return iter(self._by_id.values())
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self._by_id)
+
+    @property
+    def code(self) -> str:
+        """A content hash of the code of all runnables: parked runs are tried again where it differs."""
+        digest = blake2b(digest_size=8)
+        for id, runnable in sorted(self._by_id.items()):
+            digest.update(id.encode() + marshal.dumps(runnable.fn.__code__))
+        return digest.hexdigest()

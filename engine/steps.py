@@ -1,0 +1,201 @@
+"""Where steps run: async ones on one shared asyncio loop in a thread of its own, sync ones in daemon threads."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, Final, Protocol
+
+from wf.engine.author import StepCallInfo, step_call
+from wf.engine.body import StepOutcome
+from wf.engine.core.runnable import Runnable
+
+MAX_THREADS: Final = 64
+"""Sync steps at once in one process. They wait for I/O; more threads only cost memory."""
+
+
+@dataclass(eq=False, slots=True)
+class StepOrder:
+    """One attempt of a step, to be run."""
+
+    run_id: bytes
+    ordinal: int
+    runnable: Runnable[..., Any]
+    arguments: bytes
+    info: StepCallInfo
+    timeout_ms: int = 0
+    is_canceled: bool = False
+    deadline: float | None = None
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+Deliver = Callable[[StepOrder, StepOutcome], None]
+"""Called from any thread when an order is done."""
+
+
+class StepRunner(Protocol):
+    def start(self, orders: Iterable[StepOrder]) -> None: ...
+    def cancel(self, order: StepOrder) -> None:
+        """Async steps get a CancelledError; sync ones are told (`wf.current().cancel_requested`)."""
+        ...
+
+    def stop(self) -> None: ...
+
+
+class Steps:
+    """The StepRunner of a real worker."""
+
+    def __init__(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: threading.Thread | None = None
+        self._jobs: SimpleQueue[StepOrder | None] = SimpleQueue()
+        self._threads = 0
+        self._idle = 0
+        self._lock = threading.Lock()
+
+    def start(self, orders: Iterable[StepOrder]) -> None:
+        for_loop: list[StepOrder] = []
+        for order in orders:
+            if inspect.iscoroutinefunction(order.runnable.fn):
+                for_loop.append(order)
+            else:
+                self._start_in_thread(order)
+        if for_loop:
+            self._running_loop().call_soon_threadsafe(self._start_in_loop, for_loop)
+
+    def cancel(self, order: StepOrder) -> None:
+        order.is_canceled = True
+        if self._loop is not None and inspect.iscoroutinefunction(order.runnable.fn):
+            self._loop.call_soon_threadsafe(_cancel_task, order)
+
+    def stop(self) -> None:
+        """Let go of everything: async steps are canceled, sync ones are left to their daemon threads."""
+        with self._lock:
+            for _ in range(self._threads):
+                self._jobs.put(None)
+        if self._loop is not None:
+            loop, thread = self._loop, self._loop_thread
+            loop.call_soon_threadsafe(loop.stop)
+            if thread is not None and thread is not threading.current_thread():
+                thread.join()
+            self._loop = None
+
+    # -- async
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._loop_thread = threading.Thread(target=self._run_loop, args=(self._loop,), name="wf-steps", daemon=True)
+            self._loop_thread.start()
+        return self._loop
+
+    @staticmethod
+    def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left, timeout=1))
+        finally:
+            loop.close()
+
+    def _start_in_loop(self, orders: list[StepOrder]) -> None:
+        loop = asyncio.get_running_loop()
+        for order in orders:
+            order.task = loop.create_task(self._run_async(order))
+
+    async def _run_async(self, order: StepOrder) -> None:
+        begun = time.monotonic()
+        step_call.set(order.info)
+        data: bytes | None = None
+        failed: BaseException | None = None
+        timed_out = False
+        signature = order.runnable.signature
+        try:
+            args, kwargs = signature.decode_call(order.arguments)
+            if order.timeout_ms:
+                limit = asyncio.timeout(order.timeout_ms / 1_000)
+                try:
+                    async with limit:
+                        value = await order.runnable.fn(*args, **kwargs)
+                finally:
+                    timed_out = limit.expired()
+            else:
+                value = await order.runnable.fn(*args, **kwargs)
+            data = signature.encode_result(value)
+        except BaseException as error:
+            failed = _timeout_error(order) if timed_out else error
+        order.task = None
+        self._deliver(order, _outcome(order, data, failed, begun, timed_out))
+
+    # -- sync
+
+    def _start_in_thread(self, order: StepOrder) -> None:
+        with self._lock:
+            if self._idle <= self._jobs.qsize() and self._threads < MAX_THREADS:
+                self._threads += 1
+                threading.Thread(target=self._work, name="wf-step", daemon=True).start()
+            self._jobs.put(order)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            order = self._jobs.get()
+            with self._lock:
+                self._idle -= 1
+                if order is None:
+                    self._threads -= 1
+                    return
+            self._deliver(order, copy_context().run(run_sync, order))
+
+
+def run_sync(order: StepOrder) -> StepOutcome:
+    """Run a sync step here. One that returns after its timeout has timed out: it could not be interrupted."""
+    begun = time.monotonic()
+    if order.timeout_ms:
+        order.deadline = begun + order.timeout_ms / 1_000
+    step_call.set(order.info)
+    data: bytes | None = None
+    failed: BaseException | None = None
+    signature = order.runnable.signature
+    try:
+        args, kwargs = signature.decode_call(order.arguments)
+        data = signature.encode_result(order.runnable.fn(*args, **kwargs))
+    except BaseException as error:
+        failed = error
+    timed_out = order.deadline is not None and time.monotonic() > order.deadline
+    if timed_out:
+        data, failed = None, _timeout_error(order)
+    return _outcome(order, data, failed, begun, timed_out)
+
+
+def _outcome(
+    order: StepOrder, data: bytes | None, failed: BaseException | None, begun: float, timed_out: bool
+) -> StepOutcome:
+    took = round((time.monotonic() - begun) * 1_000)
+    return StepOutcome(order.ordinal, data, failed, took, timed_out)
+
+
+def _timeout_error(order: StepOrder) -> TimeoutError:
+    return TimeoutError(f"{order.runnable.id} ran longer than its timeout of {order.timeout_ms} ms")
+
+
+def _cancel_task(order: StepOrder) -> None:
+    if order.task is not None:
+        order.task.cancel()
+
+
+def cancel_state(order: StepOrder) -> bool:
+    """`wf.current().cancel_requested` in a step: canceled, or over its timeout."""
+    return order.is_canceled or (order.deadline is not None and time.monotonic() > order.deadline)

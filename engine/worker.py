@@ -1,0 +1,460 @@
+"""The worker: claim → apply → commit → let out, in groups. A state machine of (store, clock, inbox), without threads.
+
+`tick()` does one round: what came back from steps and what is due becomes facts; facts become decisions; one
+transaction writes them all and claims what is next; only then steps are handed out. `engine.Engine` calls `tick` from
+one thread; a simulator calls it step by step.
+
+A commit that is refused (the worker was taken over) or a body that cannot be applied throws memory away, never history.
+A commit whose answer was lost is looked up: it has landed, or it is sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from random import Random
+from typing import Final, Protocol
+
+from wf.engine.author import StepCallInfo
+from wf.engine.body import Body, StepOutcome
+from wf.engine.clock import Clock
+from wf.engine.core.decisions import RunStep
+from wf.engine.registry import Registry
+from wf.engine.steps import StepOrder, StepRunner, cancel_state
+from wf.history.errors import Fenced, NonDeterminism, StoreUnavailable
+from wf.history.events import Event, Kind
+from wf.history.ids import show
+from wf.history.limits import BEAT_MS, LEASE_MS
+from wf.history.store import (
+    Activation,
+    Blocked,
+    Claim,
+    Claimed,
+    Committed,
+    InboxRow,
+    Lease,
+    Reason,
+    Run,
+    Store,
+    WorkerInfo,
+)
+
+log = logging.getLogger("wf.worker")
+run_log = logging.getLogger("wf.run")
+
+MAX_OWNED: Final = 1_000
+"""Runs with work under way at once in one worker: bounds memory and what a crash puts back."""
+CLAIM_LIMIT: Final = 500
+"""Runs claimed in one transaction: large enough to fill a group, small enough to share with other workers."""
+CACHE_SIZE: Final = 1_000
+"""Bodies of waiting runs kept in memory; a miss is a replay."""
+GRACE_MS: Final = 30_000
+"""How long a canceled step may go on before the body goes on without it."""
+POLL_MS: Final = 1_000
+"""Without a hint the store is asked this often: hints are not the truth."""
+MAX_TAKEOVERS: Final = 5
+"""A run that lost its worker so often without any progress is parked: it kills workers."""
+
+
+NEVER: Final = 1 << 62
+
+
+class Observer(Protocol):
+    """Who watches: the live tree of `wf run`. Called in the worker's thread, after commits."""
+
+    def claimed(self, run: Run, events: list[Event]) -> None: ...
+    def step_started(self, run: Run, step: RunStep, attempt: int) -> None: ...
+    def committed(self, run: Run, activation: Activation) -> None: ...
+
+
+@dataclass(slots=True)
+class WorkerSettings:
+    environment: str = "dev"
+    paranoid: bool = False
+    root: bytes | None = None
+    """Only this run and what it started."""
+    max_owned: int = MAX_OWNED
+    cache_size: int = CACHE_SIZE
+    python: str = ""
+    poll_ms: int = POLL_MS
+
+
+class Worker:
+    """See the module. `random` draws jitter; `runner` runs steps and reports by `deliver`."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        settings: WorkerSettings,
+        info: WorkerInfo,
+        random: Random | None = None,
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.clock = clock
+        self.settings = settings
+        self.info = info
+        self.random = random or Random()
+        self.runner: StepRunner | None = None
+        self.observer: Observer | None = None
+        self.is_draining = False
+        self.lease: Lease | None = None
+        self.bodies: dict[bytes, Body] = {}
+        """Owned runs."""
+        self._cache: OrderedDict[bytes, Body] = OrderedDict()
+        self._dirty: dict[bytes, Body] = {}
+        self._orders: dict[tuple[bytes, int], StepOrder] = {}
+        self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
+        self._alarms: list[tuple[int, bytes]] = []
+        self._graces: list[tuple[int, bytes, int]] = []
+        self._parked: list[Activation] = []
+        self._sent: list[Body] | None = None
+        self._resync = False
+        self._is_hinted = True
+        self._polled_at = 0
+        self._store_due = NEVER
+        self._beaten_at = 0
+        self._swept_at = 0
+
+    # -- from outside (any thread)
+
+    def deliver(self, order: StepOrder, outcome: StepOutcome) -> None:
+        self._done.append((order, outcome))
+
+    def hint(self) -> None:
+        """Something may have changed in the store."""
+        self._is_hinted = True
+
+    # -- one round
+
+    def tick(self) -> bool:
+        """One round. True: something happened, and another one may find more. Raises StoreUnavailable, with
+        everything kept for the next try; being taken over is dealt with here."""
+        try:
+            return self._tick()
+        except Fenced:
+            log.warning("this worker was taken over; it drops what it holds and starts again")
+            self.drop()
+            return True
+
+    def _tick(self) -> bool:
+        now = self.clock.now()
+        lease = self._joined(now)
+        if self._sent is None:
+            worked = self._take_results(now) | self._take_due(now)
+        else:
+            worked = True
+            if self.store.landed(lease):
+                self._resync = True
+                self._let_out(self._take_sent(), now)
+                return True
+        claim = self._claim(now)
+        sent = self._sent if self._sent is not None else self._ready_to_commit()
+        if sent or self._parked or claim is not None or now - self._beaten_at >= BEAT_MS:
+            self._commit(lease, sent, claim, now)
+            worked = worked or bool(sent)
+        return worked or bool(self._dirty) or bool(self._done)
+
+    def next_wake(self) -> int:
+        """When to tick again without a hint (ms)."""
+        now = self.clock.now()
+        times = [self._polled_at + self.settings.poll_ms, self._beaten_at + BEAT_MS, self._store_due]
+        if self._alarms:
+            times.append(self._alarms[0][0])
+        if self._graces:
+            times.append(self._graces[0][0])
+        return max(now, min(times))
+
+    def _joined(self, now: int) -> Lease:
+        if self.lease is None:
+            self.lease = self.store.join(self.settings.environment, self.info)
+            self._beaten_at = now
+            self._is_hinted = True
+        if now - self._swept_at >= LEASE_MS // 2:
+            self._swept_at = now
+            self.clock.sync(self.store.now())
+            self.store.take_over(now, LEASE_MS)
+        return self.lease
+
+    # -- facts in
+
+    def _take_results(self, now: int) -> bool:
+        worked = False
+        while self._done:
+            order, outcome = self._done.popleft()
+            worked = True
+            key = (order.run_id, order.ordinal)
+            body = self.bodies.get(order.run_id)
+            if self._orders.get(key) is not order:
+                continue
+            del self._orders[key]
+            if body is not None:
+                self._guard(body, lambda body=body, outcome=outcome: body.finish_step(outcome, now, self.random))
+        return worked
+
+    def _take_due(self, now: int) -> bool:
+        worked = False
+        while self._alarms and self._alarms[0][0] <= now:
+            _, run_id = heappop(self._alarms)
+            body = self.bodies.get(run_id)
+            if body is not None:
+                worked = True
+                self._guard(body, lambda body=body: body.tick(now))
+        while self._graces and self._graces[0][0] <= now:
+            _, run_id, ordinal = heappop(self._graces)
+            body = self.bodies.get(run_id)
+            if body is not None and self._orders.pop((run_id, ordinal), None) is not None:
+                worked = True
+                self._guard(body, lambda body=body, ordinal=ordinal: body.abandon(ordinal, now))
+        return worked
+
+    def _guard(self, body: Body, apply: Callable[[], None]) -> None:
+        """Apply facts to a body; one that cannot go on is parked with the reason."""
+        try:
+            apply()
+        except NonDeterminism as error:
+            self._park(body, "nondeterminism", str(error))
+        else:
+            self._dirty[body.run.id] = body
+
+    def _park(self, body: Body, reason: str, detail: str) -> None:
+        """The run waits for other code or for a person. What was not committed is thrown away: it is pure."""
+        run = body.run
+        log.error("%s %s is parked: %s", run.task, show("run", run.id), detail)
+        for ordinal in sorted(body.in_flight):
+            order = self._orders.pop((run.id, ordinal), None)
+            if order is not None and self.runner is not None:
+                self.runner.cancel(order)
+        self._dirty.pop(run.id, None)
+        self.bodies.pop(run.id, None)
+        body.close()
+        shown = show("run", run.id)
+        blocked = Blocked(reason, detail, self.clock.now(), f"wf runs show {shown}")
+        self._parked.append(Activation(run.id, run.chapter, blocked=blocked))
+
+    # -- the commit
+
+    def _claim(self, now: int) -> Claim | None:
+        if self.is_draining or not (
+            self._is_hinted or self._resync or now >= self._polled_at + self.settings.poll_ms or now >= self._store_due
+        ):
+            return None
+        self._is_hinted = False
+        self._polled_at = now
+        room = max(0, self.settings.max_owned - len(self.bodies))
+        return Claim(
+            limit=min(CLAIM_LIMIT, room),
+            tasks=self.registry.ids,
+            python=self.settings.python,
+            root=self.settings.root,
+            resync=self._resync,
+        )
+
+    def _ready_to_commit(self) -> list[Body]:
+        """Bodies with something to write. Those without let their effects out at once."""
+        ready: list[Body] = []
+        free: list[Body] = []
+        for body in self._dirty.values():
+            body.settle_ownership()
+            (ready if body.has_rows or body.activation.release else free).append(body)
+        self._dirty = {}
+        if free:
+            self._let_out(free, self.clock.now())
+        return ready
+
+    def _commit(self, lease: Lease, bodies: list[Body], claim: Claim | None, now: int) -> None:
+        self._sent = bodies
+        parked = self._parked
+        activations = [body.activation for body in bodies] + parked
+        if claim is None and not self.is_draining and _makes_work(activations):
+            self._is_hinted = True
+            claim = self._claim(now)
+        committed = self.store.commit(lease, activations, claim, now)
+        self._parked = self._parked[len(parked) :]
+        self._beaten_at = now
+        self._let_out(self._take_sent(), now)
+        if claim is not None:
+            self._resync = self._resync and not claim.resync
+            self._take_claims(committed, claim, now)
+
+    def _take_sent(self) -> list[Body]:
+        sent, self._sent = self._sent or [], None
+        return sent
+
+    def _let_out(self, bodies: list[Body], now: int) -> None:
+        """The commit has happened (or there was nothing to write): effects leave."""
+        orders: list[StepOrder] = []
+        for body in bodies:
+            activation = body.activation
+            effects = body.committed()
+            run = body.run
+            if self.observer is not None and activation.events:
+                self.observer.committed(run, activation)
+            for line in effects.logs:
+                run_log.log(line.level, line.message)
+            for ordinal in effects.stop_steps:
+                self._stop_step(run.id, ordinal, now)
+            if activation.ending is not None or activation.next_chapter is not None:
+                self.bodies.pop(run.id, None)
+                body.close()
+            elif activation.release:
+                self.bodies.pop(run.id, None)
+                self._keep(body, activation.due_at)
+            else:
+                orders += [self._order(body, step) for step in effects.run_steps if not self.is_draining]
+                due = body.execution.next_due()
+                if due:
+                    heappush(self._alarms, (due, run.id))
+        if orders and self.runner is not None:
+            self.runner.start(orders)
+
+    def _order(self, body: Body, step: RunStep) -> StepOrder:
+        attempt = body.handed_out(step)
+        info = StepCallInfo(body.info, step.step, attempt, step.digest, step.repeat, lambda: False)
+        runnable = step.runnable
+        order = StepOrder(
+            body.run.id, step.ordinal, runnable, step.arguments, info, runnable.settings.timeout_ms
+        )
+        info.canceled = lambda: cancel_state(order)
+        self._orders[body.run.id, step.ordinal] = order
+        if self.observer is not None:
+            self.observer.step_started(body.run, step, attempt)
+        return order
+
+    def _stop_step(self, run_id: bytes, ordinal: int, now: int) -> None:
+        order = self._orders.get((run_id, ordinal))
+        if order is not None and self.runner is not None:
+            self.runner.cancel(order)
+            heappush(self._graces, (now + GRACE_MS, run_id, ordinal))
+
+    def _keep(self, body: Body, due_at: int) -> None:
+        """A run that waits: its body stays while there is room."""
+        if due_at:
+            self._store_due = min(self._store_due, due_at)
+        self._cache[body.run.id] = body
+        if len(self._cache) > self.settings.cache_size:
+            self._cache.popitem(last=False)[1].close()
+
+    # -- the claim
+
+    def _take_claims(self, committed: Committed, claim: Claim, now: int) -> None:
+        claimed = committed.claimed
+        if not claimed:
+            self._store_due = self.store.next_due(self.settings.environment, self.settings.root) or NEVER
+            return
+        self._is_hinted = self._is_hinted or len(claimed) >= claim.limit
+        try:
+            histories = self.store.load([(c.run.id, c.run.chapter) for c in claimed if self._must_load(c)])
+        except StoreUnavailable:
+            self._resync = True
+            raise
+        for one in claimed:
+            self._take_up(one, histories.get(one.run.id), now)
+        free = [body for body in self._dirty.values() if not body.has_rows and body.is_busy]
+        for body in free:
+            del self._dirty[body.run.id]
+        self._let_out(free, now)
+
+    def _must_load(self, claimed: Claimed) -> bool:
+        run_id = claimed.run.id
+        if run_id in self.bodies or claimed.reason == Reason.NEW:
+            return False
+        kept = self._cache.get(run_id)
+        if kept is None:
+            return True
+        return claimed.reason == Reason.TAKEN or (kept.run.chapter, kept.seq) != (claimed.run.chapter, claimed.seq)
+
+    def _take_up(self, claimed: Claimed, history: list[Event] | None, now: int) -> None:
+        run = claimed.run
+        body = self.bodies.get(run.id)
+        if body is None:
+            kept = self._cache.pop(run.id, None)
+            if history is None and kept is not None and claimed.reason != Reason.NEW:
+                body = kept
+            else:
+                if kept is not None:
+                    kept.close()
+                body = Body(run, self.registry.get(run.task), paranoid=self.settings.paranoid)
+                events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
+                if not self._begin(body, events):
+                    return
+            self.bodies[run.id] = body
+        if self.observer is not None:
+            self.observer.claimed(run, history or [])
+        self._guard(body, lambda: _feed(body, claimed.inbox, now))
+
+    def _begin(self, body: Body, events: list[Event]) -> bool:
+        """Build a body. False: it cannot be built, and the run is parked."""
+        if _lost_in_a_row(events) > MAX_TAKEOVERS:
+            self._park(body, "poisoned", f"its worker was lost {MAX_TAKEOVERS} times in a row without any progress")
+            return False
+        try:
+            if len(events) == 1:
+                body.start(events[0])
+            else:
+                body.rebuild(events)
+        except NonDeterminism as error:
+            self._park(body, "nondeterminism", str(error))
+        except Exception as error:
+            log.exception("%s cannot be built from its history", show("run", body.run.id))
+            self._park(body, "undecodable", f"{type(error).__name__}: {error}")
+        else:
+            return True
+        return False
+
+    # -- the end
+
+    def drop(self) -> None:
+        """Forget everything: this worker owns nothing any more."""
+        for order in self._orders.values():
+            if self.runner is not None:
+                self.runner.cancel(order)
+        for body in [*self.bodies.values(), *self._cache.values()]:
+            body.close()
+        self.bodies.clear()
+        self._cache.clear()
+        self._dirty.clear()
+        self._orders.clear()
+        self._alarms.clear()
+        self._graces.clear()
+        self._parked.clear()
+        self._sent = None
+        self._resync = False
+        self._is_hinted = True
+        self.lease = None
+
+    @property
+    def steps_in_flight(self) -> int:
+        return len(self._orders)
+
+    def leave(self) -> None:
+        """The graceful end: what is still owned goes back, for other workers to take up at once."""
+        if self.lease is not None:
+            lease = self.lease
+            self.drop()
+            self.store.leave(lease, self.clock.now())
+
+
+def _feed(body: Body, inbox: Iterable[InboxRow], now: int) -> None:
+    for row in inbox:
+        body.receive(row, now)
+    body.tick(now)
+
+
+def _makes_work(activations: list[Activation]) -> bool:
+    """This commit makes runs or marks that this worker may take at once."""
+    return any(a.children or a.waits or a.cancels or a.ending is not None for a in activations)
+
+
+def _lost_in_a_row(events: list[Event]) -> int:
+    count = 0
+    for event in reversed(events):
+        if event.kind != Kind.TAKEN:
+            break
+        count += 1
+    return count

@@ -1,0 +1,405 @@
+"""The store: what the engine asks of a database. SQLite and Postgres stand behind it with one conformance suite.
+
+*One writer per history.* The worker that owns a run appends to its history; all others (children that end, tokens,
+messages, cancels) put a row into the run's inbox and mark the run ready, in one transaction of their own. The owner
+moves inbox rows into the history.
+
+*Marks.* A row in `ready` says: there is something to do for this run. It is routed to the run's owner where there is
+one (`ready.owner`), else any worker that knows the task may claim it. A claim takes the mark away, makes the worker
+the owner, and hands out the inbox. A sender that finds a mark locks it (an upsert that changes nothing), so that a
+claim under way and a new inbox row cannot miss each other.
+
+*The fence.* A worker is one row, `workers(id, group_no, beat)`. Every transaction of a worker begins with
+`UPDATE workers SET group_no = n, beat = now WHERE id = me AND group_no = n - 1`, in a form that makes the whole
+transaction fail when no row is hit.
+
+*Time.* `now` arguments are milliseconds since the epoch, from the worker's clock, which follows the database's
+(`Store.now()`). Leases and beats use the database's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+from wf.history.events import Event, Status
+
+# --- what clients write --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class NewRun:
+    """A run to be made. Payload and options are JSON."""
+
+    id: bytes
+    environment: str
+    task: str
+    payload: bytes
+    created_at: int
+    parent_id: bytes | None = None
+    root_id: bytes | None = None
+    """None: the run is its own root."""
+    tags: Sequence[str] = ()
+    queue: str = ""
+    """"" is the task's own queue."""
+    key: str = ""
+    """concurrency key"""
+    priority: int = 0
+    start_at: int = 0
+    """Not before this time (a delay); 0: at once."""
+    ttl_ms: int = 0
+    """0: none."""
+    idempotency_key: str = ""
+    """"" : none. Scoped by the caller (a `run` scope has the parent's id in it)."""
+    idempotency_expires_at: int = 0
+    version: str = ""
+    options: bytes = b"{}"
+    """The rest, that only the engine reads: max_attempts, max_duration, metadata, …"""
+    settle: int = 0
+    """For a child with an idempotency key: the operation of the parent that learns, by a CHILD_STARTED inbox row written
+    in the same transaction, which run it is."""
+
+
+class Triggered(IntEnum):
+    MADE = 0
+    CACHED = 1
+    """The idempotency key was taken: that run's id is answered, and no run was made."""
+    CACHED_DIFFERS = 2
+    """The same, and its payload is another one."""
+
+
+@dataclass(slots=True)
+class NewToken:
+    id: bytes
+    environment: str
+    created_at: int
+    timeout_at: int = 0
+    """0: never."""
+    run_id: bytes | None = None
+    """The run that made it: its open tokens are canceled when it ends."""
+    tags: Sequence[str] = ()
+    schema: bytes = b"null"
+    """JSON Schema of the data; data is validated where it is completed."""
+    idempotency_key: str = ""
+
+
+# --- what a worker writes --------------------------------------------------------------------------------------
+
+
+class InboxKind(IntEnum):
+    """Stored numbers."""
+
+    CHILD_ENDED = 1
+    """`name`: status, `data`: output or Failure, `ordinal` of the operation that waits."""
+    TOKEN_ENDED = 2
+    """`name`: COMPLETED, TIMED_OUT or CANCELED; `data`: JSON."""
+    CANCEL = 3
+    MESSAGE = 4
+    """`name`: the message's; `data`: JSON."""
+    STEP_DONE = 5
+    """A step that wrote its result in its own transaction."""
+    CHILD_STARTED = 6
+    """A trigger with an idempotency key is settled. `data`: the id of the run that it is; `name`: the name of a
+    Triggered member."""
+
+
+@dataclass(slots=True)
+class InboxRow:
+    id: int
+    """Rises with the order in which the store took them."""
+    run_id: bytes
+    kind: int
+    chapter: int
+    ordinal: int
+    at: int
+    name: str = ""
+    data: bytes | None = None
+
+
+@dataclass(slots=True)
+class Wait:
+    """Operation `ordinal` of this run waits for the end of a run or a token. Where it has ended, its inbox row is
+    written in the same transaction."""
+
+    target: bytes
+    ordinal: int
+    of_token: bool = False
+
+
+@dataclass(slots=True)
+class NextChapter:
+    """The attempt failed: the history goes on in chapter `number`.
+
+    Kept are the rows of the old chapter with seq < `before_seq`, without those of ordinal `forget`, numbered anew.
+    Then follow `events` (their seq is filled in by the store).
+    """
+
+    number: int
+    before_seq: int
+    forget: int = 0
+    events: Sequence[Event] = ()
+
+
+@dataclass(slots=True)
+class Ending:
+    status: Status
+    output: bytes | None
+    """JSON where it completed."""
+    failure: bytes | None
+    """Failure, as JSON, where it did not."""
+    at: int
+
+
+@dataclass(slots=True)
+class Blocked:
+    """The run cannot go on by itself: `reason` (nondeterminism, poisoned, …), `detail` for people, `next` command."""
+
+    reason: str
+    detail: str
+    since: int
+    next: str = ""
+
+
+@dataclass(slots=True)
+class Activation:
+    """What one run adds in one group commit. All of it happens, or none."""
+
+    run_id: bytes
+    chapter: int
+    events: list[Event] = field(default_factory=list[Event])
+    consumed: list[int] = field(default_factory=list[int])
+    """Inbox rows that have become facts (or were dropped)."""
+    children: list[NewRun] = field(default_factory=list[NewRun])
+    """Inserted where their id is not there yet; those with an idempotency key by the rule of `trigger`, with a
+    CHILD_STARTED inbox row for this run. A `Wait` on the asked id of such a child is opened on the run that it is."""
+    tokens: list[NewToken] = field(default_factory=list[NewToken])
+    waits: list[Wait] = field(default_factory=list[Wait])
+    """Opened after children and tokens are made."""
+    cancels: list[bytes] = field(default_factory=list[bytes])
+    """Runs (awaited children) to cancel, by the rule of `cancel`."""
+    next_chapter: NextChapter | None = None
+    ending: Ending | None = None
+    """The run ends: it is no longer owned, ready or due; its waiters get inbox rows; open tokens that it made are
+    canceled; FAILED, CANCELED, EXPIRED, TIMED_OUT free its idempotency key."""
+    blocked: Blocked | None = None
+    """The run is parked: no longer owned or due, until `join` brings a worker with other code, or an inbox row comes."""
+    release: bool = False
+    """Nothing to do now: the run is no longer owned, and due at `due_at` (0: not by time)."""
+    due_at: int = 0
+
+
+@dataclass(slots=True)
+class Claim:
+    """What a worker wants handed out at the end of its commit."""
+
+    limit: int
+    """New ownerships at most. Marks routed to this worker come on top."""
+    tasks: Sequence[str]
+    python: str
+    """Python minor, for STARTED."""
+    root: bytes | None = None
+    """Only this run and its descendants."""
+    resync: bool = False
+    """Answer every run that this worker owns, with its inbox: after an answer was lost."""
+
+
+class Reason(IntEnum):
+    """Why a run is handed out; also `ready.reason`."""
+
+    NEW = 0
+    """The claim wrote STARTED as its first event."""
+    RESUME = 1
+    TAKEN = 2
+    """Its worker was lost; the claim wrote TAKEN."""
+
+
+@dataclass(slots=True)
+class Claimed:
+    run: Run
+    reason: Reason
+    seq: int
+    """The last seq of the run's chapter, with what the claim wrote."""
+    inbox: list[InboxRow]
+    """All unread rows except messages, in order of id."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A worker's place in the store. `group_no` counts its transactions."""
+
+    worker: int
+    environment: str
+    group_no: int = 0
+
+
+@dataclass(slots=True)
+class Committed:
+    claimed: list[Claimed] = field(default_factory=list[Claimed])
+
+
+# --- what people read --------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Run:
+    """A run as the store knows it. In a `Claimed`, status, started_at, output, failure and blocked are not filled in."""
+
+    id: bytes
+    environment: str
+    task: str
+    payload: bytes
+    created_at: int
+    chapter: int = 1
+    attempt: int = 1
+    parent_id: bytes | None = None
+    root_id: bytes | None = None
+    tags: list[str] = field(default_factory=list[str])
+    queue: str = ""
+    key: str = ""
+    priority: int = 0
+    start_at: int = 0
+    ttl_ms: int = 0
+    idempotency_key: str = ""
+    version: str = ""
+    options: bytes = b"{}"
+    status: Status = Status.QUEUED
+    started_at: int | None = None
+    ended_at: int | None = None
+    due_at: int | None = None
+    output: bytes | None = None
+    failure: bytes | None = None
+    blocked: Blocked | None = None
+    worker: int | None = None
+
+
+@dataclass(slots=True)
+class Token:
+    id: bytes
+    environment: str
+    created_at: int
+    status: str = "WAITING"
+    """WAITING, COMPLETED, TIMED_OUT, CANCELED"""
+    timeout_at: int = 0
+    run_id: bytes | None = None
+    tags: list[str] = field(default_factory=list[str])
+    schema: bytes = b"null"
+    data: bytes | None = None
+    ended_at: int | None = None
+
+
+@dataclass(slots=True)
+class RunFilter:
+    environment: str
+    status: Sequence[Status] = ()
+    task: str = ""
+    tag: str = ""
+    parent_id: bytes | None = None
+    root_id: bytes | None = None
+    since: int = 0
+    before: bytes | None = None
+    """Keyset cursor: runs with a smaller id (newest first)."""
+    limit: int = 50
+
+
+@dataclass(slots=True)
+class WorkerInfo:
+    """For people: who works here."""
+
+    host: str = ""
+    pid: int = 0
+    tasks: Sequence[str] = ()
+    code: str = ""
+    """A content hash of the worker's code."""
+
+
+class Store(Protocol):
+    """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database is out of reach.
+
+    After StoreUnavailable with `outcome_unknown` the same call may be repeated: inserts are idempotent by id.
+    """
+
+    url: str
+
+    def now(self) -> int:
+        """The database's clock."""
+        ...
+
+    def close(self) -> None: ...
+
+    # doors: from anywhere
+    def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+        """Make runs, all or none. One answer per run, in order."""
+        ...
+
+    def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
+        """Ask for cancellation. A run that never began ends CANCELED here and now; to others it is an inbox row.
+        Answers the ids of live runs that were reached (ended and unknown ones are left out)."""
+        ...
+
+    def create_tokens(self, tokens: Sequence[NewToken]) -> None: ...
+
+    def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
+        """Complete or cancel a token: its waiters get inbox rows. Raises NotFound, AlreadyEnded. Completing twice with
+        equal data is no error: the token is answered as it is. A token whose timeout_at has passed is TIMED_OUT here."""
+        ...
+
+    # looks: for people
+    def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]: ...
+    def list_runs(self, filter: RunFilter) -> list[Run]: ...
+    def get_token(self, token_id: bytes) -> Token | None: ...
+    def list_tokens(
+        self, environment: str, *, status: str = "", run_id: bytes | None = None, limit: int = 50
+    ) -> list[Token]: ...
+    def history(self, run_id: bytes, chapter: int | None = None) -> list[tuple[int, Event]]:
+        """(chapter, event), in order; of one chapter, or all."""
+        ...
+
+    # the worker
+    def join(self, environment: str, info: WorkerInfo) -> Lease:
+        """A new worker. Parked runs of its tasks whose code hash differs are marked ready; its tasks become known."""
+        ...
+
+    def commit(self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int) -> Committed:
+        """One group: fence, activations in order of run id, timers and tokens that are due, then the claim.
+
+        Raises Fenced when the worker's row is gone. `lease.group_no` is advanced when the commit is known to have
+        happened.
+        """
+        ...
+
+    def landed(self, lease: Lease) -> bool:
+        """After an unknown outcome: did group `lease.group_no + 1` commit? Advances the lease if so. Raises Fenced."""
+        ...
+
+    def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
+        """Histories of (run, chapter)."""
+        ...
+
+    def take_over(self, now: int, lease_ms: int) -> list[int]:
+        """Remove workers that stopped beating; their runs are marked TAKEN. Also frees marks whose owner is gone."""
+        ...
+
+    def leave(self, lease: Lease, now: int) -> None:
+        """A graceful end: the worker's row goes, what it still owns is marked ready (TAKEN)."""
+        ...
+
+    def next_due(self, environment: str, root: bytes | None = None) -> int | None:
+        """The earliest time at which something becomes due, for virtual time."""
+        ...
+
+    # wake-ups: hints, never the truth
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` (from any thread) when something may have changed: marks, ends. Answers how to stop it."""
+        ...
+
+    def hint(self) -> None:
+        """Tell all listeners, of this and other processes. Called by the store itself after commits that made marks or
+        ended runs; coalesced."""
+        ...
+
+
+def in_rows(items: Iterable[bytes]) -> list[bytes]:
+    """In the order in which rows are locked, without repeats."""
+    return sorted(set(items))
