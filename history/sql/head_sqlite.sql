@@ -33,15 +33,15 @@ CREATE TABLE runs (
 CREATE INDEX runs_of_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
 
 CREATE TABLE events (
-    at BIGINT NOT NULL,
-    digest BIGINT DEFAULT 0 NOT NULL,
+    run_id BLOB NOT NULL,
     chapter INTEGER NOT NULL,
     seq INTEGER NOT NULL,
+    at BIGINT NOT NULL,
+    digest BIGINT DEFAULT 0 NOT NULL,
     ordinal INTEGER DEFAULT 0 NOT NULL,
     attempt INTEGER DEFAULT 0 NOT NULL,
     took INTEGER DEFAULT 0 NOT NULL,
     kind SMALLINT NOT NULL,
-    run_id BLOB NOT NULL,
     name TEXT DEFAULT '' NOT NULL,
     data BLOB,
     PRIMARY KEY (run_id, chapter, seq)
@@ -76,11 +76,11 @@ CREATE TABLE workers (
  WITHOUT ROWID;
 
 CREATE TABLE ready (
+    run_id BLOB NOT NULL,
     at BIGINT NOT NULL,
     owner BIGINT,
     priority INTEGER DEFAULT 0 NOT NULL,
     reason SMALLINT DEFAULT 0 NOT NULL,
-    run_id BLOB NOT NULL,
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
     queue TEXT DEFAULT '' NOT NULL,
@@ -94,8 +94,8 @@ CREATE INDEX ready_of_owner ON ready (owner) WHERE owner IS NOT NULL;
 CREATE INDEX ready_to_claim ON ready (environment, task, priority DESC, at, run_id) WHERE owner IS NULL;
 
 CREATE TABLE owned (
-    worker BIGINT NOT NULL,
     run_id BLOB NOT NULL,
+    worker BIGINT NOT NULL,
     PRIMARY KEY (run_id)
 )
  WITHOUT ROWID;
@@ -103,9 +103,9 @@ CREATE TABLE owned (
 CREATE INDEX owned_by_worker ON owned (worker);
 
 CREATE TABLE due (
+    id BLOB NOT NULL,
     at BIGINT NOT NULL,
     kind SMALLINT NOT NULL,
-    id BLOB NOT NULL,
     environment TEXT NOT NULL,
     PRIMARY KEY (id)
 )
@@ -114,10 +114,10 @@ CREATE TABLE due (
 CREATE INDEX due_by_time ON due (environment, at);
 
 CREATE TABLE waits (
-    chapter INTEGER NOT NULL,
-    ordinal INTEGER NOT NULL,
     target BLOB NOT NULL,
     run_id BLOB NOT NULL,
+    chapter INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
     PRIMARY KEY (target, run_id, chapter, ordinal)
 )
  WITHOUT ROWID;
@@ -125,8 +125,8 @@ CREATE TABLE waits (
 CREATE INDEX waits_of_run ON waits (run_id);
 
 CREATE TABLE blocked (
-    since BIGINT NOT NULL,
     run_id BLOB NOT NULL,
+    since BIGINT NOT NULL,
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
     reason TEXT NOT NULL,
@@ -155,10 +155,10 @@ CREATE TABLE tokens (
 CREATE INDEX tokens_of_run ON tokens (run_id) WHERE run_id IS NOT NULL;
 
 CREATE TABLE idempotency (
-    expires_at BIGINT DEFAULT 0 NOT NULL,
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
     "key" TEXT NOT NULL,
+    expires_at BIGINT DEFAULT 0 NOT NULL,
     run_id BLOB NOT NULL,
     digest BLOB NOT NULL,
     PRIMARY KEY (environment, task, "key")
@@ -166,21 +166,21 @@ CREATE TABLE idempotency (
  WITHOUT ROWID;
 
 CREATE TABLE runnables (
-    first_seen BIGINT NOT NULL,
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
+    first_seen BIGINT NOT NULL,
     PRIMARY KEY (environment, task)
 )
  WITHOUT ROWID;
 
 CREATE TABLE queues (
+    environment TEXT NOT NULL,
+    name TEXT NOT NULL,
     rate_ms BIGINT,
     concurrency_limit INTEGER,
     per_key_limit INTEGER DEFAULT 1 NOT NULL,
     rate_limit INTEGER,
     paused BOOLEAN DEFAULT false NOT NULL,
-    environment TEXT NOT NULL,
-    name TEXT NOT NULL,
     PRIMARY KEY (environment, name)
 )
  WITHOUT ROWID;
@@ -197,10 +197,10 @@ CREATE TABLE slots (
 CREATE INDEX slots_of_lane ON slots (environment, queue, "key");
 
 CREATE TABLE lanes (
-    served_at BIGINT DEFAULT 0 NOT NULL,
     environment TEXT NOT NULL,
     queue TEXT NOT NULL,
     "key" TEXT NOT NULL,
+    served_at BIGINT DEFAULT 0 NOT NULL,
     PRIMARY KEY (environment, queue, "key")
 )
  WITHOUT ROWID;
@@ -226,16 +226,16 @@ CREATE TABLE schedules (
 CREATE UNIQUE INDEX schedules_deduplicated ON schedules (environment, deduplication_key) WHERE deduplication_key IS NOT NULL;
 
 CREATE TABLE environments (
-    created_at BIGINT NOT NULL,
     name TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
     PRIMARY KEY (name)
 )
  WITHOUT ROWID;
 
 CREATE TABLE deployments (
-    created_at BIGINT NOT NULL,
     environment TEXT NOT NULL,
     version TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
     code TEXT DEFAULT '' NOT NULL,
     options BLOB NOT NULL,
     PRIMARY KEY (environment, version)
@@ -243,10 +243,10 @@ CREATE TABLE deployments (
  WITHOUT ROWID;
 
 CREATE TABLE keys (
+    id BLOB NOT NULL,
     created_at BIGINT NOT NULL,
     expires_at BIGINT,
     revoked_at BIGINT,
-    id BLOB NOT NULL,
     hash BLOB NOT NULL,
     environment TEXT NOT NULL,
     name TEXT DEFAULT '' NOT NULL,
@@ -256,10 +256,10 @@ CREATE TABLE keys (
  WITHOUT ROWID;
 
 CREATE TABLE streams (
-    at BIGINT NOT NULL,
-    seq INTEGER NOT NULL,
     run_id BLOB NOT NULL,
     name TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at BIGINT NOT NULL,
     data BLOB NOT NULL,
     PRIMARY KEY (run_id, name, seq)
 )
