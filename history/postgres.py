@@ -1,0 +1,301 @@
+"""The store on Postgres, 14 and newer: the `Store` protocol, transaction by transaction."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from psycopg import errors as pg
+
+from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_workers as workers
+from wf.history.cold import Looks
+from wf.history.errors import AlreadyEnded, BadURL, Fenced, NotFound, StoreNewer, StoreUnavailable
+from wf.history.events import Event
+from wf.history.ids import show
+from wf.history.limits import BEAT_MS
+from wf.history.postgres_arrays import byteas, int8s, table, texts
+from wf.history.postgres_group import Group, Written, write
+from wf.history.postgres_pool import Connection, Pool, send
+from wf.history.postgres_rows import (
+    cancel_runs,
+    end_tokens,
+    insert_runs,
+    insert_tokens,
+    take_keys,
+    transaction,
+)
+from wf.history.postgres_wake import Wakes
+from wf.history.rows import TOKEN_COLUMNS, token_of
+from wf.history.store import (
+    Activation,
+    Claim,
+    Committed,
+    Lease,
+    NewRun,
+    NewToken,
+    Token,
+    Triggered,
+    WorkerInfo,
+    in_rows,
+)
+from wf.history.version import SCHEMA_VERSION
+
+_CREATION_LOCK: Final = 0x77665F736368656D
+"""An advisory lock ("wf_schem"): of processes that meet an empty database one makes the schema."""
+_HEAD: Final = Path(__file__).parent / "sql" / "head_postgres.sql"
+_ids: Final = random.SystemRandom()
+
+
+class PostgresStore(Looks):
+    """A `Store`. Raises BadURL, StoreNewer, StoreUnavailable when it is made."""
+
+    _HAS_TAG: ClassVar[str] = "jsonb_exists(r.tags::jsonb, ?)"
+
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        self.url = url
+        self.pool = Pool(url)
+        self._wakes = Wakes(self.pool)
+        self._beats: dict[int, float] = {}
+        try:
+            self.pool.run(lambda connection: _check(connection, create=create))
+        except BaseException:
+            self.pool.close()
+            raise
+
+    def now(self) -> int:
+        return int(self._query(workers.NOW, ())[0][0])
+
+    def close(self) -> None:
+        self._wakes.close()
+        self.pool.close()
+
+    # --- doors ------------------------------------------------------------------------------------
+
+    def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+        if not runs:
+            return []
+
+        def work(connection: Connection) -> list[tuple[bytes, Triggered]]:
+            with transaction(connection):
+                answers = take_keys(connection, runs)
+                insert_runs(connection, runs, answers)
+            return answers
+
+        answers = self.pool.run(work)
+        self.hint()
+        return answers
+
+    def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
+        def work(connection: Connection) -> set[bytes]:
+            with transaction(connection):
+                send(connection, sql.LOCK_RUNS, [byteas(in_rows(run_ids))])
+                reached = cancel_runs(connection, run_ids, now)
+                send(connection, sql.MARK, [now])
+            return reached
+
+        reached = self.pool.run(work)
+        if reached:
+            self.hint()
+        return [run_id for run_id in dict.fromkeys(run_ids) if run_id in reached]
+
+    def create_tokens(self, tokens: Sequence[NewToken]) -> None:
+        def work(connection: Connection) -> None:
+            with transaction(connection):
+                insert_tokens(connection, tokens)
+
+        if tokens:
+            self.pool.run(work)
+
+    def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
+        look = sql.LOCKED_TOKEN.format(TOKEN_COLUMNS)
+        shown = show("token", token_id)
+
+        def work(connection: Connection) -> Token:
+            with transaction(connection):
+                row = send(connection, look, [token_id]).fetchone()
+                if row is None:
+                    raise NotFound(f"there is no token {shown}: see `wf tokens list`")
+                token = token_of(row)
+                if token.status == "WAITING":
+                    late = 0 < token.timeout_at <= now
+                    token.status = "TIMED_OUT" if late else status
+                    token.data = None if late else data
+                    token.ended_at = now
+                    end_tokens(connection, [token_id], token.status, token.data, now)
+                    send(connection, sql.MARK, [now])
+            return token
+
+        token = self.pool.run(work)
+        self.hint()
+        if (token.status, token.data) != (status, data):
+            raise AlreadyEnded(f"the token {shown} is {token.status} already: nothing was changed")
+        return token
+
+    # --- the worker -------------------------------------------------------------------------------
+
+    def join(self, environment: str, info: WorkerInfo) -> Lease:
+        worker = _ids.getrandbits(63) or 1
+        now = self.now()
+        tasks = list(dict.fromkeys(info.tasks))
+        row = (worker, info.pid, environment, info.host, json.dumps(tasks), info.code)
+
+        def work(connection: Connection) -> bool:
+            with transaction(connection):
+                send(connection, workers.JOIN, row)
+                send(connection, workers.RUNNABLES, [environment, texts(tasks)])
+                parked = send(connection, workers.UNPARK, [environment, texts(tasks), info.code])
+                send(connection, sql.MARK, [now])
+            return parked.fetchall()[0][1] > 0
+
+        if self.pool.run(work):
+            self.hint()
+        return Lease(worker, environment)
+
+    def commit(
+        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+    ) -> Committed:
+        if not activations and claim is not None and self._idle(lease, claim, now):
+            return Committed()
+        group = Group(lease, activations, claim, now)
+        try:
+            written = self._write(group, all_due=False)
+        except pg.InvalidTextRepresentation:
+            written = self._write(group, all_due=True)
+        lease.group_no += 1
+        self._beats[lease.worker] = time.monotonic()
+        if written.told:
+            self.hint()
+        return Committed(written.claimed)
+
+    def _write(self, group: Group, *, all_due: bool) -> Written:
+        try:
+            return self.pool.run(lambda c: write(c, group, all_due=all_due), again=False)
+        except pg.DivisionByZero as error:
+            raise self._refused(group.lease, self._group_no(group.lease)) from error
+
+    def _idle(self, lease: Lease, claim: Claim, now: int) -> bool:
+        """Nothing to hand out, and no need to beat. Raises Fenced."""
+        beaten = self._beats.get(lease.worker)
+        if claim.resync or beaten is None or time.monotonic() - beaten > BEAT_MS / 1000:
+            return False
+        values = [
+            lease.worker,
+            lease.worker,
+            lease.environment,
+            now,
+            texts(list(claim.tasks) if claim.limit > 0 else []),
+            lease.environment,
+        ]
+        ((alive, busy),) = self.pool.run(lambda c: send(c, sql.IDLE, values).fetchall())
+        if not alive:
+            raise self._refused(lease, None)
+        return not busy
+
+    def landed(self, lease: Lease) -> bool:
+        """Where the group has not landed, its number is used up, so that it never will."""
+        self.pool.run(lambda c: send(c, sql.BURN, [lease.worker, lease.group_no]))
+        group_no = self._group_no(lease)
+        further = 0 if group_no is None else group_no - lease.group_no
+        if group_no is None or further not in {sql.LANDED, sql.BURNT}:
+            raise self._refused(lease, None)
+        lease.group_no = group_no
+        return further == sql.LANDED
+
+    def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
+        found: dict[bytes, list[Event]] = {run_id: [] for run_id, _ in runs}
+        values = table("bi", runs) if runs else [byteas(()), int8s(())]
+        rows = self.pool.run(lambda c: send(c, workers.LOAD, values).fetchall())
+        for row in rows:
+            found[row[0]].append(Event(*row[1:]))
+        return found
+
+    def take_over(self, now: int, lease_ms: int) -> list[int]:
+        def work(connection: Connection) -> list[int]:
+            with transaction(connection):
+                gone = send(connection, workers.LOST, [lease_ms])
+                lost = sorted(int(row[0]) for row in gone.fetchall())
+                self._orphan(connection, lost, now)
+            return lost
+
+        if not self._query(workers.ANY_LOST, (lease_ms,))[0][0]:
+            return []
+        lost = self.pool.run(work)
+        self.hint()
+        return lost
+
+    def leave(self, lease: Lease, now: int) -> None:
+        def work(connection: Connection) -> None:
+            with transaction(connection):
+                send(connection, workers.LEAVE, [lease.worker])
+                self._orphan(connection, [lease.worker], now)
+
+        self.pool.run(work)
+        self._beats.pop(lease.worker, None)
+        self.hint()
+
+    def _orphan(self, connection: Connection, lost: list[int], now: int) -> None:
+        send(connection, workers.ORPHANED, [int8s(lost), now])
+        send(connection, workers.UNROUTED)
+
+    def next_due(self, environment: str, root: bytes | None = None) -> int | None:
+        text = sql.NEXT_DUE if root is None else sql.NEXT_DUE_UNDER
+        values = {"environment": environment, "root": root}
+        due: int | None = self.pool.run(lambda c: send(c, text, values).fetchall())[0][0]
+        return due
+
+    # --- wake-ups ---------------------------------------------------------------------------------
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        return self._wakes.listen(wake)
+
+    def hint(self) -> None:
+        self._wakes.hint()
+
+    # --- within -----------------------------------------------------------------------------------
+
+    def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        text = sql.replace("?", "%s")
+        return self.pool.run(lambda c: send(c, text, parameters).fetchall())
+
+    def _group_no(self, lease: Lease) -> int | None:
+        rows = self._query(sql.GROUP_NO, (lease.worker,))
+        return int(rows[0][0]) if rows else None
+
+    @staticmethod
+    def _refused(lease: Lease, group_no: int | None) -> Fenced | StoreUnavailable:
+        if group_no == lease.group_no + 1:
+            return StoreUnavailable(
+                "this group has been committed before: ask `landed`", outcome_unknown=True
+            )
+        return Fenced(f"worker {lease.worker} was taken over: drop all runs and join again")
+
+
+def _check(connection: Connection, *, create: bool) -> None:
+    """The schema is there, and ours."""
+    version = _version(connection)
+    if version is None and create:
+        with connection.transaction():
+            send(connection, "SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
+            if _version(connection) is None:
+                connection.execute(_HEAD.read_bytes())
+        version = _version(connection)
+    if version is None:
+        raise BadURL("this Postgres database has no tables of wf: see `wf db`")
+    if version > SCHEMA_VERSION:
+        raise StoreNewer(
+            f"the database has version {version}, this wf knows {SCHEMA_VERSION}: update wf"
+        )
+
+
+def _version(connection: Connection) -> int | None:
+    with connection.transaction():
+        there = send(connection, "SELECT to_regclass('meta') IS NOT NULL").fetchone()
+        if there is None or not there[0]:
+            return None
+        row = send(connection, "SELECT max(version) FROM meta").fetchone()
+        return None if row is None else row[0]

@@ -1,0 +1,93 @@
+"""Columns of many rows as Postgres arrays, in its binary format.
+
+Built here with `struct` and `join`: psycopg's own list dumper walks every item through Python
+several times, which would be half of the store's time.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.pq import Format
+
+_INT8, _BYTEA, _TEXT = 20, 17, 25
+_NULL: Final = b"\xff\xff\xff\xff"
+_length: Final = struct.Struct(">i").pack
+
+
+class Int8s(bytes):
+    """`int8[]`"""
+
+
+class Byteas(bytes):
+    """`bytea[]`"""
+
+
+class Texts(bytes):
+    """`text[]`"""
+
+
+def int8s(values: Sequence[int]) -> Int8s:
+    items: list[int] = [8] * (2 * len(values))
+    items[1::2] = values
+    return Int8s(_head(_INT8, len(values)) + struct.pack(">" + "iq" * len(values), *items))
+
+
+def byteas(values: Sequence[bytes | None]) -> Byteas:
+    parts = [_head(_BYTEA, len(values))]
+    for value in values:
+        if value is None:
+            parts.append(_NULL)
+        else:
+            parts += (_length(len(value)), value)
+    return Byteas(b"".join(parts))
+
+
+def texts(values: Sequence[str]) -> Texts:
+    parts = [_head(_TEXT, len(values))]
+    for value in values:
+        data = value.encode()
+        parts += (_length(len(data)), data)
+    return Texts(b"".join(parts))
+
+
+def table(kinds: str, rows: Iterable[Sequence[Any]]) -> list[bytes]:
+    """One array per column. `kinds` has a letter for each: i(nt), b(ytes or None), t(ext)."""
+    made = {"i": int8s, "b": byteas, "t": texts}
+    return [made[kind](column) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]
+
+
+def _head(oid: int, length: int) -> bytes:
+    """One dimension that counts from 1; the flag says that there may be nulls."""
+    if length == 0:
+        return struct.pack(">iii", 0, 0, oid)
+    return struct.pack(">iiiii", 1, 1, oid, length, 1)
+
+
+class _Dumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: bytes) -> bytes:
+        return obj
+
+
+class _Int8sDumper(_Dumper):
+    oid = 1016
+
+
+class _ByteasDumper(_Dumper):
+    oid = 1001
+
+
+class _TextsDumper(_Dumper):
+    oid = 1009
+
+
+def register(adapters: AdaptersMap) -> None:
+    """Teach a connection these three."""
+    adapters.register_dumper(Int8s, _Int8sDumper)
+    adapters.register_dumper(Byteas, _ByteasDumper)
+    adapters.register_dumper(Texts, _TextsDumper)

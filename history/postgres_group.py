@@ -1,0 +1,313 @@
+"""A group of activations on Postgres: one pipeline, one pass per kind of row.
+
+The order of the statements is the order of locks in `postgres_sql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_workers as workers
+from wf.history.events import Status
+from wf.history.limits import LEASE_MS
+from wf.history.postgres_arrays import byteas, int8s, table, texts
+from wf.history.postgres_pool import Connection, Cursor, send
+from wf.history.postgres_rows import (
+    EVENT_KINDS,
+    Answer,
+    cancel_runs,
+    end_never_begun,
+    end_runs,
+    end_tokens,
+    insert_runs,
+    insert_tokens,
+    take_keys,
+    transaction,
+)
+from wf.history.rows import DueKind, run_of
+from wf.history.store import (
+    Activation,
+    Claim,
+    Claimed,
+    InboxKind,
+    InboxRow,
+    Lease,
+    NewRun,
+    Reason,
+    Triggered,
+    in_rows,
+)
+
+_HOLD_MS: Final = str(LEASE_MS // 2)
+"""A worker that is stopped in the middle of a transaction holds its locks no longer."""
+
+
+@dataclass(slots=True)
+class Group:
+    lease: Lease
+    activations: Sequence[Activation]
+    claim: Claim | None
+    now: int
+
+
+@dataclass(slots=True)
+class Written:
+    claimed: list[Claimed]
+    told: bool
+    """Marks were made or runs ended."""
+
+
+def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
+    """Commit a group. With `all_due` also what is due and is no simple mark; without, fails with
+    InvalidTextRepresentation where there is such a thing. DivisionByZero: fenced, or landed."""
+    activations = sorted(group.activations, key=attrgetter("run_id"))
+    claimed: list[Cursor] = []
+    with transaction(connection):
+        lease = group.lease
+        send(connection, sql.FENCE, [lease.worker, lease.group_no, _HOLD_MS])
+        if not all_due:
+            _simple_due(connection, group)
+        told = bool(activations) and _activations(connection, group, activations)
+        if all_due:
+            _all_due(connection, group)
+        marked = send(connection, sql.MARK, [group.now])
+        if group.claim is not None:
+            claimed = _claim(connection, group, group.claim)
+    return Written(_claimed(claimed), told or marked.rowcount > 0)
+
+
+# --- activations ---------------------------------------------------------------------------------
+
+
+def _activations(connection: Connection, group: Group, activations: list[Activation]) -> bool:
+    """Answers whether others want to know."""
+    events = [(a.run_id, a.chapter, *event) for a in activations for event in a.events]
+    children = [(a, child) for a in activations for child in a.children]
+    runs = [child for _, child in children]
+    answers = take_keys(connection, runs)
+    _lock_runs(connection, activations, runs, answers)
+    if events:
+        send(connection, sql.EVENTS, table(EVENT_KINDS, events))
+    consumed = [row for a in activations for row in a.consumed]
+    if consumed:
+        send(connection, sql.CONSUMED, [int8s(consumed)])
+    if children:
+        insert_runs(connection, runs, answers)
+        _settle(connection, children, answers, group.now)
+    tokens = [token for a in activations for token in a.tokens]
+    if tokens:
+        insert_tokens(connection, tokens)
+    _open_waits(connection, activations, _stands_for(runs, answers), group.now)
+    cancels = [run_id for a in activations for run_id in a.cancels]
+    if cancels:
+        cancel_runs(connection, cancels, group.now)
+    _turn(connection, activations)
+    endings = [(a.run_id, a.ending) for a in activations if a.ending]
+    if endings:
+        end_runs(connection, endings)
+    _let_go(connection, group.lease, activations)
+    return bool(children or cancels or endings)
+
+
+def _stands_for(runs: Sequence[NewRun], answers: Sequence[Answer]) -> dict[bytes, bytes]:
+    return {run.id: run_id for run, (run_id, _) in zip(runs, answers, strict=True)}
+
+
+def _lock_runs(
+    connection: Connection,
+    activations: Sequence[Activation],
+    children: Sequence[NewRun],
+    answers: Sequence[Answer],
+) -> None:
+    """All runs that this group waits for, cancels or ends. Children that it makes are nobody else's
+    to lock yet."""
+    made = {
+        run.id
+        for run, (_, how) in zip(children, answers, strict=True)
+        if how is Triggered.MADE and not run.idempotency_key
+    }
+    stands_for = _stands_for(children, answers)
+    ids = {run_id for a in activations for run_id in a.cancels}
+    ids |= {stands_for.get(w.target, w.target) for a in activations for w in a.waits}
+    if not ids - made and len([a for a in activations if a.ending]) < 2:
+        return
+    ids |= {a.run_id for a in activations if a.ending}
+    send(connection, sql.LOCK_RUNS, [byteas(in_rows(ids))])
+
+
+def _settle(
+    connection: Connection,
+    children: Sequence[tuple[Activation, NewRun]],
+    answers: Sequence[Answer],
+    now: int,
+) -> None:
+    """Parents of keyed children learn which run it is."""
+    rows = [
+        (a.run_id, InboxKind.CHILD_STARTED, a.chapter, child.settle, now, how.name, run_id)
+        for (a, child), (run_id, how) in zip(children, answers, strict=True)
+        if child.idempotency_key
+    ]
+    if rows:
+        send(connection, sql.INBOX, table("biiiitb", rows))
+        send(connection, sql.NOTE_WOKEN, [byteas([row[0] for row in rows])])
+
+
+def _open_waits(
+    connection: Connection,
+    activations: Sequence[Activation],
+    stands_for: dict[bytes, bytes],
+    now: int,
+) -> None:
+    rows: dict[bool, list[tuple[Any, ...]]] = {False: [], True: []}
+    for a in activations:
+        chapter = a.next_chapter.number if a.next_chapter else a.chapter
+        for wait in a.waits:
+            target = stands_for.get(wait.target, wait.target)
+            rows[wait.of_token].append((target, a.run_id, chapter, wait.ordinal))
+    if rows[False]:
+        send(connection, sql.WAIT_FOR_RUNS, [*table("bbii", rows[False]), now])
+    if rows[True]:
+        targets = in_rows(row[0] for row in rows[True])
+        send(connection, sql.LOCK_TOKENS, [byteas(targets)])
+        send(connection, sql.WAIT_FOR_TOKENS, [*table("bbii", rows[True]), now])
+
+
+def _turn(connection: Connection, activations: Sequence[Activation]) -> None:
+    turning = [(a, a.next_chapter) for a in activations if a.next_chapter]
+    if not turning:
+        return
+    kept = [(a.run_id, a.chapter, n.number, n.before_seq, n.forget) for a, n in turning]
+    send(connection, sql.KEPT, table("biiii", kept))
+    added = [
+        (a.run_id, n.number, place, *event[1:])
+        for a, n in turning
+        for place, event in enumerate(n.events, 1)
+    ]
+    if added:
+        send(connection, sql.APPENDED, table(EVENT_KINDS, added))
+    send(connection, sql.TURN, table("bi", [(a.run_id, n.number) for a, n in turning]))
+
+
+def _let_go(connection: Connection, lease: Lease, activations: Sequence[Activation]) -> None:
+    """Runs that are nobody's any more."""
+    resting = [a for a in activations if a.release and not a.ending and not a.blocked]
+    parked = [(a.run_id, a.blocked) for a in activations if a.blocked and not a.ending]
+    if not resting and not parked:
+        return
+    rest = [a.run_id for a in resting]
+    parked_ids = [run_id for run_id, _ in parked]
+    send(connection, sql.RELEASED, [byteas(rest + parked_ids), byteas(rest)])
+    due = [(a.run_id, a.due_at) for a in resting if a.due_at]
+    if due:
+        send(connection, sql.DUE_AT, [lease.environment, *table("bi", due)])
+    if parked:
+        rows = [(run_id, b.reason, b.detail, b.since, b.next) for run_id, b in parked]
+        send(connection, sql.DELETE_DUE, [byteas(parked_ids)])
+        send(connection, sql.BLOCKED, [lease.worker, *table("bttit", rows)])
+
+
+# --- what is due ---------------------------------------------------------------------------------
+
+
+def _scope(group: Group) -> tuple[bool, dict[str, Any]]:
+    """Whether only the descendants of one run are meant, and the parameters that say so."""
+    root = group.claim.root if group.claim else None
+    values = {"environment": group.lease.environment, "now": group.now, "root": root}
+    return root is not None, values
+
+
+def _simple_due(connection: Connection, group: Group) -> None:
+    under, values = _scope(group)
+    send(connection, sql.DUE_UNDER if under else sql.DUE, values)
+
+
+def _all_due(connection: Connection, group: Group) -> None:
+    """Runs that start, go on or expire, tokens that time out."""
+    under, values = _scope(group)
+    rows = send(connection, sql.DUE_RUNS_UNDER if under else sql.DUE_RUNS, values)
+    resumed: list[bytes] = []
+    started: list[bytes] = []
+    ttl: list[tuple[bytes, int]] = []
+    late: list[bytes] = []
+    queued: list[bytes] = []
+    for run_id, kind, at, ttl_ms in rows.fetchall():
+        match DueKind(kind):
+            case DueKind.RESUME:
+                resumed.append(run_id)
+            case DueKind.START if not ttl_ms:
+                started.append(run_id)
+            case DueKind.START if at + ttl_ms > group.now:
+                started.append(run_id)
+                ttl.append((run_id, at + ttl_ms))
+            case DueKind.START:
+                late.append(run_id)
+            case _:
+                queued.append(run_id)
+    late += _unqueue(connection, queued)
+    done = {*resumed, *started} - {run_id for run_id, _ in ttl}
+    send(connection, sql.DELETE_DUE, [byteas(in_rows(done))])
+    if ttl:
+        send(connection, sql.DUE_TTL, table("bi", ttl))
+    end_never_begun(connection, late, Status.EXPIRED, group.now)
+    send(connection, sql.NOTE_WOKEN, [byteas(resumed)])
+    send(connection, sql.NOTE_NEW, [byteas(started)])
+    tokens = send(connection, sql.DUE_TOKENS_UNDER if under else sql.DUE_TOKENS, values).fetchall()
+    if tokens:
+        ids = in_rows(row[0] for row in tokens)
+        end_tokens(connection, ids, "TIMED_OUT", None, group.now)
+
+
+def _unqueue(connection: Connection, run_ids: list[bytes]) -> list[bytes]:
+    """Those whose ttl is over: the runs that still have not begun, and now never will."""
+    if not run_ids:
+        return []
+    ids = byteas(run_ids)
+    taken = send(connection, sql.UNQUEUE, [ids]).fetchall()
+    marked = send(connection, sql.QUEUED, [ids]).fetchall()
+    late = [bytes(row[0]) for row in taken]
+    begun = set(run_ids) - set(late) - {bytes(row[0]) for row in marked}
+    send(connection, sql.DELETE_DUE, [byteas(in_rows(begun))])
+    return late
+
+
+# --- the claim -----------------------------------------------------------------------------------
+
+
+def _claim(connection: Connection, group: Group, claim: Claim) -> list[Cursor]:
+    worker = group.lease.worker
+    values = {
+        "worker": worker,
+        "environment": group.lease.environment,
+        "tasks": texts(list(dict.fromkeys(claim.tasks)) if claim.limit > 0 else []),
+        "limit": max(claim.limit, 0),
+        "root": claim.root,
+        "python": claim.python,
+        "now": group.now,
+    }
+    text = workers.CLAIM if claim.root is None else workers.CLAIM_UNDER
+    runs = send(connection, text, values)
+    if not claim.resync:
+        return [runs, send(connection, workers.INBOXES)]
+    return [
+        runs,
+        send(connection, workers.OWNED, [worker]),
+        send(connection, workers.OWNED_INBOXES, [worker]),
+    ]
+
+
+def _claimed(cursors: Sequence[Cursor]) -> list[Claimed]:
+    if not cursors:
+        return []
+    *runs, inboxes = cursors
+    claimed: dict[bytes, Claimed] = {}
+    for cursor in runs:
+        for row in cursor.fetchall():
+            if row[0] not in claimed:
+                claimed[row[0]] = Claimed(run_of(row), Reason(row[18]), row[19], [])
+    for row in inboxes.fetchall():
+        claimed[row[1]].inbox.append(InboxRow(*row))
+    return list(claimed.values())

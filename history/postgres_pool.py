@@ -1,0 +1,153 @@
+"""Connections of one process to one Postgres, and what their failures mean.
+
+A connection has no session state, so that PgBouncer may give each transaction another one. The one
+given back last is lent first: a worker's thread keeps its own. A child process made by fork makes
+its own connections; those of its parent it never touches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import BoundedSemaphore, Lock
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import TupleRow
+
+from wf.history import postgres_arrays
+from wf.history.errors import BadURL, StoreUnavailable
+
+Connection = psycopg.Connection[TupleRow]
+Cursor = psycopg.Cursor[TupleRow]
+
+MAX_CONNECTIONS: Final = 16
+"""Of one process at a time, beside one to listen and one to notify: Postgres has 100 by default."""
+CONNECT_TIMEOUT_S: Final = 10
+TRIES: Final = 10
+"""Of a transaction that deadlocks or cannot be serialized: each time somebody else got through."""
+GOOD_SCHEMES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
+
+_T = TypeVar("_T")
+
+
+class Pool:
+    def __init__(self, url: str) -> None:
+        if not url.startswith(GOOD_SCHEMES):
+            raise BadURL(
+                f"{url!r} is no Postgres URL: it looks like postgresql://user@host/database"
+            )
+        self._target = "postgresql://" + url.partition("://")[2]
+        self._inherited: list[Connection] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = Lock()
+        self._idle: list[Connection] = []
+        self._places = BoundedSemaphore(MAX_CONNECTIONS)
+        self._closed = False
+
+    def connect(self) -> Connection:
+        """A new connection, that the caller closes."""
+        try:
+            connection = psycopg.connect(
+                self._target,
+                autocommit=True,
+                prepare_threshold=None,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="wf",
+            )
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"no connection to Postgres: {_line(error)}") from error
+        except psycopg.ProgrammingError as error:
+            raise BadURL(f"Postgres URL: {_line(error)}") from error
+        postgres_arrays.register(connection.adapters)
+        return connection
+
+    @contextmanager
+    def lend(self) -> Generator[Connection]:
+        """A connection for a moment. After an error it is given back only in order."""
+        if self._pid != os.getpid():
+            self._inherited += self._idle
+            self._begin()
+        places = self._places
+        with places:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            connection = connection or self.connect()
+            try:
+                yield connection
+            except BaseException:
+                _roll_back(connection)
+                raise
+            finally:
+                self._give_back(connection)
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.closed or connection.broken:
+            self.clear()
+            connection.close()
+            return
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def clear(self) -> None:
+        """Where one connection was lost, the others were, most likely."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def close(self) -> None:
+        if self._pid == os.getpid():
+            self._closed = True
+            self.clear()
+
+    def run(self, work: Callable[[Connection], _T], *, again: bool = True) -> _T:
+        """Do a transaction. Deadlocks and serialization failures are tried again; with `again`, for
+        what may happen twice, so is a lost connection, once: an idle one may have died long ago."""
+        lost = 0
+        for left in reversed(range(TRIES)):
+            try:
+                with self.lend() as connection:
+                    return work(connection)
+            except (pg.DeadlockDetected, pg.SerializationFailure) as error:
+                if not left:
+                    raise StoreUnavailable(f"Postgres: {_line(error)}") from error
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                unknown = not _refused(error)
+                if lost or not again or not unknown:
+                    text = f"Postgres: {_line(error)}"
+                    raise StoreUnavailable(text, outcome_unknown=unknown) from error
+                lost += 1
+        raise AssertionError("the last try answers or raises")
+
+
+def send(
+    connection: Connection, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()
+) -> Cursor:
+    """Execute. Answers come in binary, so that bytes need no decoding."""
+    return connection.execute(statement.encode(), values, binary=True)
+
+
+def _roll_back(connection: Connection) -> None:
+    try:
+        if not connection.closed:
+            connection.rollback()
+    except psycopg.Error:
+        connection.close()
+
+
+def _refused(error: psycopg.Error) -> bool:
+    """The server lives and says that this did not happen (no space, too many locks, …)."""
+    return error.sqlstate is not None and not error.sqlstate.startswith(("57", "08"))
+
+
+def _line(error: Any) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,151 @@
+"""Pieces of a Postgres transaction that doors and groups share: runs made, canceled, ended.
+
+Each is called inside a transaction and, mostly, a pipeline: a statement whose answer nobody asks
+for costs no round trip. MARK is the caller's, once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from wf.history import postgres_sql as sql
+from wf.history.events import STORED, Kind, Status
+from wf.history.postgres_arrays import byteas, table
+from wf.history.postgres_pool import Connection, send
+from wf.history.rows import (
+    NEVER_BEGAN,
+    TOKEN_STATUS,
+    new_run_row,
+    payload_digest,
+    tags_json,
+)
+from wf.history.store import Ending, NewRun, NewToken, Triggered, in_rows
+
+EVENT_KINDS: Final = "biiiiitiiib"
+_NOTHING: Final = byteas(())
+
+Answer = tuple[bytes, Triggered]
+
+
+@contextmanager
+def transaction(connection: Connection) -> Generator[Connection]:
+    """BEGIN … COMMIT, in one round trip as far as no answer is asked for."""
+    with connection.pipeline():
+        send(connection, sql.BEGIN)
+        yield connection
+        send(connection, "COMMIT")
+
+
+# --- made ----------------------------------------------------------------------------------------
+
+
+def take_keys(connection: Connection, runs: Sequence[NewRun]) -> list[Answer]:
+    """Which run each of these is. Locks their idempotency keys."""
+    first: dict[tuple[str, str, str], NewRun] = {}
+    for run in runs:
+        if run.idempotency_key:
+            first.setdefault((run.environment, run.task, run.idempotency_key), run)
+    if not first:
+        return [(run.id, Triggered.MADE) for run in runs]
+    asked = [
+        (*key, run.id, run.idempotency_expires_at, payload_digest(run.payload))
+        for key, run in first.items()
+    ]
+    now = max(run.created_at for run in runs)
+    held = {
+        (row[0], row[1], row[2]): (bytes(row[3]), bytes(row[4]))
+        for row in send(connection, sql.KEYS, [*table("tttbib", asked), now])
+    }
+    answers: list[Answer] = []
+    for run in runs:
+        key = (run.environment, run.task, run.idempotency_key)
+        holder = first.get(key, run)
+        run_id, digest = held.get(key, (holder.id, payload_digest(holder.payload)))
+        same = digest == payload_digest(run.payload)
+        how = Triggered.CACHED if same else Triggered.CACHED_DIFFERS
+        answers.append((run_id, Triggered.MADE if run_id == run.id else how))
+    return answers
+
+
+def insert_runs(connection: Connection, runs: Sequence[NewRun], answers: Sequence[Answer]) -> None:
+    """Those that are to be made, by the answers of `take_keys`."""
+    made = [
+        new_run_row(run)
+        for run, (_, how) in zip(runs, answers, strict=True)
+        if how is Triggered.MADE
+    ]
+    if made:
+        send(connection, sql.RUNS, table("bttbibbttt" + "iii" + "ttb", made))
+
+
+def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:
+    rows = [
+        (
+            token.id,
+            token.environment,
+            token.created_at,
+            token.timeout_at,
+            token.run_id,
+            tags_json(token.tags),
+            token.schema,
+            token.idempotency_key,
+        )
+        for token in tokens
+    ]
+    send(connection, sql.TOKENS, table("btiibtbt", rows))
+
+
+# --- ended ---------------------------------------------------------------------------------------
+
+
+def end_runs(connection: Connection, endings: Sequence[tuple[bytes, Ending]]) -> None:
+    """Their rows are locked by the caller; their ENDED events are his, too."""
+    rows = [
+        (run_id, STORED[ending.status], ending.at, ending.output, ending.failure)
+        for run_id, ending in endings
+    ]
+    send(connection, sql.ENDED, table("biibb", rows))
+    ids = byteas([run_id for run_id, _ in endings])
+    send(connection, sql.TELL, [ids, ids, _NOTHING, ids, ids])
+
+
+def end_never_begun(
+    connection: Connection, run_ids: Iterable[bytes], status: Status, now: int
+) -> None:
+    """Runs without a history end CANCELED or EXPIRED, and that is their history."""
+    ids = in_rows(run_ids)
+    if not ids:
+        return
+    failure = NEVER_BEGAN[status]
+    rows = [(run_id, 1, 1, Kind.ENDED, 0, now, status, 0, 0, 0, failure) for run_id in ids]
+    send(connection, sql.EVENTS, table(EVENT_KINDS, rows))
+    end_runs(connection, [(run_id, Ending(status, None, failure, now)) for run_id in ids])
+
+
+def end_tokens(
+    connection: Connection, tokens: Sequence[bytes], status: str, data: bytes | None, now: int
+) -> None:
+    """Waiting tokens end, and who waits for them is told. Their rows are locked by the caller."""
+    ids = byteas(tokens)
+    send(connection, sql.TOKENS_ENDED, [TOKEN_STATUS[status], now, data, ids])
+    send(connection, sql.TELL, [_NOTHING, _NOTHING, ids, _NOTHING, _NOTHING])
+
+
+def cancel_runs(connection: Connection, run_ids: Sequence[bytes], now: int) -> set[bytes]:
+    """Runs that never began end here, the others get an inbox row. Answers those that were alive.
+
+    Their rows are locked by the caller, so that two who cancel do not meet.
+    """
+    ids = byteas(in_rows(run_ids))
+    delayed = send(connection, sql.CANCEL_DELAYED, [ids])
+    queued = send(connection, sql.CANCEL_QUEUED, [ids])
+    living = send(connection, sql.LIVE, [ids])
+    live = {bytes(row[0]) for row in living}
+    never = {bytes(row[0]) for cursor in (delayed, queued) for row in cursor} & live
+    end_never_begun(connection, never, Status.CANCELED, now)
+    begun = in_rows(live - never)
+    if begun:
+        send(connection, sql.CANCEL_SENT, [now, byteas(begun)])
+    return live

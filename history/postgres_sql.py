@@ -1,0 +1,404 @@
+"""Every hot statement of the Postgres store, and the order in which locks are taken.
+
+*Arrays.* Rows travel as one array per column (`postgres_arrays`), so that a statement's text never
+depends on how many there are, and a group is few statements however many runs are in it.
+
+*Notes.* A transaction keeps lists of run ids from one statement to a later one in settings that
+die with it (`set_config(…, true)`). So no statement waits for the client to read an answer, and a
+group travels in one round trip.
+
+*Following statements.* At READ COMMITTED each statement sees what was committed before it began.
+Who waits for a lock sees what he waited for only in the statement after. So locks are taken first
+and what they guard is read next: a wait locks its target, then looks whether it has ended; an end
+updates its row, then looks who waits; a claim takes marks away, then reads inboxes.
+
+*Order.* A transaction takes locks in this order, each by rising id: its worker (the fence);
+idempotency keys; `runs` (all that it ends, waits for or cancels, in one statement); `tokens`;
+`waits` of what has ended; the marks of all that it wakes, in one statement, last. What comes
+after, the claim, waits for nobody: it skips what is locked. So do the pass over due rows, which
+comes in the middle, and the removal of an ended run's own marks and waits, which others remove as
+well. What is left where a row was skipped is harmless: a mark of an ended run is dropped by whom
+it reaches. What deadlocks remain (they need two runs that share keys crosswise) are tried again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wf.history.limits import DUE_ROWS
+from wf.history.rows import NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
+from wf.history.store import InboxKind, Reason
+
+CLOCK: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::int8"
+_NEW, _RESUME = int(Reason.NEW), int(Reason.RESUME)
+_STATUS_NAME: Final = (
+    "(ARRAY['COMPLETED','FAILED','CANCELED','EXPIRED','TIMED_OUT'])[{}]"  # by STORED
+)
+_TOKEN_NAME: Final = (
+    "CASE {} "
+    + " ".join(f"WHEN {number} THEN '{name}'" for name, number in TOKEN_STATUS.items())
+    + " END"
+)
+
+
+def note(name: str, ids: str) -> str:
+    """Keep the ids of a query, with those noted before, for later statements of the transaction."""
+    found = f"(SELECT coalesce(array_agg(id), '{{}}') FROM {ids})"
+    return f"set_config('wf.{name}', ({noted(name)} || {found})::text, true)"
+
+
+def noted(name: str) -> str:
+    return f"coalesce(nullif(current_setting('wf.{name}', true), ''), '{{}}')::bytea[]"
+
+
+# --- the frame -----------------------------------------------------------------------------------
+
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+FENCE: Final = f"""WITH hit AS (
+ UPDATE workers SET group_no = group_no + 1, beat = {CLOCK}
+ WHERE id = %s AND group_no = %s RETURNING 1)
+SELECT 1 / count(*), set_config('idle_in_transaction_session_timeout', %s, true) FROM hit"""
+"""(worker, group before, ms). Fails with division_by_zero where the worker is gone or further on.
+The time-out sees to it that a stopped process does not hold locks for longer than half a lease."""
+
+GROUP_NO: Final = "SELECT group_no FROM workers WHERE id = %s FOR UPDATE"
+"""FOR UPDATE: waits until a group that is under way has an outcome."""
+
+LANDED, BURNT = 1, 2
+"""How far `group_no` is ahead of a lease whose group landed, and of one whose number was used
+up."""
+
+BURN: Final = f"""UPDATE workers SET group_no = group_no + {BURNT}, beat = {CLOCK}
+WHERE id = %s AND group_no = %s"""
+"""(worker, group before). Uses a number up, so that a group whose bytes still lie in some buffer of
+the server can never commit. Waits for one that is under way. May be done twice."""
+
+IDLE: Final = """SELECT
+ EXISTS (SELECT FROM workers WHERE id = %s),
+ EXISTS (SELECT FROM ready WHERE owner = %s)
+ OR EXISTS (SELECT FROM due WHERE environment = %s AND at <= %s)
+ OR EXISTS (SELECT FROM unnest(%s::text[]) t(task) CROSS JOIN LATERAL (
+  SELECT FROM ready WHERE environment = %s AND task = t.task AND owner IS NULL LIMIT 1) m)"""
+"""(worker, worker, environment, now, tasks, environment): is this worker alive; is there anything
+to do? Writes nothing: that is what a poll costs."""
+
+# --- runs that are made --------------------------------------------------------------------------
+
+KEYS: Final = """INSERT INTO idempotency AS i (environment, task, key, run_id, expires_at, digest)
+SELECT a.environment, a.task, a.key, a.run_id, a.expires_at, a.digest
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::bytea[], %s::int8[], %s::bytea[])
+ AS a(environment, task, key, run_id, expires_at, digest)
+WHERE NOT EXISTS (SELECT FROM runs WHERE id = a.run_id)
+ORDER BY a.environment COLLATE "C", a.task COLLATE "C", a.key COLLATE "C"
+ON CONFLICT (environment, task, key) DO UPDATE SET (run_id, expires_at, digest) = (
+ SELECT v.run_id, v.expires_at, v.digest FROM (VALUES
+  (true, excluded.run_id, excluded.expires_at, excluded.digest),
+  (false, i.run_id, i.expires_at, i.digest)) v(expired, run_id, expires_at, digest)
+ WHERE v.expired = (i.expires_at <> 0 AND i.expires_at <= %s))
+RETURNING environment, task, key, run_id, digest"""
+"""Takes or finds idempotency keys, and locks them. A run that is there already (a repeat) takes
+none."""
+
+RUNS: Final = f"""WITH made AS (
+ INSERT INTO runs ({NEW_RUN_COLUMNS})
+ SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::bytea[], %s::int8[], %s::bytea[],
+  %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::text[],
+  %s::text[], %s::bytea[])
+ ON CONFLICT (id) DO NOTHING
+ RETURNING id, environment, task, queue, key, priority, created_at, start_at, ttl_ms),
+marked AS (
+ INSERT INTO ready (run_id, environment, task, queue, key, priority, at, reason)
+ SELECT id, environment, task, queue, key, priority, created_at, {_NEW}
+ FROM made WHERE start_at <= created_at),
+later AS (
+ INSERT INTO due (id, environment, at, kind)
+ SELECT id, environment,
+  CASE WHEN start_at > created_at THEN start_at ELSE created_at + ttl_ms END,
+  CASE WHEN start_at > created_at THEN {int(DueKind.START)} ELSE {int(DueKind.TTL)} END
+ FROM made WHERE start_at > created_at OR ttl_ms > 0)
+SELECT id FROM made"""
+"""Inserts runs that are not there, with their marks or due times."""
+
+TOKENS: Final = f"""WITH made AS (
+ INSERT INTO tokens (id, environment, created_at, timeout_at, run_id, tags, schema, idempotency_key)
+ SELECT * FROM unnest(%s::bytea[], %s::text[], %s::int8[], %s::int8[], %s::bytea[], %s::text[],
+  %s::bytea[], %s::text[])
+ ON CONFLICT (id) DO NOTHING
+ RETURNING id, environment, timeout_at)
+INSERT INTO due (id, environment, at, kind)
+SELECT id, environment, timeout_at, {int(DueKind.TOKEN)} FROM made WHERE timeout_at > 0"""
+
+# --- what activations write ----------------------------------------------------------------------
+
+EVENTS: Final = """INSERT INTO events
+ (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)
+SELECT * FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::int8[],
+ %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::bytea[])"""
+
+CONSUMED: Final = "DELETE FROM inbox WHERE id = ANY (%s::int8[])"
+
+INBOX: Final = """INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data)
+SELECT * FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::text[],
+ %s::bytea[])"""
+
+LOCK_RUNS: Final = """SELECT count(*) FROM (
+ SELECT id FROM runs WHERE id = ANY (%s::bytea[]) ORDER BY id FOR NO KEY UPDATE) locked"""
+
+LOCK_TOKENS: Final = """SELECT count(*) FROM (
+ SELECT id FROM tokens WHERE id = ANY (%s::bytea[]) ORDER BY id FOR NO KEY UPDATE) locked"""
+
+
+def _wait(table: str, kind: int, name: str, data: str) -> str:
+    return f"""WITH asked AS (
+ SELECT * FROM unnest(%s::bytea[], %s::bytea[], %s::int8[], %s::int8[])
+  AS a(target, run_id, chapter, ordinal)),
+over AS (
+ SELECT a.*, t.status, {name} AS name, {data} AS data
+ FROM asked a JOIN {table} t ON t.id = a.target WHERE t.status <> 0),
+opened AS (
+ INSERT INTO waits (target, run_id, chapter, ordinal)
+ SELECT a.* FROM asked a
+ WHERE NOT EXISTS (SELECT FROM over o WHERE o.run_id = a.run_id AND o.ordinal = a.ordinal
+  AND o.target = a.target)
+ ON CONFLICT DO NOTHING),
+told AS (
+ INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data)
+ SELECT run_id, {kind}, chapter, ordinal, %s, name, data FROM over
+ RETURNING run_id AS id)
+SELECT {note("woken", "told")}"""
+
+
+_OUTCOME: Final = "CASE WHEN t.status = 1 THEN t.output ELSE t.failure END"
+
+WAIT_FOR_RUNS: Final = _wait(
+    "runs", int(InboxKind.CHILD_ENDED), _STATUS_NAME.format("t.status"), _OUTCOME
+)
+"""Opens waits; where the target has ended, writes the inbox row instead. After LOCK_RUNS."""
+
+WAIT_FOR_TOKENS: Final = _wait(
+    "tokens", int(InboxKind.TOKEN_ENDED), _TOKEN_NAME.format("t.status"), "t.data"
+)
+"""The same for tokens. After LOCK_TOKENS."""
+
+KEPT: Final = """INSERT INTO events
+ (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)
+SELECT e.run_id, n.number, row_number() OVER (PARTITION BY e.run_id ORDER BY e.seq),
+ e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt, e.took, e.data
+FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[])
+ AS n(run_id, old, number, before_seq, forget)
+JOIN events e ON e.run_id = n.run_id AND e.chapter = n.old AND e.seq < n.before_seq
+ AND (n.forget = 0 OR e.ordinal <> n.forget)"""
+"""The next chapter begins with the prefix of the old one."""
+
+APPENDED: Final = """INSERT INTO events
+ (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)
+SELECT a.run_id, a.chapter, a.place + coalesce((SELECT max(e.seq) FROM events e
+  WHERE e.run_id = a.run_id AND e.chapter = a.chapter), 0),
+ a.kind, a.ordinal, a.at, a.name, a.digest, a.attempt, a.took, a.data
+FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::int8[],
+ %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::bytea[])
+ AS a(run_id, chapter, place, kind, ordinal, at, name, digest, attempt, took, data)"""
+"""… and goes on with these."""
+
+TURN: Final = """UPDATE runs SET chapter = n.number, attempt = attempt + 1
+FROM unnest(%s::bytea[], %s::int8[]) AS n(id, number) WHERE runs.id = n.id"""
+
+ENDED: Final = """WITH a AS (
+ SELECT * FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::bytea[], %s::bytea[])
+  AS a(id, status, at, output, failure)),
+ended AS (
+ UPDATE runs SET status = a.status, ended_at = a.at, output = a.output, failure = a.failure
+ FROM a WHERE runs.id = a.id AND runs.status = 0),
+freed AS (
+ DELETE FROM idempotency i USING a JOIN runs r ON r.id = a.id
+ WHERE a.status <> 1 AND r.idempotency_key <> '' AND i.environment = r.environment
+  AND i.task = r.task AND i.key = r.idempotency_key AND i.run_id = r.id),
+canceled AS (
+ UPDATE tokens SET status = 3, ended_at = a.at FROM a
+ WHERE tokens.run_id = a.id AND tokens.status = 0
+ RETURNING tokens.id),
+disowned AS (DELETE FROM owned USING a WHERE owned.run_id = a.id),
+unmarked AS (
+ DELETE FROM ready WHERE run_id IN (
+  SELECT run_id FROM ready WHERE run_id IN (SELECT id FROM a) FOR UPDATE SKIP LOCKED)),
+unread AS (DELETE FROM inbox USING a WHERE inbox.run_id = a.id),
+unblocked AS (DELETE FROM blocked USING a WHERE blocked.run_id = a.id)
+DELETE FROM due WHERE id IN (SELECT id FROM a UNION ALL SELECT id FROM canceled)"""
+"""Runs end. Their rows in `runs` are locked already. A sender that has a mark locked removes
+nothing of ours: the mark outlives the run, and is dropped by whom it reaches."""
+
+TELL: Final = f"""WITH over AS (
+ SELECT id, status, ended_at, output, failure, NULL::bytea AS data, false AS token
+ FROM runs WHERE id = ANY (%s::bytea[])
+ UNION ALL
+ SELECT id, status, ended_at, NULL, NULL, data, true
+ FROM tokens WHERE (run_id = ANY (%s::bytea[]) OR id = ANY (%s::bytea[])) AND status <> 0),
+woken AS (
+ DELETE FROM waits USING over t WHERE waits.target = t.id
+ RETURNING waits.run_id, waits.chapter, waits.ordinal, t.ended_at, t.token,
+  CASE WHEN t.token THEN {_TOKEN_NAME.format("t.status")}
+   ELSE {_STATUS_NAME.format("t.status")} END AS name,
+  CASE WHEN t.token THEN t.data ELSE {_OUTCOME} END AS data),
+told AS (
+ INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data)
+ SELECT run_id,
+  CASE WHEN token THEN {int(InboxKind.TOKEN_ENDED)} ELSE {int(InboxKind.CHILD_ENDED)} END,
+  chapter, ordinal, ended_at, name, data
+ FROM woken WHERE run_id <> ALL (%s::bytea[])
+ RETURNING run_id AS id),
+closed AS (
+ DELETE FROM waits WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM waits WHERE run_id = ANY (%s::bytea[]) FOR UPDATE SKIP LOCKED)))
+SELECT {note("woken", "told")}"""
+"""(runs, runs, tokens, runs, runs): those who wait for what has just ended get inbox rows. Follows
+ENDED. A wait of an ended run that somebody else has locked is being removed by him, because its
+target ends."""
+
+BLOCKED: Final = """INSERT INTO blocked
+ (run_id, environment, task, reason, detail, since, next, code)
+SELECT b.run_id, r.environment, r.task, b.reason, b.detail, b.since, b.next,
+ coalesce((SELECT code FROM workers WHERE id = %s), '')
+FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::int8[], %s::text[])
+ AS b(run_id, reason, detail, since, next) JOIN runs r ON r.id = b.run_id
+ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, detail = excluded.detail,
+ since = excluded.since, next = excluded.next, code = excluded.code"""
+
+RELEASED: Final = f"""WITH gone AS (DELETE FROM owned WHERE run_id = ANY (%s::bytea[])),
+unread AS (
+ SELECT DISTINCT run_id AS id FROM inbox
+ WHERE run_id = ANY (%s::bytea[]) AND kind <> {int(InboxKind.MESSAGE)})
+SELECT {note("woken", "unread")}"""
+"""(released or parked, released): a run that leaves something unread has something to do; a parked
+one could not read it, and is marked by what comes next."""
+
+DUE_AT: Final = f"""INSERT INTO due (id, environment, at, kind)
+SELECT id, %s, at, {int(DueKind.RESUME)} FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at)
+ON CONFLICT (id) DO UPDATE SET at = excluded.at, kind = excluded.kind"""
+
+# --- what becomes due ----------------------------------------------------------------------------
+
+_PLAIN: Final = (
+    f"(d.kind = {int(DueKind.RESUME)} OR d.kind = {int(DueKind.START)} AND r.ttl_ms = 0)"
+)
+_IS_DUE: Final = "d.environment = %(environment)s AND d.at <= %(now)s"
+_RUN_UNDER: Final = " AND r.root_id = %(root)s"
+_WAITED_UNDER: Final = """(
+ EXISTS (SELECT FROM tokens x JOIN runs u ON u.id = x.run_id
+  WHERE x.id = d.id AND u.root_id = %(root)s)
+ OR EXISTS (SELECT FROM waits w JOIN runs u ON u.id = w.run_id
+  WHERE w.target = d.id AND u.root_id = %(root)s))"""
+"""A token that a descendant made or waits for."""
+_ANY_UNDER: Final = (
+    f" AND (r.root_id = %(root)s OR d.kind = {int(DueKind.TOKEN)} AND {_WAITED_UNDER})"
+)
+
+
+def _due(run_under: str, any_under: str) -> str:
+    return f"""WITH picked AS (
+ SELECT d.id, d.kind FROM due d JOIN runs r ON r.id = d.id
+ WHERE {_IS_DUE} AND {_PLAIN}{run_under}
+ ORDER BY d.at LIMIT {DUE_ROWS} FOR UPDATE OF d SKIP LOCKED),
+gone AS (DELETE FROM due USING picked p WHERE due.id = p.id)
+SELECT {note("woken", f"picked WHERE kind = {int(DueKind.RESUME)}")},
+ {note("new", f"picked WHERE kind = {int(DueKind.START)}")},
+ (SELECT CASE WHEN count(*) > 0 THEN ('due ' || count(*))::int END FROM (
+  SELECT coalesce({_PLAIN}, false) AS plain FROM due d LEFT JOIN runs r ON r.id = d.id
+  WHERE {_IS_DUE}{any_under} ORDER BY d.at LIMIT {DUE_ROWS}) d WHERE NOT plain)"""
+
+
+DUE: Final = _due("", "")
+"""Runs whose time has come are noted for MARK. Where something else is due (an expiry, a token),
+fails with invalid_text_representation: the group is written again, the long way."""
+
+DUE_UNDER: Final = _due(_RUN_UNDER, _ANY_UNDER)
+"""The same among the descendants of one run; so are all that are called `under`."""
+
+
+def _due_runs(under: str) -> str:
+    return f"""SELECT d.id, d.kind, d.at, r.ttl_ms FROM due d JOIN runs r ON r.id = d.id
+WHERE {_IS_DUE}{under} ORDER BY d.at LIMIT {DUE_ROWS}
+FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF r SKIP LOCKED"""
+
+
+DUE_RUNS: Final = _due_runs("")
+DUE_RUNS_UNDER: Final = _due_runs(_RUN_UNDER)
+"""The long way: all runs of which something is due, with their rows locked."""
+
+
+def _due_tokens(under: str) -> str:
+    return f"""SELECT d.id FROM due d JOIN tokens t ON t.id = d.id
+WHERE {_IS_DUE} AND d.kind = {int(DueKind.TOKEN)}{under} ORDER BY d.at LIMIT {DUE_ROWS}
+FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED"""
+
+
+DUE_TOKENS: Final = _due_tokens("")
+DUE_TOKENS_UNDER: Final = _due_tokens(f" AND {_WAITED_UNDER}")
+
+UNQUEUE: Final = f"""DELETE FROM ready WHERE run_id IN (
+ SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[]) AND reason = {_NEW}
+ FOR UPDATE SKIP LOCKED)
+RETURNING run_id"""
+"""Takes the marks of runs that never began; one that is being claimed is left to its claim."""
+
+QUEUED: Final = "SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[])"
+
+DELETE_DUE: Final = "DELETE FROM due WHERE id = ANY (%s::bytea[])"
+
+DUE_TTL: Final = f"""UPDATE due SET at = a.at, kind = {int(DueKind.TTL)}
+FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at) WHERE due.id = a.id"""
+
+TOKENS_ENDED: Final = """WITH a AS (
+ UPDATE tokens SET status = %s, ended_at = %s, data = %s
+ WHERE id = ANY (%s::bytea[]) AND status = 0 RETURNING id)
+DELETE FROM due USING a WHERE due.id = a.id"""
+
+NEXT_DUE: Final = "SELECT min(at) FROM due WHERE environment = %(environment)s"
+
+NEXT_DUE_UNDER: Final = f"""SELECT min(d.at) FROM due d LEFT JOIN runs r ON r.id = d.id
+WHERE d.environment = %(environment)s{_ANY_UNDER}"""
+
+# --- cancel --------------------------------------------------------------------------------------
+
+CANCEL_DELAYED: Final = f"""DELETE FROM due WHERE id IN (
+ SELECT id FROM due WHERE id = ANY (%s::bytea[]) AND kind = {int(DueKind.START)}
+ ORDER BY id FOR UPDATE) RETURNING id"""
+
+CANCEL_QUEUED: Final = f"""DELETE FROM ready WHERE run_id IN (
+ SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[]) AND reason = {_NEW}
+ ORDER BY run_id FOR UPDATE) RETURNING run_id"""
+"""Follows CANCEL_DELAYED: a delay that ends while we wait for it has become such a mark."""
+
+CANCEL_SENT: Final = f"""WITH told AS (
+ INSERT INTO inbox (run_id, kind, at)
+ SELECT id, {int(InboxKind.CANCEL)}, %s FROM unnest(%s::bytea[]) a(id)
+ WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.run_id = a.id AND i.kind = {int(InboxKind.CANCEL)})
+ RETURNING run_id AS id)
+SELECT {note("woken", "told")}"""
+"""To runs that have begun: one such row is enough."""
+
+LIVE: Final = "SELECT id FROM runs WHERE id = ANY (%s::bytea[]) AND status = 0"
+
+NOTE_WOKEN: Final = f"""WITH a AS (SELECT unnest(%s::bytea[]) AS id)
+SELECT {note("woken", "a")}"""
+
+NOTE_NEW: Final = f"""WITH a AS (SELECT unnest(%s::bytea[]) AS id)
+SELECT {note("new", "a")}"""
+"""For MARK: runs that got an inbox row, or whose time has come; runs that may start."""
+
+# --- marks ---------------------------------------------------------------------------------------
+
+MARK: Final = f"""INSERT INTO ready
+ (run_id, environment, task, queue, key, priority, at, reason, owner)
+SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority,
+ CASE WHEN m.reason = {_NEW} THEN r.start_at ELSE %s END, m.reason, o.worker
+FROM (SELECT id, min(reason) AS reason FROM (
+  SELECT unnest({noted("new")}) AS id, {_NEW} AS reason
+  UNION ALL SELECT unnest({noted("woken")}), {_RESUME}) u GROUP BY id) m
+JOIN runs r ON r.id = m.id LEFT JOIN owned o ON o.run_id = m.id
+ORDER BY r.id
+ON CONFLICT (run_id) DO UPDATE SET at = ready.at"""
+"""Marks all runs noted by earlier statements. The update that changes nothing locks a mark that is
+there: a claim skips it until we have committed, and will see our inbox rows."""
+
+LOCKED_TOKEN: Final = "SELECT {} FROM tokens WHERE id = %s FOR NO KEY UPDATE"

@@ -1,0 +1,136 @@
+"""The statements that workers live by: the claim, joining, leaving, taking over, the clock.
+
+The order of locks is told in `postgres_sql`. A claim comes last in a transaction and waits for
+nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wf.history.events import Kind
+from wf.history.postgres_sql import CLOCK, note, noted
+from wf.history.rows import columns
+from wf.history.store import InboxKind, Reason
+
+_NEW, _RESUME, _TAKEN = (int(reason) for reason in Reason)
+
+# --- the claim -----------------------------------------------------------------------------------
+
+_CLAIM: Final = f"""WITH mine AS MATERIALIZED (
+ SELECT run_id, reason FROM ready WHERE owner = %(worker)s FOR UPDATE SKIP LOCKED),
+general AS MATERIALIZED (
+ SELECT m.run_id, m.reason FROM unnest(%(tasks)s::text[]) AS t(task) CROSS JOIN LATERAL (
+  SELECT q.run_id, q.reason, q.priority, q.at FROM ready q{{root}}
+  WHERE q.environment = %(environment)s AND q.task = t.task AND q.owner IS NULL
+  ORDER BY q.priority DESC, q.at, q.run_id LIMIT %(limit)s FOR UPDATE OF q SKIP LOCKED) m
+ ORDER BY m.priority DESC, m.at, m.run_id LIMIT %(limit)s),
+others AS MATERIALIZED (
+ SELECT g.run_id, o.worker FROM general g JOIN owned o ON o.run_id = g.run_id
+ JOIN workers w ON w.id = o.worker WHERE o.worker <> %(worker)s),
+rerouted AS (
+ UPDATE ready SET owner = others.worker FROM others WHERE ready.run_id = others.run_id),
+taken AS (
+ DELETE FROM ready USING (SELECT * FROM mine UNION ALL SELECT * FROM general) p
+ WHERE ready.run_id = p.run_id AND NOT EXISTS (SELECT FROM others x WHERE x.run_id = p.run_id)
+ RETURNING ready.run_id, ready.reason, ready.priority, ready.at),
+live AS MATERIALIZED (
+ SELECT {columns("r")}, t.reason, t.priority AS rank, t.at AS marked_at,
+  CASE WHEN t.reason = {_NEW} THEN 0 ELSE coalesce(e.seq, 0) END AS seq,
+  GREATEST(e.at, %(now)s) AS at
+ FROM taken t JOIN runs r ON r.id = t.run_id AND r.status = 0 LEFT JOIN LATERAL (
+  SELECT seq, at FROM events WHERE run_id = r.id AND chapter = r.chapter AND t.reason <> {_NEW}
+  ORDER BY seq DESC LIMIT 1) e ON true),
+began AS (
+ INSERT INTO events (run_id, chapter, seq, kind, at, name)
+ SELECT id, chapter, seq + 1,
+  CASE WHEN seq = 0 THEN {int(Kind.STARTED)} ELSE {int(Kind.TAKEN)} END, at,
+  CASE WHEN seq = 0 THEN %(python)s ELSE '' END
+ FROM live WHERE seq = 0 OR reason = {_TAKEN}),
+own AS (
+ INSERT INTO owned (run_id, worker) SELECT id, %(worker)s FROM live
+ ON CONFLICT (run_id) DO UPDATE SET worker = excluded.worker),
+undue AS (
+ DELETE FROM due WHERE id IN (
+  SELECT d.id FROM live JOIN due d ON d.id = live.id FOR UPDATE OF d SKIP LOCKED)),
+unblocked AS (DELETE FROM blocked USING live WHERE blocked.run_id = live.id),
+dropped AS (
+ DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM taken EXCEPT ALL SELECT id FROM live)),
+noted AS MATERIALIZED (SELECT {note("claimed", "live")})
+SELECT {columns("live")},
+ CASE WHEN live.seq = 0 THEN {_NEW} ELSE live.reason END,
+ CASE WHEN live.seq = 0 OR live.reason = {_TAKEN} THEN live.seq + 1 ELSE live.seq END
+FROM live CROSS JOIN noted
+ORDER BY live.rank DESC, live.marked_at, live.id"""
+
+CLAIM: Final = _CLAIM.replace("{root}", "")
+"""Takes marks away, the worker's own and the best of its tasks, and answers their runs. A mark of a
+run that has ended is dropped with its inbox; one of a run that another live worker owns is routed
+to that worker."""
+
+CLAIM_UNDER: Final = _CLAIM.replace(
+    "{root}", " JOIN runs u ON u.id = q.run_id AND u.root_id = %(root)s"
+)
+"""The same among the descendants of one run."""
+
+_ROWS: Final = "i.id, i.run_id, i.kind, i.chapter, i.ordinal, i.at, i.name, i.data"
+
+INBOXES: Final = f"""SELECT {_ROWS} FROM unnest({noted("claimed")}) AS c(id)
+JOIN inbox i ON i.run_id = c.id AND i.kind <> {int(InboxKind.MESSAGE)} ORDER BY i.id"""
+"""Follows CLAIM."""
+
+OWNED: Final = f"""SELECT {columns("r")}, {_RESUME}, coalesce((SELECT max(seq) FROM events e
+ WHERE e.run_id = r.id AND e.chapter = r.chapter), 0)
+FROM owned o JOIN runs r ON r.id = o.run_id WHERE o.worker = %s ORDER BY r.id"""
+
+OWNED_INBOXES: Final = f"""SELECT {_ROWS} FROM owned o
+JOIN inbox i ON i.run_id = o.run_id AND i.kind <> {int(InboxKind.MESSAGE)}
+WHERE o.worker = %s ORDER BY i.id"""
+
+LOAD: Final = """SELECT e.run_id, e.seq, e.kind, e.ordinal, e.at,
+ e.name, e.digest, e.attempt, e.took, e.data
+FROM unnest(%s::bytea[], %s::int8[]) AS a(run_id, chapter)
+JOIN events e ON e.run_id = a.run_id AND e.chapter = a.chapter
+ORDER BY e.run_id, e.chapter, e.seq"""
+
+# --- workers -------------------------------------------------------------------------------------
+
+JOIN: Final = f"""INSERT INTO workers
+ (id, group_no, beat, started_at, pid, environment, host, tasks, code)
+VALUES (%s, 0, {CLOCK}, {CLOCK}, %s, %s, %s, %s, %s)"""
+
+RUNNABLES: Final = f"""INSERT INTO runnables (environment, task, first_seen)
+SELECT %s, task, {CLOCK} FROM unnest(%s::text[]) AS t(task) ORDER BY task COLLATE "C"
+ON CONFLICT DO NOTHING"""
+
+UNPARK: Final = f"""WITH parked AS (
+ SELECT run_id AS id FROM blocked WHERE environment = %s AND task = ANY (%s::text[]) AND code <> %s)
+SELECT {note("woken", "parked")}, (SELECT count(*) FROM parked)"""
+
+ANY_LOST: Final = f"""SELECT EXISTS (SELECT FROM workers WHERE beat < {CLOCK} - %s)
+ OR EXISTS (SELECT FROM owned o WHERE NOT EXISTS (SELECT FROM workers w WHERE w.id = o.worker))
+ OR EXISTS (SELECT FROM ready m WHERE m.owner IS NOT NULL
+  AND NOT EXISTS (SELECT FROM workers w WHERE w.id = m.owner))"""
+"""Is there anything to take over? Mostly not, and then nothing is locked."""
+
+LOST: Final = f"""DELETE FROM workers WHERE id IN (
+ SELECT id FROM workers WHERE beat < {CLOCK} - %s FOR UPDATE SKIP LOCKED) RETURNING id"""
+
+LEAVE: Final = "DELETE FROM workers WHERE id = %s"
+
+ORPHANED: Final = f"""WITH gone AS (
+ DELETE FROM owned WHERE worker = ANY (%s::int8[])
+  OR NOT EXISTS (SELECT FROM workers w WHERE w.id = owned.worker) RETURNING run_id)
+INSERT INTO ready AS m (run_id, environment, task, queue, key, priority, at, reason)
+SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, %s, {_TAKEN}
+FROM gone JOIN runs r ON r.id = gone.run_id WHERE r.status = 0 ORDER BY r.id
+ON CONFLICT (run_id) DO UPDATE SET owner = NULL,
+ reason = CASE WHEN m.reason = {_NEW} THEN {_NEW} ELSE {_TAKEN} END"""
+"""(workers, now): what they owned is marked TAKEN."""
+
+UNROUTED: Final = """UPDATE ready SET owner = NULL WHERE run_id IN (
+ SELECT m.run_id FROM ready m WHERE m.owner IS NOT NULL
+ AND NOT EXISTS (SELECT FROM workers w WHERE w.id = m.owner) FOR UPDATE OF m SKIP LOCKED)"""
+"""Frees marks whose owner is gone. One that is being written now is freed by the next take-over."""
+
+NOW: Final = f"SELECT {CLOCK}"

@@ -1,0 +1,121 @@
+"""Wake-ups on Postgres: one thread that LISTENs, one that NOTIFYs, a connection each.
+
+NOTIFY is never part of a transaction that writes events: its commit takes a lock of the whole
+server. What many commits have to tell goes into one NOTIFY while the last is under way. All of it
+is a hint: where a pooler or an outage swallows it, polling finds what there is.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+from typing import Final
+
+import psycopg
+
+from wf.history.errors import Error
+from wf.history.postgres_pool import Connection, Pool
+
+CHANNEL: Final = "wf"
+NOTIFY_EVERY_S: Final = 0.002
+"""At most 500 NOTIFYs a second from one process: the lock that they take is held for a fsync's
+time."""
+RETRY_S: Final = 1.0
+STOP_S: Final = 0.5
+"""How long a listener that is told to stop may go on listening."""
+
+
+class Wakes:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._me = secrets.token_hex(4)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = Lock()
+        self._listeners: dict[object, Callable[[], None]] = {}
+        self._listening: Thread | None = None
+        self._notifying: Thread | None = None
+        self._told = Event()
+        self._closed = Event()
+
+    def _here(self) -> None:
+        if self._pid != os.getpid():
+            self._begin()
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        self._here()
+        key = object()
+        with self._lock:
+            self._listeners[key] = wake
+            if self._listening is None and not self._closed.is_set():
+                self._listening = _start(self._listen)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners.pop(key, None)
+
+        return stop
+
+    def hint(self) -> None:
+        self._here()
+        self._wake()
+        self._told.set()
+        if self._notifying is None:
+            with self._lock:
+                if self._notifying is None and not self._closed.is_set():
+                    self._notifying = _start(self._notify)
+
+    def close(self) -> None:
+        if self._pid != os.getpid():
+            return
+        self._closed.set()
+        self._told.set()
+        for thread in (self._listening, self._notifying):
+            if thread is not None:
+                thread.join(2 * STOP_S)
+
+    def _wake(self) -> None:
+        with self._lock:
+            listeners = list(self._listeners.values())
+        for wake in listeners:
+            wake()
+
+    def _listen(self) -> None:
+        self._connected(self._listen_on)
+
+    def _listen_on(self, connection: Connection) -> None:
+        connection.execute(f"LISTEN {CHANNEL}")
+        self._wake()  # what was told while we did not listen
+        while not self._closed.is_set():
+            for notice in connection.notifies(timeout=STOP_S, stop_after=1):
+                if notice.payload != self._me:
+                    self._wake()
+
+    def _notify(self) -> None:
+        self._connected(self._notify_on)
+
+    def _notify_on(self, connection: Connection) -> None:
+        while not self._closed.is_set():
+            self._told.wait()
+            self._told.clear()
+            connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, self._me])
+            self._closed.wait(NOTIFY_EVERY_S)
+
+    def _connected(self, work: Callable[[Connection], None]) -> None:
+        """Do it, on a new connection whenever one was lost."""
+        while not self._closed.is_set():
+            try:
+                with self._pool.connect() as connection:
+                    work(connection)
+            except (Error, psycopg.Error):
+                self._closed.wait(RETRY_S)
+
+
+def _start(work: Callable[[], None]) -> Thread:
+    thread = Thread(target=work, name=f"wf-postgres{work.__name__}", daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,40 @@
+"""Every test here that asks for `world` runs on each store: a SQLite file and a Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.stores.world import World
+from wf.history.open import open_store
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store: a new file, or this process's database with its tables emptied."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/wf.db"
+    url = str(request.getfixturevalue("postgres_url"))
+    empty(url)
+    return url
+
+
+@pytest.fixture
+def world(url: str) -> Iterator[World]:
+    world = World(url, open_store(url))
+    yield world
+    world.close()
+
+
+def empty(url: str) -> None:
+    """Remove all rows but those that say which schema this is."""
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+    with psycopg.connect(url, autocommit=True) as connection:
+        names = [str(row[0]) for row in connection.execute(tables) if row[0] != "meta"]
+        if names:
+            listed = sql.SQL(", ").join(sql.Identifier(name) for name in names)
+            connection.execute(sql.SQL("TRUNCATE {}").format(listed))
