@@ -1,1 +1,110 @@
-"""The public face: re-exports, nothing else."""
+"""The public face: re-exports, nothing else.
+
+Names are imported when they are first used, so that `import wf` and `wf --help` cost next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wf.client.ambient import client as client
+    from wf.client.ambient import connect as connect
+    from wf.client.asynchronous import AsyncClient as AsyncClient
+    from wf.client.client import Client as Client
+    from wf.client.client import Handle as Handle
+    from wf.client.views import EventView as EventView
+    from wf.client.views import RunView as RunView
+    from wf.client.views import TokenView as TokenView
+    from wf.engine.author import current as current
+    from wf.engine.author import logger as logger
+    from wf.engine.author import now as now
+    from wf.engine.author import patched as patched
+    from wf.engine.author import random as random
+    from wf.engine.author import uuid4 as uuid4
+    from wf.engine.core.handles import RunHandle as RunHandle
+    from wf.engine.core.handles import Token as Token
+    from wf.engine.core.operation import Gen as Gen
+    from wf.engine.core.operation import Operation as Operation
+    from wf.engine.core.retry import Retry as Retry
+    from wf.engine.core.runnable import Runnable as Runnable
+    from wf.engine.core.runnable import step as step
+    from wf.engine.core.runnable import task as task
+    from wf.engine.core.triggers import TriggerOptions as TriggerOptions
+    from wf.engine.core.waits import wait as wait
+    from wf.engine.engine import Engine as Engine
+    from wf.engine.engine import run as run
+    from wf.history.errors import Abort as Abort
+    from wf.history.errors import AlreadyEnded as AlreadyEnded
+    from wf.history.errors import AuthorError as AuthorError
+    from wf.history.errors import BadURL as BadURL
+    from wf.history.errors import DeclarationError as DeclarationError
+    from wf.history.errors import Error as Error
+    from wf.history.errors import MessageTimedOut as MessageTimedOut
+    from wf.history.errors import NonDeterminism as NonDeterminism
+    from wf.history.errors import NotConnected as NotConnected
+    from wf.history.errors import NotDeterministic as NotDeterministic
+    from wf.history.errors import NotFound as NotFound
+    from wf.history.errors import OperationError as OperationError
+    from wf.history.errors import OperationNeverAwaited as OperationNeverAwaited
+    from wf.history.errors import OperatorError as OperatorError
+    from wf.history.errors import PayloadError as PayloadError
+    from wf.history.errors import PayloadTooLarge as PayloadTooLarge
+    from wf.history.errors import RetryAfter as RetryAfter
+    from wf.history.errors import RunCanceled as RunCanceled
+    from wf.history.errors import RunError as RunError
+    from wf.history.errors import RunExpired as RunExpired
+    from wf.history.errors import RunFailed as RunFailed
+    from wf.history.errors import RunTimedOut as RunTimedOut
+    from wf.history.errors import StepFailed as StepFailed
+    from wf.history.errors import StepInterrupted as StepInterrupted
+    from wf.history.errors import StepTimedOut as StepTimedOut
+    from wf.history.errors import StoreNewer as StoreNewer
+    from wf.history.errors import StoreUnavailable as StoreUnavailable
+    from wf.history.errors import TokenCanceled as TokenCanceled
+    from wf.history.errors import TokenTimedOut as TokenTimedOut
+    from wf.history.errors import UnknownTask as UnknownTask
+    from wf.history.events import Status as Status
+
+_HOMES = {
+    "wf.client.ambient": ("client", "connect"),
+    "wf.client.asynchronous": ("AsyncClient",),
+    "wf.client.client": ("Client", "Handle"),
+    "wf.client.views": ("EventView", "RunView", "TokenView"),
+    "wf.engine.author": ("current", "logger", "now", "patched", "random", "uuid4"),
+    "wf.engine.core.handles": ("RunHandle", "Token"),
+    "wf.engine.core.operation": ("Gen", "Operation"),
+    "wf.engine.core.retry": ("Retry",),
+    "wf.engine.core.runnable": ("Runnable", "step", "task"),
+    "wf.engine.core.triggers": ("TriggerOptions",),
+    "wf.engine.core.waits": ("wait",),
+    "wf.engine.engine": ("Engine", "run"),
+    "wf.history.errors": (
+        *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "DeclarationError", "Error"),
+        *("MessageTimedOut", "NonDeterminism", "NotConnected", "NotDeterministic", "NotFound"),
+        *("OperationError", "OperationNeverAwaited", "OperatorError", "PayloadError"),
+        *("PayloadTooLarge", "RetryAfter", "RunCanceled", "RunError", "RunExpired", "RunFailed"),
+        *("RunTimedOut", "StepFailed", "StepInterrupted", "StepTimedOut", "StoreNewer"),
+        *("StoreUnavailable", "TokenCanceled", "TokenTimedOut", "UnknownTask"),
+    ),
+    "wf.history.events": ("Status",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'wf' has no attribute {name!r}") from None
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

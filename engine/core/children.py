@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wf.engine.core.decisions import CancelRun, TriggerChild
@@ -20,14 +21,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Outside = Callable[["Runnable[..., Any]", Callable[[], bytes], dict[str, Any], bool], Coroutine[Any, Any, Any]]
+Outside = Callable[
+    ["Runnable[..., Any]", Callable[[], bytes], dict[str, Any], bool], Coroutine[Any, Any, Any]
+]
 """(runnable, payload, options, awaited) → what a trigger outside any body does."""
-outside: list[Outside] = []
-"""Filled in by the part of wf that knows stores."""
+_outside: list[Outside] = []
+
+
+def when_outside(handler: Outside) -> None:
+    """Say what a trigger outside any body does. Called by the part of wf that knows stores."""
+    _outside[:] = [handler]
 
 
 class ChildCall(Operation[T]):
-    """`await task.trigger(x)` and `await task.trigger_and_wait(x)`. `encode` gives the payload when it is issued."""
+    """`await task.trigger(x)` and `await task.trigger_and_wait(x)`.
+
+    `encode` gives the payload when it is issued.
+    """
 
     __slots__ = ("_awaited_child", "_encode", "_options", "_runnable")
     verb = "child"
@@ -50,7 +60,9 @@ class ChildCall(Operation[T]):
     def issue(self, execution: Execution) -> BodyFuture:
         runnable, options = self._runnable, self._options
         payload = self._encode()
-        digest = digest_of(payload + json.dumps(options, sort_keys=True).encode() if options else payload)
+        digest = digest_of(
+            payload + json.dumps(options, sort_keys=True).encode() if options else payload
+        )
         recorded = execution.next_recorded()
         ordinal = execution.number(self, "child", runnable.id, digest)
         run = execution.run
@@ -59,7 +71,9 @@ class ChildCall(Operation[T]):
         else:
             child_id = derived_id(execution.now, run.id, run.chapter, ordinal)
             execution.decide(
-                TriggerChild(ordinal, child_id, runnable.id, digest, payload, self._awaited_child, options)
+                TriggerChild(
+                    ordinal, child_id, runnable.id, digest, payload, self._awaited_child, options
+                )
             )
         if not self._awaited_child and "idempotency_key" not in options:
             ready = execution.loop.create_future()
@@ -73,9 +87,7 @@ class ChildCall(Operation[T]):
             future.on_cancel = _on_cancel
         return future
 
-    def _settle_started(
-        self, execution: Execution, future: OperationFuture, event: Event
-    ) -> None:
+    def _settle_started(self, execution: Execution, future: OperationFuture, event: Event) -> None:
         """CHILD_STARTED: which run it is."""
         runnable = self._runnable
         future.set_result(
@@ -88,9 +100,7 @@ class ChildCall(Operation[T]):
             )
         )
 
-    def _settle_awaited(
-        self, execution: Execution, future: OperationFuture, event: Event
-    ) -> None:
+    def _settle_awaited(self, execution: Execution, future: OperationFuture, event: Event) -> None:
         if event.kind == Kind.CHILD_STARTED:
             future.child = event.data or future.child
             execution.open[future.ordinal] = future
@@ -98,9 +108,9 @@ class ChildCall(Operation[T]):
             settle_run(future, event, self._runnable.id, self._runnable.signature.decode_result)
 
     def outside(self) -> Coroutine[Any, Any, Any]:
-        if not outside:
-            return super().outside()
-        return outside[0](self._runnable, self._encode, self._options, self._awaited_child)
+        if not _outside:
+            import_module("wf.client.outside")
+        return _outside[0](self._runnable, self._encode, self._options, self._awaited_child)
 
 
 def _on_cancel(execution: Execution, future: OperationFuture) -> bool:

@@ -1,7 +1,7 @@
 """What a body decided: the output of `Execution.apply`.
 
-`record()` is the row that the history gets for it, or None where none is needed: a step is written when it ends, and
-what only goes out (a cancel, a log line) is not history.
+`record()` is the row that the history gets for it, or None where none is needed: a step is written
+when it ends, and what only goes out (a cancel, a log line) is not history.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ class RunStep:
 
 @dataclass(slots=True)
 class CancelStep:
-    """The body does not want this step any more: stop it where it can be stopped. It still ends by a fact."""
+    """The body does not want this step any more: stop it where it can be stopped.
+
+    It still ends by a fact.
+    """
 
     ordinal: int
 
@@ -88,7 +91,9 @@ class CreateToken:
     schema: bytes
 
     def record(self, seq: int, at: int) -> Event | None:
-        return Event(seq, Kind.TOKEN_CREATED, self.ordinal, at, "token", self.digest, data=self.token_id)
+        return Event(
+            seq, Kind.TOKEN_CREATED, self.ordinal, at, "token", self.digest, data=self.token_id
+        )
 
 
 @dataclass(slots=True)
@@ -123,7 +128,10 @@ class Log:
 
 @dataclass(slots=True)
 class End:
-    """The body has ended. `failed`: the operation whose failure ended it (0: the body failed by itself)."""
+    """The body has ended.
+
+    `failed`: the operation whose failure ended it (0: the body failed by itself).
+    """
 
     status: Status
     output: bytes | None = None
@@ -137,5 +145,14 @@ class End:
 
 
 Decision = (
-    RunStep | CancelStep | TriggerChild | AwaitRun | CancelRun | CreateToken | AwaitToken | Patched | Log | End
+    RunStep
+    | CancelStep
+    | TriggerChild
+    | AwaitRun
+    | CancelRun
+    | CreateToken
+    | AwaitToken
+    | Patched
+    | Log
+    | End
 )

@@ -1,4 +1,5 @@
-"""Durations: a `timedelta`, a string ("1d12h", "500ms") or a number of seconds. Milliseconds inside."""
+"""Durations: a `timedelta`, a string ("1d12h", "500ms") or a number of seconds. Milliseconds
+inside."""
 
 from __future__ import annotations
 
@@ -11,7 +12,14 @@ from wf.history.errors import DeclarationError
 type_doc = "a timedelta, a number of seconds, or a string such as '500ms', '30s', '1d12h'"
 Duration = timedelta | str | int | float
 
-_UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_UNITS: Final = {
+    "ms": 1,
+    "s": 1_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 MAX_DURATION_MS: Final = 100 * 365 * 86_400_000
 """A century: more is a mistake in the unit."""
@@ -55,9 +63,14 @@ def show_duration(ms: int) -> str:
 
 
 def to_ms(moment: datetime, what: str = "datetime") -> int:
-    """Milliseconds since the epoch. Naive datetimes are refused: they mean another moment on another machine."""
+    """Milliseconds since the epoch.
+
+    Naive datetimes are refused: they mean another moment on another machine.
+    """
     if moment.tzinfo is None:
-        raise DeclarationError(f"{what}={moment!r} has no timezone: add tzinfo, for instance datetime.now(UTC)")
+        raise DeclarationError(
+            f"{what}={moment!r} has no timezone: add tzinfo, for instance datetime.now(UTC)"
+        )
     return round((moment - _EPOCH) / timedelta(milliseconds=1))
 
 

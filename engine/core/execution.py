@@ -1,12 +1,14 @@
 """One live body. `Execution.apply(fact) -> decisions` is the only door.
 
-A fact is delivered, the body runs until nothing is ready, the decisions are taken; then the next fact. Live and replay
-are this same call. What a replay adds is an index of what was recorded: the k-th operation that the body issues has
-to be the k-th of the history (what it is, its name, the digest of its arguments), and what was recorded is not
-decided again. What the history does not have is new work, wherever it stands.
+A fact is delivered, the body runs until nothing is ready, the decisions are taken; then the next
+fact. Live and replay are this same call. What a replay adds is an index of what was recorded: the
+k-th operation that the body issues has to be the k-th of the history (what it is, its name, the
+digest of its arguments), and what was recorded is not decided again. What the history does not have
+is new work, wherever it stands.
 
-*Replaying* is no flag: it is that a recorded fact still lies ahead, or that this execution is still being built from
-its history. Log lines ask that one question. `patched` asks another: is anything recorded at or after this place.
+*Replaying* is no flag: it is that a recorded fact still lies ahead, or that this execution is still
+being built from its history. Log lines ask that one question. `patched` asks another: is anything
+recorded at or after this place.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ CLOSE_ROUNDS: Final = 100
 
 
 class Dropped(BaseException):
-    """Thrown into a body that is dropped from memory: its cleanup may run, but no operation any more."""
+    """Thrown into a body that is dropped from memory: its cleanup may run, but no operation any
+    more."""
 
 
 @dataclass(slots=True)
@@ -93,14 +96,21 @@ class History:
         self.last_ordinal = max(operations, default=0)
 
 
-_LATER: Final = frozenset({Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED})
+_LATER: Final = frozenset(
+    {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED}
+)
 """Facts whose operation has a row of its own before them."""
 
 
 class Execution:
-    """The body of one run, in one chapter. Build it, then `apply` STARTED and every fact after it."""
+    """The body of one run, in one chapter.
 
-    def __init__(self, runnable: Runnable[..., Any], run: RunInfo, history: History | None = None) -> None:
+    Build it, then `apply` STARTED and every fact after it.
+    """
+
+    def __init__(
+        self, runnable: Runnable[..., Any], run: RunInfo, history: History | None = None
+    ) -> None:
         self.runnable = runnable
         self.run = run
         self.now = run.created_at
@@ -130,7 +140,10 @@ class Execution:
     # -- the door
 
     def apply(self, fact: Event) -> list[Decision]:
-        """Deliver one fact; answer what the body decided. Raises NonDeterminism where history and body part."""
+        """Deliver one fact; answer what the body decided.
+
+        Raises NonDeterminism where history and body part.
+        """
         if fact.at > self.now:
             self.now = fact.at
         if self._facts_ahead:
@@ -232,7 +245,10 @@ class Execution:
         return self.recorded.get(self.ordinal + 1)
 
     def number(self, operation: Operation[Any] | None, verb: str, name: str, digest: int) -> int:
-        """The ordinal of an operation that the body issues now. Raises where the history holds another one."""
+        """The ordinal of an operation that the body issues now.
+
+        Raises where the history holds another one.
+        """
         if self.is_closing:
             raise Dropped
         self.ordinal = ordinal = self.ordinal + 1
@@ -267,7 +283,10 @@ class Execution:
     def open_timer(
         self, operation: Operation[Any] | None, delay_ms: int, digest: int, fire: Callable[[], None]
     ) -> int:
-        """A durable timer. `digest`: what the history compares, the delay (or the moment, for `until`)."""
+        """A durable timer.
+
+        `digest`: what the history compares, the delay (or the moment, for `until`).
+        """
         ordinal = self.number(operation, "timer", "", digest)
         due = self.now + delay_ms
         self.timers[ordinal] = Timer(due, digest, fire)
@@ -303,7 +322,12 @@ class Execution:
 
     def uuid4(self) -> UUID:
         self._uuids += 1
-        source = b"uuid" + self.run.id + self.run.chapter.to_bytes(4, "big") + self._uuids.to_bytes(4, "big")
+        source = (
+            b"uuid"
+            + self.run.id
+            + self.run.chapter.to_bytes(4, "big")
+            + self._uuids.to_bytes(4, "big")
+        )
         return UUID(bytes=blake2b(source, digest_size=16).digest(), version=4)
 
     def log(self, level: int, message: str) -> None:
@@ -311,7 +335,8 @@ class Execution:
             self._decisions.append(Log(level, message))
 
     def report(self, context: dict[str, Any]) -> None:
-        """What asyncio tells its exception handler: a task whose exception nobody took, a callback that raised."""
+        """What asyncio tells its exception handler: a task whose exception nobody took, a callback
+        that raised."""
         if not self.is_replaying and not self.is_closing:
             self.log(logging.ERROR, f"{context.get('message')}: {context.get('exception')!r}")
 
@@ -327,8 +352,8 @@ class Execution:
         return 0
 
     def take_due(self, now: int) -> tuple[list[int], Event | None]:
-        """What is due at `now`: steps to try again, and the fact of the first timer that is due, to be applied before
-        the next is asked for. Its seq and time are the worker's to fill in."""
+        """What is due at `now`: steps to try again, and the fact of the first timer that is due, to
+        be applied before the next is asked for. Its seq and time are the worker's to fill in."""
         retries: list[int] = []
         while self._due:
             due, ordinal = self._due[0]
@@ -348,7 +373,10 @@ class Execution:
         return future is not None and future.retry_at == due
 
     def check_rebuilt(self) -> None:
-        """After the last recorded fact: the body has issued all that was recorded. Raises NonDeterminism."""
+        """After the last recorded fact: the body has issued all that was recorded.
+
+        Raises NonDeterminism.
+        """
         self.is_building = False
         history = self._history
         if history is not None and history.last_ordinal > self.ordinal:
@@ -359,7 +387,8 @@ class Execution:
         self.recorded = {}
 
     def close(self) -> None:
-        """Drop the body from memory: its `finally` blocks run now, on its own loop, and no operation with them."""
+        """Drop the body from memory: its `finally` blocks run now, on its own loop, and no
+        operation with them."""
         if self.is_closing:
             return
         self.is_closing = True
@@ -389,16 +418,20 @@ class Execution:
         if self._mismatch is None:
             self._mismatch = NonDeterminism("", ordinal=ordinal)
             if self._history is not None:
-                self._mismatch = explain(self.run, self._history.events, ordinal, issued, self.issued or [])
+                self._mismatch = explain(
+                    self.run, self._history.events, ordinal, issued, self.issued or []
+                )
         self.loop.stop_now()
 
 
 def replay(
     runnable: Runnable[..., Any], run: RunInfo, events: list[Event]
 ) -> tuple[Execution, list[Decision]]:
-    """Build a body again from its history. Answers it with the decisions that the history does not hold.
+    """Build a body again from its history. Answers it with the decisions that the history does not
+    hold.
 
-    Raises NonDeterminism where the body does not fit; then it is replayed once more with a trace, for the message.
+    Raises NonDeterminism where the body does not fit; then it is replayed once more with a trace,
+    for the message.
     """
     try:
         return _rebuild(runnable, run, events, trace=False)

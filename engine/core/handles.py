@@ -39,14 +39,24 @@ _WORDS = {
 }
 
 
-def run_error(status: str, failure: bytes | None, run_id: bytes, task: str, ordinal: int = 0) -> RunError:
+def run_error(
+    status: str, failure: bytes | None, run_id: bytes, task: str, ordinal: int = 0
+) -> RunError:
     """The exception for a run that ended badly. A fresh one each time."""
     told = Failure.decode(failure)
     shown = show("run", run_id)
     word = _WORDS[Status(status)]
-    message = f"{task} {word}: {told.type}: {told.message}" if status == Status.FAILED else f"{task} {word}"
+    message = (
+        f"{task} {word}: {told.type}: {told.message}"
+        if status == Status.FAILED
+        else f"{task} {word}"
+    )
     error = _ERRORS[status](
-        f"{message} ({shown})", run_id=shown, type=told.type, traceback=told.traceback, ordinal=ordinal
+        f"{message} ({shown})",
+        run_id=shown,
+        type=told.type,
+        traceback=told.traceback,
+        ordinal=ordinal,
     )
     error.message = told.message
     return error
@@ -78,7 +88,10 @@ class RunHandle(Generic[T]):
         self.outside = outside
 
     def result(self) -> Operation[T]:
-        """The output, when the run has ended. Raises RunFailed, RunCanceled, RunExpired or RunTimedOut."""
+        """The output, when the run has ended.
+
+        Raises RunFailed, RunCanceled, RunExpired or RunTimedOut.
+        """
         return ResultOf(self)
 
     @property
@@ -117,7 +130,9 @@ class ResultOf(Operation[T]):
         return self.handle.outside(self.handle)
 
 
-def settle_run(future: OperationFuture, event: Event, task: str, decode: Callable[[bytes | None], Any]) -> None:
+def settle_run(
+    future: OperationFuture, event: Event, task: str, decode: Callable[[bytes | None], Any]
+) -> None:
     """CHILD_ENDED: the output, or the error by which the run ended."""
     if event.name == Status.COMPLETED:
         try:

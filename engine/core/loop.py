@@ -1,15 +1,18 @@
 """The loop under a body: asyncio's scheduler without a world.
 
-One `BodyLoop` per live run. It is a ready queue and nothing else: no selector, no clock, no threads. Time is the time
-of the fact that is being delivered; `call_later` is a durable timer of the run. What asyncio schedules it runs in the
-order in which it was scheduled, so a body that is given the same facts does the same things.
+One `BodyLoop` per live run. It is a ready queue and nothing else: no selector, no clock, no
+threads. Time is the time of the fact that is being delivered; `call_later` is a durable timer of
+the run. What asyncio schedules it runs in the order in which it was scheduled, so a body that is
+given the same facts does the same things.
 
-Where asyncio itself would let the order depend on addresses or on global counters, the loop takes that away:
-- `asyncio.wait`, `as_completed` and a TaskGroup's abort walk sets of tasks and futures; those of this loop hash by
-  (run, number) instead of by address. A bare number would collide across runs in asyncio's global weak set of tasks.
+Where asyncio itself would let the order depend on addresses or on global counters, the loop takes
+that away:
+- `asyncio.wait`, `as_completed` and a TaskGroup's abort walk sets of tasks and futures; those of
+  this loop hash by (run, number) instead of by address. A bare number would collide across runs in
+  asyncio's global weak set of tasks.
 - task names count per run, not per process.
-- async generators that are given up are closed in the order in which they began, when the body ends, and not when
-  the collector finds them.
+- async generators that are given up are closed in the order in which they began, when the body
+  ends, and not when the collector finds them.
 
 Anything else asked of the loop (sockets, executors, subprocesses, signals) raises NotDeterministic.
 """
@@ -30,19 +33,25 @@ from wf.history.errors import NotDeterministic, StepBudgetExceeded
 T = TypeVar("T")
 
 STEP_BUDGET: Final = 1_000_000
-"""Callbacks in one drain. A body that schedules more without waiting for an operation is caught in a circle."""
+"""Callbacks in one drain. A body that schedules more without waiting for an operation is caught in
+a circle."""
 _HASH_STRIDE: Final = 0x9E3779B1
 _HASH_MASK: Final = (1 << 60) - 1
 
 
 class Handle:
-    """A scheduled callback. What asyncio asks of `Handle` and `TimerHandle`: cancel, cancelled, when."""
+    """A scheduled callback.
+
+    What asyncio asks of `Handle` and `TimerHandle`: cancel, cancelled, when.
+    """
 
     is_cancelled = False
     on_cancel: Callable[[], None] | None = None
     due = 0.0
 
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context
+    ) -> None:
         self.callback = callback
         self.args = args
         self.context = context
@@ -61,7 +70,10 @@ class Handle:
 
 
 class BodyFuture(asyncio.Future[Any]):
-    """A future of a body: hashes by (run, number). The number is given at the first use in a set."""
+    """A future of a body: hashes by (run, number).
+
+    The number is given at the first use in a set.
+    """
 
     _hash = 0
 
@@ -130,8 +142,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def drain(self) -> None:
         """Run until nothing is ready, or until `stop_now`. Inside `with loop:`.
 
-        Raises StepBudgetExceeded; what callbacks raise goes to the exception handler, as in asyncio, except for
-        SystemExit and KeyboardInterrupt, which end the task that raised them.
+        Raises StepBudgetExceeded; what callbacks raise goes to the exception handler, as in
+        asyncio, except for SystemExit and KeyboardInterrupt, which end the task that raised them.
         """
         ready = self.ready
         budget = STEP_BUDGET
@@ -153,7 +165,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
                 )
 
     def __enter__(self) -> None:
-        """Be the running loop of this thread, which may have another one (a body is activated from synchronous code)."""
+        """Be the running loop of this thread, which may have another one (a body is activated from
+        synchronous code)."""
         self._outer = (
             events._get_running_loop(),  # pyright: ignore[reportPrivateUsage]
             sys.get_asyncgen_hooks(),
@@ -173,7 +186,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
         self._generator_count += 1
         number = self._generator_count
-        self._generators[number] = weakref.ref(generator, lambda _: self._generators.pop(number, None))
+        self._generators[number] = weakref.ref(
+            generator, lambda _: self._generators.pop(number, None)
+        )
 
     def _generator_given_up(self, generator: AsyncGenerator[Any, Any]) -> None:
         for number, reference in self._generators.items():
@@ -185,7 +200,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     async def close_generators(self) -> None:
         """Close those that were given up or are still open, in the order in which they began."""
-        alive = {number: generator for number, ref in self._generators.items() if (generator := ref())}
+        alive = {
+            number: generator for number, ref in self._generators.items() if (generator := ref())
+        }
         left = self._given_up | alive
         self._given_up = {}
         for _, generator in sorted(left.items()):
@@ -201,7 +218,11 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
     ) -> Any:
         handle = Handle(callback, args, context if context is not None else copy_context())
         delay_ms = round(delay * 1_000)
@@ -213,7 +234,11 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
     ) -> Any:
         return self.call_later(when - self.time(), callback, *args, context=context)
 
@@ -271,7 +296,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
         pass
 
 
-_THREADS = "it runs outside the history; move it into `@wf.step def …` (a plain def runs in a thread)"
+_THREADS = (
+    "it runs outside the history; move it into `@wf.step def …` (a plain def runs in a thread)"
+)
 _WORLD = "it touches the world; move it into `@wf.step async def …` and await that"
 _SCHEDULE = "it would act outside the history; await an operation instead"
 _REFUSED: Final = {
@@ -280,16 +307,30 @@ _REFUSED: Final = {
         [
             *("create_connection", "create_server", "create_unix_connection", "create_unix_server"),
             *("create_datagram_endpoint", "connect_accepted_socket", "connect_read_pipe"),
-            *("connect_write_pipe", "subprocess_shell", "subprocess_exec", "getaddrinfo", "getnameinfo"),
+            *(
+                "connect_write_pipe",
+                "subprocess_shell",
+                "subprocess_exec",
+                "getaddrinfo",
+                "getnameinfo",
+            ),
             *("sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall"),
-            *("sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "sendfile", "start_tls"),
+            *(
+                "sock_sendto",
+                "sock_connect",
+                "sock_accept",
+                "sock_sendfile",
+                "sendfile",
+                "start_tls",
+            ),
             *("add_reader", "remove_reader", "add_writer", "remove_writer"),
             *("add_signal_handler", "remove_signal_handler"),
         ],
         _WORLD,
     ),
     **dict.fromkeys(
-        ["run_forever", "run_until_complete", "stop", "set_task_factory", "set_exception_handler"], _SCHEDULE
+        ["run_forever", "run_until_complete", "stop", "set_task_factory", "set_exception_handler"],
+        _SCHEDULE,
     ),
 }
 

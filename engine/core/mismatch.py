@@ -63,10 +63,12 @@ VERBS: Final[dict[int, str]] = {
 def explain(
     run: RunInfo, events: list[Event], ordinal: int, issued: Issued | None, trace: list[Issued]
 ) -> NonDeterminism:
-    """The error for a run whose body parts from its history at `ordinal`. `issued`: what it does there instead
-    (None: nothing); `trace`: what it did before."""
+    """The error for a run whose body parts from its history at `ordinal`. `issued`: what it does
+    there instead (None: nothing); `trace`: what it did before."""
     recorded = {
-        event.ordinal: _Recorded(event.ordinal, VERBS[event.kind], event.name, event.digest, event.at)
+        event.ordinal: _Recorded(
+            event.ordinal, VERBS[event.kind], event.name, event.digest, event.at
+        )
         for event in reversed(events)
         if event.ordinal and event.kind in VERBS
     }
@@ -79,7 +81,7 @@ def explain(
         f"  at {place}" if place else "  the body ended before it",
         f"  likely: {cause}",
         "  next: bring back the recorded order, or keep it for runs under way with "
-        f"`if wf.patched(\"…\"):` around the new code, then restart the worker; "
+        f'`if wf.patched("…"):` around the new code, then restart the worker; '
         f"`wf runs show {show('run', run.id)}` shows the run",
     ]
     message = "\n".join(lines)
@@ -91,7 +93,10 @@ def _judge(
 ) -> tuple[str, str]:
     """What kind of edit it looks like, and its likely cause."""
     if issued is None:
-        return "removed", "a call was taken out, or a branch depends on something that is not recorded"
+        return (
+            "removed",
+            "a call was taken out, or a branch depends on something that is not recorded",
+        )
     if expected is None:
         return "inserted", "a call was added before what is recorded"
     if (issued.verb, issued.name) == (expected.verb, expected.name):
@@ -102,12 +107,21 @@ def _judge(
     ahead = [recorded[n] for n in range(ordinal + 1, ordinal + 1 + CONTEXT) if n in recorded]
     matching = next((other for other in ahead if other.what == issued.what), None)
     if matching is not None and matching.ordinal == ordinal + 1:
-        return "removed or reordered", f"`{expected.verb} {expected.name}` was taken out, or moved behind"
+        return (
+            "removed or reordered",
+            f"`{expected.verb} {expected.name}` was taken out, or moved behind",
+        )
     if matching is not None:
         return "reordered", "calls changed places, or were taken out"
     if issued.verb == expected.verb and issued.digest == expected.digest:
-        return "renamed", f"`{expected.name}` is called `{issued.name}` now; keep the old id: id={expected.name!r}"
-    return "inserted", f"`{issued.verb} {issued.name}` was added before `{expected.verb} {expected.name}`"
+        return (
+            "renamed",
+            f"`{expected.name}` is called `{issued.name}` now; keep the old id: id={expected.name!r}",
+        )
+    return (
+        "inserted",
+        f"`{issued.verb} {issued.name}` was added before `{expected.verb} {expected.name}`",
+    )
 
 
 def _diff(

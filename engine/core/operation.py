@@ -1,7 +1,7 @@
 """An operation: what a body awaits. A coroutine that can also be `yield from`ed.
 
-It gets its number (its ordinal) when it is first awaited or scheduled. Outside any body the same call does the thing
-at once: a step just runs, a task is triggered and waited for.
+It gets its number (its ordinal) when it is first awaited or scheduled. Outside any body the same
+call does the thing at once: a step just runs, a task is triggered and waited for.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def current_execution() -> Execution | None:
 class OperationFuture(BodyFuture):
     """An operation under way: what `Execution.open` holds until a fact settles it.
 
-    `settle(execution, future, event)` gives it its outcome. `on_cancel` says what else a cancel does; where it answers
-    True the operation ends only when a fact comes (a step that is in flight has to end first).
+    `settle(execution, future, event)` gives it its outcome. `on_cancel` says what else a cancel
+    does; where it answers True the operation ends only when a fact comes (a step that is in flight
+    has to end first).
     """
 
     ordinal: int
@@ -86,7 +87,9 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
 
     def outside(self) -> Coroutine[Any, Any, Any]:
         """What awaiting it does where no body is running."""
-        raise NotConnected(f"a {self.verb} is awaited outside a task body: call it in a function with @wf.task")
+        raise NotConnected(
+            f"a {self.verb} is awaited outside a task body: call it in a function with @wf.task"
+        )
 
     # -- being awaited
 
@@ -108,7 +111,9 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         if self._awaited:
-            raise RuntimeError(f"a {self.verb} was awaited twice ({self.where}): call it again for another one")
+            raise RuntimeError(
+                f"a {self.verb} was awaited twice ({self.where}): call it again for another one"
+            )
         self._awaited = True
         future = self._future
         if future is None:

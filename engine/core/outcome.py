@@ -18,10 +18,14 @@ def outcome_of(root: asyncio.Task[Any], runnable: Runnable[..., Any], *, cancele
     """The end of a body whose task is done."""
     if root.cancelled():
         if canceled:
-            return End(Status.CANCELED, failure=Failure("RunCanceled", "the run was canceled").encode())
+            return End(
+                Status.CANCELED, failure=Failure("RunCanceled", "the run was canceled").encode()
+            )
         return End(
             Status.FAILED,
-            failure=Failure("CancelledError", "the body ended by a CancelledError of its own").encode(),
+            failure=Failure(
+                "CancelledError", "the body ended by a CancelledError of its own"
+            ).encode(),
         )
     error = root.exception()
     if error is None:
@@ -32,11 +36,19 @@ def outcome_of(root: asyncio.Task[Any], runnable: Runnable[..., Any], *, cancele
         except PayloadError as unfit:
             return End(Status.FAILED, failure=failure_of(unfit).encode())
         return End(Status.COMPLETED, output=output, digest=digest_of(output))
-    return End(Status.FAILED, failure=failure_of(error).encode(), failed=failed_operation(error), error=unwrap(error))
+    return End(
+        Status.FAILED,
+        failure=failure_of(error).encode(),
+        failed=failed_operation(error),
+        error=unwrap(error),
+    )
 
 
 def failure_of(error: BaseException) -> Failure:
-    """An exception as data. What an operation reported keeps its own type and message; groups of one are unwrapped."""
+    """An exception as data.
+
+    What an operation reported keeps its own type and message; groups of one are unwrapped.
+    """
     error = unwrap(error)
     code = error.code if isinstance(error, Error) else ""
     if isinstance(error, OperationError):
@@ -66,7 +78,8 @@ def unwrap(error: BaseException) -> BaseException:
 def failed_operation(error: BaseException | None) -> int:
     """The ordinal of the operation whose failure this error comes from; 0 where there is none.
 
-    Looks through single-cause groups and `raise … from`; of a group, the operation that failed last.
+    Looks through single-cause groups and `raise … from`; of a group, the operation that failed
+    last.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

@@ -1,8 +1,9 @@
-"""Paranoid mode: a second body is fed the same facts and has to decide the same, arguments included.
+"""Paranoid mode: a second body is fed the same facts and has to decide the same, arguments
+included.
 
-It finds at once what would park the run days later: a clock, chance, an environment variable, a global that the body
-reads. The second body is built again from nothing at activations 1, 2, 4, 8, … and at the end, so that a run costs at
-most twice the operations in all.
+It finds at once what would park the run days later: a clock, chance, an environment variable, a
+global that the body reads. The second body is built again from nothing at activations 1, 2, 4, 8, …
+and at the end, so that a run costs at most twice the operations in all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Paranoid:
-    """The second body of a run. `silent`: a context in which nothing that the body prints comes out."""
+    """The second body of a run.
+
+    `silent`: a context in which nothing that the body prints comes out.
+    """
 
     def __init__(
         self,

@@ -11,11 +11,12 @@ from wf.history.errors import Abort, DeclarationError, PayloadError, RetryAfter
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A policy: attempt n+1 starts `min_delay * factor**(n-1)` after attempt n failed, at most `max_delay` later.
+    """A policy: attempt n+1 starts `min_delay * factor**(n-1)` after attempt n failed, at most
+    `max_delay` later.
 
     max_attempts: with the first one. jitter: each delay is drawn between half of it and the whole.
-    give_up_on: exception classes (or their names) that are not tried again. fresh: a task starts over with an empty
-    history instead of keeping what is completed.
+    give_up_on: exception classes (or their names) that are not tried again. fresh: a task starts
+    over with an empty history instead of keeping what is completed.
     """
 
     max_attempts: int = 3
@@ -32,7 +33,9 @@ class Retry:
         object.__setattr__(self, "min_ms", milliseconds(self.min_delay, "min_delay"))
         object.__setattr__(self, "max_ms", milliseconds(self.max_delay, "max_delay"))
         if self.max_attempts < 1:
-            raise DeclarationError(f"max_attempts={self.max_attempts}: the first attempt counts, give 1 or more")
+            raise DeclarationError(
+                f"max_attempts={self.max_attempts}: the first attempt counts, give 1 or more"
+            )
         if self.factor < 1:
             raise DeclarationError(f"factor={self.factor}: give 1 (steady) or more")
 
@@ -42,7 +45,8 @@ class Retry:
             return True
         names = {cls.__qualname__ for cls in type(error).__mro__}
         return any(
-            kind in names if isinstance(kind, str) else isinstance(error, kind) for kind in self.give_up_on
+            kind in names if isinstance(kind, str) else isinstance(error, kind)
+            for kind in self.give_up_on
         )
 
     def delay_ms(self, attempt: int, error: BaseException | None, random: Random) -> int:
@@ -57,6 +61,7 @@ class Retry:
 
 
 DEFAULT_STEP_RETRY = Retry()
-"""3 attempts, factor 2, 1 s to 30 s, jitter: for steps, inline or as runs, without a policy of their own."""
+"""3 attempts, factor 2, 1 s to 30 s, jitter: for steps, inline or as runs, without a policy of
+their own."""
 NO_RETRY = Retry(max_attempts=1)
 """A task makes one attempt unless it says otherwise: its steps have their own."""

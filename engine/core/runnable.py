@@ -1,7 +1,8 @@
 """`@wf.step` and `@wf.task`: functions as runnables.
 
-A runnable is called from a task body, or triggered as a run of its own. To `inspect` it looks like the function that
-it wraps, and like a coroutine function, so that agent libraries take it as a tool and web frameworks as a handler.
+A runnable is called from a task body, or triggered as a run of its own. To `inspect` it looks like
+the function that it wraps, and like a coroutine function, so that agent libraries take it as a tool
+and web frameworks as a handler.
 """
 
 from __future__ import annotations
@@ -11,7 +12,18 @@ import re
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+from typing import (
+    Any,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from wf.engine.core.children import ChildCall
 from wf.engine.core.durations import Duration, milliseconds
@@ -89,7 +101,9 @@ class Runnable(Generic[P, R]):
         self.__annotations__ = fn.__annotations__
         self.__defaults__ = fn.__defaults__
         self.__kwdefaults__ = fn.__kwdefaults__
-        flags = (fn.__code__.co_flags | inspect.CO_COROUTINE) & ~(inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR)
+        flags = (fn.__code__.co_flags | inspect.CO_COROUTINE) & ~(
+            inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+        )
         self.__code__ = fn.__code__.replace(co_flags=flags)
         if hasattr(inspect, "markcoroutinefunction"):
             inspect.markcoroutinefunction(self)  # pyright: ignore
@@ -105,7 +119,8 @@ class Runnable(Generic[P, R]):
 
     @property
     def body(self) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """What a run of it executes: a task's function; for a step, a body with that one step in it."""
+        """What a run of it executes: a task's function; for a step, a body with that one step in
+        it."""
         if self.kind == "step":
             return self._call_step
         return drive(self.fn) if inspect.isgeneratorfunction(self.fn) else self.fn
@@ -122,7 +137,9 @@ class Runnable(Generic[P, R]):
         return self._child(partial(self.signature.encode_call, args, kwargs), {}, awaited=True)
 
     @overload
-    def trigger(self: _Zero[T], /, **options: Unpack[TriggerOptions]) -> Operation[RunHandle[T]]: ...
+    def trigger(
+        self: _Zero[T], /, **options: Unpack[TriggerOptions]
+    ) -> Operation[RunHandle[T]]: ...
     @overload
     def trigger(
         self: _One[In, T], payload: In, /, **options: Unpack[TriggerOptions]
@@ -140,7 +157,10 @@ class Runnable(Generic[P, R]):
         self: _One[In, T], payload: In, /, **options: Unpack[TriggerOptions]
     ) -> Operation[T]: ...
     def trigger_and_wait(self, payload: Any = None, /, **options: Any) -> Any:
-        """Start a run and wait for its output. Raises RunFailed, RunCanceled, RunExpired, RunTimedOut."""
+        """Start a run and wait for its output.
+
+        Raises RunFailed, RunCanceled, RunExpired, RunTimedOut.
+        """
         return self._child(
             partial(self.signature.encode_payload, payload), trigger_options(options), awaited=True
         )
@@ -192,16 +212,20 @@ def step(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Runnable[P, R]: ...
 @overload
 def step(fn: Callable[P, R], /) -> Runnable[P, R]: ...
 @overload
-def step(fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[StepOptions]) -> Runnable[P, R]: ...
+def step(
+    fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[StepOptions]
+) -> Runnable[P, R]: ...
 @overload
 def step(fn: Callable[P, R], /, **options: Unpack[StepOptions]) -> Runnable[P, R]: ...
 @overload
 def step(**options: Unpack[StepOptions]) -> StepDecorator: ...
 def step(fn: Any = None, /, **options: Any) -> Any:
-    """A function that touches the world. It runs for real, once for its place in a run; its result is recorded.
+    """A function that touches the world. It runs for real, once for its place in a run; its result
+    is recorded.
 
-    `def` runs in a thread, `async def` on the worker's shared loop. Options: id, retry, timeout (per attempt),
-    at_most_once, tags, ttl. Raises DeclarationError for a function that cannot be one.
+    `def` runs in a thread, `async def` on the worker's shared loop. Options: id, retry, timeout
+    (per attempt), at_most_once, tags, ttl. Raises DeclarationError for a function that cannot be
+    one.
     """
     if fn is None:
         return lambda fn: _declare(fn, "step", options)
@@ -217,8 +241,9 @@ def task(**options: Unpack[TaskOptions]) -> TaskDecorator: ...
 def task(fn: Any = None, /, **options: Any) -> Any:
     """A durable function: `async def`, or a generator that returns `wf.Gen[T]`.
 
-    Its body is replayed from the history, so it only orchestrates: steps, waits, tokens, other tasks, and plain
-    Python in between. Options: id, retry, tags, ttl. Raises DeclarationError for a function that cannot be one.
+    Its body is replayed from the history, so it only orchestrates: steps, waits, tokens, other
+    tasks, and plain Python in between. Options: id, retry, tags, ttl. Raises DeclarationError for a
+    function that cannot be one.
     """
     if fn is None:
         return lambda fn: _declare(fn, "task", options)
@@ -267,7 +292,9 @@ def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
         )
     id = given.get("id") or fn.__name__.strip("_").replace("_", "-")
     if not ID_PATTERN.fullmatch(id):
-        raise DeclarationError(f"id={id!r}: use letters, digits and . _ / - (at most 128), starting with one of the first two")
+        raise DeclarationError(
+            f"id={id!r}: use letters, digits and . _ / - (at most 128), starting with one of the first two"
+        )
     return Runnable(fn, kind, id, _settings(kind, name, given))
 
 
@@ -289,14 +316,18 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
     default = NO_RETRY if kind == "task" or at_most_once else DEFAULT_STEP_RETRY
     return Settings(
         retry=retry or default,
-        timeout_ms=milliseconds(given["timeout"], "timeout") if given.get("timeout") is not None else 0,
+        timeout_ms=milliseconds(given["timeout"], "timeout")
+        if given.get("timeout") is not None
+        else 0,
         at_most_once=at_most_once,
         tags=tuple(given.get("tags", ())),
         ttl_ms=milliseconds(given["ttl"], "ttl") if given.get("ttl") is not None else 0,
     )
 
 
-def drive(fn: Callable[..., Generator[Operation[Any], Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+def drive(
+    fn: Callable[..., Generator[Operation[Any], Any, Any]],
+) -> Callable[..., Coroutine[Any, Any, Any]]:
     """A generator task as a coroutine: awaits what it yields, sends back what came of it."""
 
     async def body(*args: Any, **kwargs: Any) -> Any:

@@ -49,9 +49,13 @@ def new_run(
         start_at=start_at if start_at > now else 0,
         ttl_ms=options.get("ttl", 0),
         idempotency_key=key,
-        idempotency_expires_at=now + options.get("idempotency_key_ttl", DEFAULT_KEY_TTL_MS) if key else 0,
+        idempotency_expires_at=now + options.get("idempotency_key_ttl", DEFAULT_KEY_TTL_MS)
+        if key
+        else 0,
         version=options.get("version", ""),
-        options=json.dumps({name: value for name, value in options.items() if name not in _COLUMNS}).encode(),
+        options=json.dumps(
+            {name: value for name, value in options.items() if name not in _COLUMNS}
+        ).encode(),
     )
 
 

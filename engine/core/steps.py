@@ -31,7 +31,11 @@ class StepCall(Operation[T]):
     verb = "step"
 
     def __init__(
-        self, runnable: Runnable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], depth: int = 4
+        self,
+        runnable: Runnable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        depth: int = 4,
     ) -> None:
         frame = sys._getframe(depth - 1)  # pyright: ignore[reportPrivateUsage]
         self._code = frame.f_code

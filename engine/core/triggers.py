@@ -32,7 +32,10 @@ MAX_TAG_LENGTH = 256
 
 
 def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
-    """The options as JSON values: durations in ms, moments as {"at": ms}. Raises DeclarationError, naming the option."""
+    """The options as JSON values: durations in ms, moments as {"at": ms}.
+
+    Raises DeclarationError, naming the option.
+    """
     checked: dict[str, Any] = {}
     for name, value in given.items():
         if value is None:
@@ -46,12 +49,18 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
                 checked[name] = milliseconds(value, name)
             case "delay":
                 checked[name] = (
-                    {"at": to_ms(value, name)} if isinstance(value, datetime) else milliseconds(value, name)
+                    {"at": to_ms(value, name)}
+                    if isinstance(value, datetime)
+                    else milliseconds(value, name)
                 )
             case "tags":
                 checked[name] = check_tags(value)
             case "priority" | "max_attempts":
-                if not isinstance(value, int) or isinstance(value, bool) or (name == "max_attempts" and value < 1):
+                if (
+                    not isinstance(value, int)
+                    or isinstance(value, bool)
+                    or (name == "max_attempts" and value < 1)
+                ):
                     raise DeclarationError(f"{name}={value!r}: give a whole number")
                 checked[name] = value
             case "scope":
@@ -68,7 +77,9 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
 def check_tags(value: Iterable[str]) -> list[str]:
     """Tags as a list. Raises DeclarationError."""
     tags = [value] if isinstance(value, str) else list(value)
-    if len(tags) > MAX_TAGS or not all(isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH for tag in tags):
+    if len(tags) > MAX_TAGS or not all(
+        isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH for tag in tags
+    ):
         raise DeclarationError(
             f"tags={value!r}: give at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"
         )

@@ -1,7 +1,8 @@
 """Values: Python ↔ JSON by annotation, with pydantic.
 
-What a body, a step or a caller receives is always decoded from the JSON that was stored, live as on replay. A value
-that does not survive the way there and back is refused where it is given, with the name of the field.
+What a body, a step or a caller receives is always decoded from the JSON that was stored, live as on
+replay. A value that does not survive the way there and back is refused where it is given, with the
+name of the field.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ from typing_extensions import TypedDict
 from wf.history.errors import DeclarationError, PayloadError, PayloadTooLarge
 from wf.history.limits import MAX_PAYLOAD_BYTES
 
-_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=False)
+_CONFIG: Final = ConfigDict(
+    ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=False
+)
 _WRAPPED: Final = "wf.arguments"
-"""Key of the object that holds a call's arguments where the payload is bare but optional arguments were given too."""
+"""Key of the object that holds a call's arguments where the payload is bare but optional arguments
+were given too."""
 
 
 class Shape:
-    """One annotation: encodes, decodes and checks values of it. `where` names it in errors ("payload of onboarding")."""
+    """One annotation: encodes, decodes and checks values of it.
+
+    `where` names it in errors ("payload of onboarding").
+    """
 
     def __init__(self, annotation: Any, where: str) -> None:
         self.where = where
@@ -39,7 +46,9 @@ class Shape:
             or hasattr(annotation, "__total__")
         )
         try:
-            self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=None if own_config else _CONFIG)
+            self._adapter: TypeAdapter[Any] = TypeAdapter(
+                annotation, config=None if own_config else _CONFIG
+            )
         except Exception as error:
             raise DeclarationError(
                 f"{where}: {annotation!r} is no type that JSON can carry ({_first_line(error)}); "
@@ -49,7 +58,10 @@ class Shape:
         self._load = self._adapter.validator.validate_json
 
     def encode(self, value: Any) -> bytes:
-        """JSON of a value. Raises PayloadError where the value does not fit or would not come back the same."""
+        """JSON of a value.
+
+        Raises PayloadError where the value does not fit or would not come back the same.
+        """
         data = self.encode_unchecked(value)
         self.check(value, data)
         return data
@@ -79,7 +91,10 @@ class Shape:
             raise PayloadError(f"{self.where}{place}")
 
     def decode(self, data: bytes) -> Any:
-        """The value of stored JSON. Raises PayloadError, naming the field, where it does not fit."""
+        """The value of stored JSON.
+
+        Raises PayloadError, naming the field, where it does not fit.
+        """
         try:
             return self._load(data)
         except (ValidationError, ValueError) as error:
@@ -125,7 +140,8 @@ def _short(value: Any) -> str:
 def _difference(a: Any, b: Any, place: str) -> str | None:
     """Where a value and what came back of it differ, as ".field: reason"; None where they agree.
 
-    Sequences are compared by their items: JSON has one kind only, and the annotation says which one comes back.
+    Sequences are compared by their items: JSON has one kind only, and the annotation says which one
+    comes back.
     """
     if isinstance(a, BaseModel) or dataclasses.is_dataclass(a):
         if type(a) is not type(b):
@@ -162,7 +178,9 @@ def _first(parts: Mapping[Any, Any], other: Callable[[Any], Any], place: str) ->
 def _fields(value: Any) -> dict[str, Any]:
     if isinstance(value, BaseModel):
         excluded = {name for name, info in type(value).model_fields.items() if info.exclude}
-        return {name: getattr(value, name) for name in type(value).model_fields if name not in excluded}
+        return {
+            name: getattr(value, name) for name in type(value).model_fields if name not in excluded
+        }
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
@@ -172,8 +190,9 @@ PayloadForm = Literal["none", "bare", "object"]
 class Signature:
     """How the arguments of a function become one payload, and its return value an output.
 
-    One required parameter (or one parameter at all): the payload is that value, bare. Several: an object of them.
-    None: null. Annotations are resolved at first use, so that they may name what is defined later.
+    One required parameter (or one parameter at all): the payload is that value, bare. Several: an
+    object of them. None: null. Annotations are resolved at first use, so that they may name what is
+    defined later.
     """
 
     def __init__(self, fn: Callable[..., Any], name: str) -> None:
@@ -199,9 +218,19 @@ class Signature:
 
     # -- calls: arguments ↔ payload
 
-    def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, checked: bool = False) -> bytes:
-        """The payload of a call. `checked`: it was recorded before, so that its values are known to survive."""
-        if self.form == "bare" and not kwargs and len(args) == 1 and self.bare is self.parameters[0]:
+    def encode_call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, checked: bool = False
+    ) -> bytes:
+        """The payload of a call.
+
+        `checked`: it was recorded before, so that its values are known to survive.
+        """
+        if (
+            self.form == "bare"
+            and not kwargs
+            and len(args) == 1
+            and self.bare is self.parameters[0]
+        ):
             shape = self._bare_shape
             return shape.encode_unchecked(args[0]) if checked else shape.encode(args[0])
         if not kwargs and len(args) == len(self.names):
@@ -255,7 +284,8 @@ class Signature:
                 return (), self._object_shape.decode(payload if payload != b"null" else b"{}")
 
     def validate(self, payload: bytes) -> bytes:
-        """A payload that came as JSON (command line, client by name), in the form in which it is stored."""
+        """A payload that came as JSON (command line, client by name), in the form in which it is
+        stored."""
         args, kwargs = self.decode_call(payload)
         return self.encode_call(args, kwargs)
 
@@ -304,7 +334,9 @@ class Signature:
             annotation = self._hints.get(parameter.name, Any)
             optional = parameter.default is not parameter.empty
             fields[parameter.name] = NotRequired[annotation] if optional else annotation
-        shape = types.new_class(f"{self.fn.__name__}_arguments", (TypedDict,), {}, _annotate(fields))
+        shape = types.new_class(
+            f"{self.fn.__name__}_arguments", (TypedDict,), {}, _annotate(fields)
+        )
         return Shape(shape, f"payload of {self.name}")
 
 

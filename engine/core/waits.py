@@ -121,12 +121,16 @@ class AwaitTokenCall(Operation[T]):
             case "TIMED_OUT":
                 future.set_exception(
                     TokenTimedOut(
-                        f"nobody completed {shown} in time", type="TokenTimedOut", ordinal=event.ordinal
+                        f"nobody completed {shown} in time",
+                        type="TokenTimedOut",
+                        ordinal=event.ordinal,
                     )
                 )
             case _:
                 future.set_exception(
-                    TokenCanceled(f"{shown} was canceled", type="TokenCanceled", ordinal=event.ordinal)
+                    TokenCanceled(
+                        f"{shown} was canceled", type="TokenCanceled", ordinal=event.ordinal
+                    )
                 )
 
 
@@ -146,7 +150,10 @@ class WaitFor:
         seconds: float = 0,
         milliseconds: float = 0,
     ) -> Operation[None]:
-        """Go on after so long: `for_("1d12h")` or `for_(days=1, hours=12)`. Survives restarts; rows, not compute."""
+        """Go on after so long: `for_("1d12h")` or `for_(days=1, hours=12)`.
+
+        Survives restarts; rows, not compute.
+        """
         total = _milliseconds(duration) if duration is not None else 0
         total += round(
             weeks * 604_800_000
@@ -163,7 +170,9 @@ class WaitFor:
         return Sleep(to_ms(moment, "until"), until=True, depth=3)
 
     @overload
-    def create_token(self, *, timeout: Duration | None = None, tags: Iterable[str] = ()) -> Operation[Token[Any]]: ...
+    def create_token(
+        self, *, timeout: Duration | None = None, tags: Iterable[str] = ()
+    ) -> Operation[Token[Any]]: ...
     @overload
     def create_token(
         self, kind: type[T], /, *, timeout: Duration | None = None, tags: Iterable[str] = ()
@@ -171,7 +180,10 @@ class WaitFor:
     def create_token(
         self, kind: Any = Any, /, *, timeout: Duration | None = None, tags: Iterable[str] = ()
     ) -> Operation[Token[Any]]:
-        """A token that somebody outside completes with data of `kind` (validated there). `timeout`: then it times out."""
+        """A token that somebody outside completes with data of `kind` (validated there).
+
+        `timeout`: then it times out.
+        """
         return CreateTokenCall(
             kind, _milliseconds(timeout, "timeout") if timeout is not None else 0, tuple(tags)
         )

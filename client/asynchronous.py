@@ -1,0 +1,91 @@
+"""AsyncClient: Client for async code, method for method. The work is Client's, in threads; waiting for a result takes none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
+
+from wf.client.client import Client, Runs, Tokens
+from wf.client.outside import run_handle
+from wf.engine.core.handles import RunHandle
+from wf.engine.core.runnable import Runnable
+from wf.engine.core.triggers import TriggerOptions
+from wf.history.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+In = TypeVar("In")
+
+
+def _threaded(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(method, *args, **kwargs)
+
+    return call
+
+
+class AsyncRuns:
+    """`client.runs`, awaitable."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.list = _threaded(runs.list)
+        self.retrieve = _threaded(runs.retrieve)
+        self.cancel = _threaded(runs.cancel)
+        self.history = _threaded(runs.history)
+
+
+class AsyncTokens:
+    """`client.tokens`, awaitable."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.complete = _threaded(tokens.complete)
+        self.cancel = _threaded(tokens.cancel)
+        self.retrieve = _threaded(tokens.retrieve)
+        self.list = _threaded(tokens.list)
+
+
+class AsyncClient:
+    """`url`: a database. `async with client:` makes it the ambient one."""
+
+    def __init__(
+        self, url: str | None = None, *, environment: str | None = None, store: Store | None = None
+    ) -> None:
+        self._client = Client(url, environment=environment, store=store)
+        self.store = self._client.store
+        self.environment = self._client.environment
+        self.runs = AsyncRuns(self._client.runs)
+        self.tokens = AsyncTokens(self._client.tokens)
+
+    async def __aenter__(self) -> AsyncClient:
+        self._client.__enter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._client.__exit__(*error)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._client.close)
+
+    @overload
+    async def trigger(
+        self, task: Runnable[[In], T], payload: In, /, **options: Unpack[TriggerOptions]
+    ) -> RunHandle[T]: ...
+    @overload
+    async def trigger(
+        self, task: Runnable[[], T], /, **options: Unpack[TriggerOptions]
+    ) -> RunHandle[T]: ...
+    @overload
+    async def trigger(
+        self, task: Runnable[..., T], payload: Any = None, /, **options: Unpack[TriggerOptions]
+    ) -> RunHandle[T]: ...
+    @overload
+    async def trigger(
+        self, task: str, payload: Any = None, /, **options: Unpack[TriggerOptions]
+    ) -> RunHandle[Any]: ...
+    async def trigger(
+        self, task: Any, payload: Any = None, /, **options: Any
+    ) -> RunHandle[Any]:
+        """Start a run; a worker takes it up. Raises PayloadError before any run exists."""
+        handle = await asyncio.to_thread(self._client.trigger, task, payload, **options)
+        return run_handle(self._client, handle)

@@ -1,0 +1,328 @@
+"""Client: start runs and look at them, for code that is not async. Thread-safe."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar, Unpack, cast, overload
+
+from wf.client.ends import Ends
+from wf.client.tokens import check_data
+from wf.client.views import EventView, RunView, TokenView, event_view, run_view, token_view
+from wf.engine.core.durations import Duration, milliseconds, to_ms
+from wf.engine.core.handles import run_error
+from wf.engine.core.runnable import Runnable
+from wf.engine.core.runs import new_run
+from wf.engine.core.triggers import TriggerOptions, trigger_options
+from wf.engine.core.values import Shape
+from wf.history import connections
+from wf.history.errors import AlreadyEnded, NotFound, PayloadError
+from wf.history.events import Status
+from wf.history.ids import new_id, parse, show
+from wf.history.open import open_store
+from wf.history.store import Run, RunFilter, Store, Triggered
+
+log = logging.getLogger("wf.client")
+
+T = TypeVar("T")
+In = TypeVar("In")
+
+NO_WORKER_SECONDS: Final = 3.0
+"""`result()` warns after so long when no live worker could take the run."""
+
+_any_json: Final = Shape(Any, "payload")
+
+
+def parse_id(prefix: str, shown: str) -> bytes:
+    """The id behind what somebody gave. Raises NotFound with what it should look like."""
+    try:
+        return parse(prefix, shown)
+    except ValueError as error:
+        raise NotFound(str(error)) from None
+
+
+class Handle(Generic[T]):
+    """A run that was triggered by a Client: `.id` (run_…), `.result()`."""
+
+    def __init__(
+        self,
+        client: Client,
+        run_id: bytes,
+        task: str,
+        decode: Callable[[bytes | None], T],
+        triggered: Triggered,
+    ) -> None:
+        self._client = client
+        self.raw_id = run_id
+        self.task = task
+        self.decode = decode
+        self.id = show("run", run_id)
+        self.is_cached = triggered is not Triggered.MADE
+        """An idempotency key was taken: this is the run that was there before."""
+        self.payload_differs = triggered is Triggered.CACHED_DIFFERS
+        """… and it was given another payload."""
+
+    def result(self, timeout: Duration | None = None) -> T:
+        """The output, when the run has ended.
+
+        Raises RunFailed, RunCanceled, RunExpired or RunTimedOut; TimeoutError after `timeout`.
+        """
+        run = self._client.wait_for_end(self.raw_id, timeout)
+        return output_of(run, self.decode)
+
+    def retrieve(self) -> RunView:
+        return self._client.runs.retrieve(self.id)
+
+    def cancel(self) -> None:
+        self._client.runs.cancel(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.id}>"
+
+
+def output_of(run: Run, decode: Callable[[bytes | None], T]) -> T:
+    """The output of a run that has ended. Raises the error by which it did otherwise."""
+    if run.status is not Status.COMPLETED:
+        raise run_error(run.status, run.failure, run.id, run.task)
+    return decode(run.output)
+
+
+class Client:
+    """`url`: a database (`sqlite:///path`, `postgresql://…`). `with client:` makes it the ambient one.
+
+    Raises BadURL, StoreUnavailable, StoreNewer.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, environment: str | None = None, store: Store | None = None
+    ) -> None:
+        self.store = store if store is not None else open_store(url if url is not None else connections.url())
+        self._owns_store = store is None
+        self.environment = environment or connections.environment()
+        self._ends = Ends(self.store)
+        self.runs = Runs(self)
+        self.tokens = Tokens(self)
+
+    def __enter__(self) -> Client:
+        connections.push(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        connections.pop(self)
+
+    def close(self) -> None:
+        if self._owns_store:
+            self.store.close()
+
+    @overload
+    def trigger(
+        self, task: Runnable[[In], T], payload: In, /, **options: Unpack[TriggerOptions]
+    ) -> Handle[T]: ...
+    @overload
+    def trigger(self, task: Runnable[[], T], /, **options: Unpack[TriggerOptions]) -> Handle[T]: ...
+    @overload
+    def trigger(
+        self, task: Runnable[..., T], payload: Any = None, /, **options: Unpack[TriggerOptions]
+    ) -> Handle[T]: ...
+    @overload
+    def trigger(
+        self, task: str, payload: Any = None, /, **options: Unpack[TriggerOptions]
+    ) -> Handle[Any]: ...
+    def trigger(self, task: Any, payload: Any = None, /, **options: Any) -> Handle[Any]:
+        """Start a run; a worker takes it up. `task`: the runnable, or its id (then the worker checks the payload).
+
+        Raises PayloadError before any run exists.
+        """
+        checked = trigger_options(options)
+        if isinstance(task, Runnable):
+            runnable = cast("Runnable[..., Any]", task)
+            return self.trigger_encoded(
+                runnable.id,
+                runnable.signature.encode_payload(payload),
+                with_defaults(runnable, checked),
+                runnable.signature.decode_result,
+            )
+        return self.trigger_encoded(task, _any_json.encode(payload), checked, plain)
+
+    def trigger_encoded(
+        self, task: str, payload: bytes, options: dict[str, Any], decode: Callable[[bytes | None], T]
+    ) -> Handle[T]:
+        now = self.store.now()
+        run = new_run(
+            new_id(now), task, payload, options, environment=self.environment, now=now
+        )
+        [(run_id, triggered)] = self.store.trigger([run])
+        if triggered is Triggered.CACHED_DIFFERS:
+            log.warning(
+                "idempotency key %r of %s is taken by %s, which has another payload",
+                run.idempotency_key,
+                task,
+                show("run", run_id),
+            )
+        return Handle(self, run_id, task, decode, triggered)
+
+    def wait_for_end(self, run_id: bytes, timeout: Duration | None) -> Run:
+        """The run, when it has ended. Raises TimeoutError, NotFound."""
+        left = milliseconds(timeout, "timeout") / 1_000 if timeout is not None else None
+        future = self._ends.wait(run_id)
+        try:
+            if left is None or left > NO_WORKER_SECONDS:
+                try:
+                    return future.result(NO_WORKER_SECONDS)
+                except FutureTimeoutError:
+                    self._warn_of_no_worker(run_id)
+                    left = None if left is None else left - NO_WORKER_SECONDS
+            return future.result(left)
+        except FutureTimeoutError:
+            raise TimeoutError(
+                f"{show('run', run_id)} has not ended within {timeout}; it goes on: "
+                f"`wf runs show {show('run', run_id)}` tells what it does"
+            ) from None
+        finally:
+            future.cancel()
+
+    def end_of(self, run_id: bytes) -> Future[Run]:
+        """A future of the ended run."""
+        return self._ends.wait(run_id)
+
+    def _warn_of_no_worker(self, run_id: bytes) -> None:
+        run = self.store.get_runs([run_id]).get(run_id)
+        if run is not None and run.status in (Status.QUEUED, Status.PENDING_VERSION):
+            if not self.store.has_worker(run.environment, run.task):
+                log.warning(
+                    "no live worker in environment %r knows the task %r: start one with `wf worker`",
+                    run.environment,
+                    run.task,
+                )
+
+
+def with_defaults(runnable: Runnable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The trigger's options over those of the decorator."""
+    settings = runnable.settings
+    merged = dict(options)
+    if settings.tags:
+        merged["tags"] = list(dict.fromkeys([*settings.tags, *options.get("tags", ())]))
+    if settings.ttl_ms and "ttl" not in options:
+        merged["ttl"] = settings.ttl_ms
+    return merged
+
+
+def plain(data: bytes | None) -> Any:
+    return json.loads(data) if data is not None else None
+
+
+class Runs:
+    """`client.runs`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(
+        self,
+        *,
+        status: Status | str | Iterable[Status | str] = (),
+        task: str = "",
+        tag: str = "",
+        parent: str = "",
+        since: datetime | None = None,
+        limit: int = 50,
+        cursor: str = "",
+    ) -> list[RunView]:
+        """Newest first. `cursor`: the id of the last run of the page before. `since`: created at or after."""
+        wanted = [status] if isinstance(status, str) else list(status)
+        found = self._client.store.list_runs(
+            RunFilter(
+                environment=self._client.environment,
+                status=[_status(one) for one in wanted],
+                task=task,
+                tag=tag,
+                parent_id=parse_id("run", parent) if parent else None,
+                since=to_ms(since, "since") if since is not None else 0,
+                before=parse_id("run", cursor) if cursor else None,
+                limit=limit,
+            )
+        )
+        return [run_view(run) for run in found]
+
+    def retrieve(self, run_id: str) -> RunView:
+        """Raises NotFound."""
+        return run_view(self._get(run_id))
+
+    def cancel(self, *run_ids: str) -> list[str]:
+        """Ask for cancellation; answers the ids of runs that had not ended. One id: raises NotFound, AlreadyEnded."""
+        ids = [parse_id("run", shown) for shown in run_ids]
+        if len(ids) == 1:
+            run = self._get(run_ids[0])
+            if run.status.ended:
+                raise AlreadyEnded(f"{run_ids[0]} has ended: {run.status}")
+        store = self._client.store
+        return [show("run", run_id) for run_id in store.cancel(ids, store.now())]
+
+    def history(self, run_id: str) -> Sequence[EventView]:
+        """All rows, over all chapters. Raises NotFound."""
+        run = self._get(run_id)
+        return [event_view(chapter, event) for chapter, event in self._client.store.history(run.id)]
+
+    def _get(self, shown: str) -> Run:
+        run_id = parse_id("run", shown)
+        run = self._client.store.get_runs([run_id]).get(run_id)
+        if run is None or run.environment != self._client.environment:
+            raise NotFound(
+                f"there is no run {shown} in environment {self._client.environment!r}: "
+                "`wf runs list` shows those that are there"
+            )
+        return run
+
+
+def _status(value: Status | str) -> Status:
+    try:
+        return Status(value.upper())
+    except ValueError:
+        raise PayloadError(f"status={value!r}: give one of {', '.join(Status)}") from None
+
+
+class Tokens:
+    """`client.tokens`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def complete(self, token_id: str, data: Any = None) -> TokenView:
+        """Hand in the data that runs wait for. Raises NotFound, AlreadyEnded, PayloadError where it does not fit."""
+        raw = parse_id("token", token_id)
+        store = self._client.store
+        token = store.get_token(raw)
+        if token is None or token.environment != self._client.environment:
+            raise NotFound(
+                f"there is no token {token_id} in environment {self._client.environment!r}: "
+                "`wf tokens list` shows those that are there"
+            )
+        encoded = _any_json.encode_unchecked(data)
+        check_data(encoded, token.schema, token_id)
+        return token_view(store.end_token(raw, "COMPLETED", encoded, store.now()))
+
+    def cancel(self, token_id: str) -> TokenView:
+        """Nobody will complete it: waiters get TokenCanceled. Raises NotFound, AlreadyEnded."""
+        store = self._client.store
+        return token_view(store.end_token(parse_id("token", token_id), "CANCELED", None, store.now()))
+
+    def retrieve(self, token_id: str) -> TokenView:
+        """Raises NotFound."""
+        token = self._client.store.get_token(parse_id("token", token_id))
+        if token is None:
+            raise NotFound(f"there is no token {token_id}: `wf tokens list` shows those that are there")
+        return token_view(token)
+
+    def list(self, *, status: str = "", run: str = "", limit: int = 50) -> list[TokenView]:
+        """Newest first."""
+        found = self._client.store.list_tokens(
+            self._client.environment,
+            status=status.upper(),
+            run_id=parse_id("run", run) if run else None,
+            limit=limit,
+        )
+        return [token_view(token) for token in found]

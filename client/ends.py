@@ -1,0 +1,75 @@
+"""Waiting for runs to end: one thread per client looks for all who wait, woken by hints of the store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final
+
+from wf.history.errors import NotFound, StoreUnavailable
+from wf.history.ids import show
+from wf.history.store import Run, Store
+
+POLL_SECONDS: Final = (0.02, 1.0)
+"""Between looks without a hint: from, to. Hints are not the truth."""
+
+
+class Ends:
+    """`wait(run_id)` answers a future of the ended Run. The thread lives while somebody waits."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._waiting: dict[bytes, list[Future[Run]]] = {}
+        self._changed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def wait(self, run_id: bytes) -> Future[Run]:
+        future: Future[Run] = Future()
+        with self._lock:
+            self._waiting.setdefault(run_id, []).append(future)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._look, name="wf-client", daemon=True)
+                self._thread.start()
+        self._changed.set()
+        return future
+
+    def _look(self) -> None:
+        unlisten: Callable[[], None] = self._store.listen(self._changed.set)
+        delay = POLL_SECONDS[0]
+        try:
+            while True:
+                self._changed.clear()
+                with self._lock:
+                    waiting = [
+                        run_id
+                        for run_id, futures in self._waiting.items()
+                        if any(not future.cancelled() for future in futures)
+                    ]
+                    if not waiting:
+                        self._waiting.clear()
+                        self._thread = None
+                        return
+                try:
+                    self._settle(waiting, self._store.get_runs(waiting))
+                except StoreUnavailable:
+                    pass
+                delay = POLL_SECONDS[0] if self._changed.wait(delay) else min(delay * 2, POLL_SECONDS[1])
+        finally:
+            unlisten()
+
+    def _settle(self, waiting: list[bytes], runs: dict[bytes, Run]) -> None:
+        for run_id in waiting:
+            run = runs.get(run_id)
+            if run is not None and not run.status.ended:
+                continue
+            with self._lock:
+                futures = self._waiting.pop(run_id, [])
+            for future in futures:
+                if not future.set_running_or_notify_cancel():
+                    continue
+                if run is None:
+                    future.set_exception(NotFound(f"there is no run {show('run', run_id)}"))
+                else:
+                    future.set_result(run)

@@ -1,0 +1,192 @@
+"""What people and programs see of runs and tokens: plain objects, `to_json()` for the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from wf.engine.core.durations import from_ms
+from wf.history import store
+from wf.history.events import Event, Failure, Kind, Status
+from wf.history.ids import show
+
+
+@dataclass(frozen=True, slots=True)
+class RunErrorView:
+    """Why a run did not complete."""
+
+    type: str
+    message: str
+    traceback: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedView:
+    """Why a run cannot go on, since when, and the next command."""
+
+    reason: str
+    detail: str
+    since: datetime
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run, as it was when it was read. Times are aware UTC; payload and output plain JSON values."""
+
+    id: str
+    task: str
+    status: Status
+    tags: tuple[str, ...]
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    due_at: datetime | None
+    attempt: int
+    payload: Any
+    output: Any
+    error: RunErrorView | None
+    parent: str | None
+    root: str
+    environment: str
+    queue: str
+    concurrency_key: str
+    priority: int
+    idempotency_key: str
+    version: str
+    blocked: BlockedView | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types: moments as ISO 8601."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """A token, as it was when it was read. `status`: WAITING, COMPLETED, TIMED_OUT or CANCELED."""
+
+    id: str
+    status: str
+    created_at: datetime
+    timeout_at: datetime | None
+    ended_at: datetime | None
+    run: str | None
+    tags: tuple[str, ...]
+    data: Any
+    environment: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types: moments as ISO 8601."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """A row of a run's history. `ordinal`: the operation that it is about (0: none); `took_ms` of steps."""
+
+    chapter: int
+    seq: int
+    kind: str
+    ordinal: int
+    at: datetime
+    name: str
+    attempt: int
+    took_ms: int
+    data: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types: moments as ISO 8601."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+def run_view(run: store.Run) -> RunView:
+    failure = Failure.decode(run.failure) if run.failure is not None else None
+    blocked = run.blocked
+    return RunView(
+        id=show("run", run.id),
+        task=run.task,
+        status=run.status,
+        tags=tuple(run.tags),
+        created_at=from_ms(run.created_at),
+        started_at=_moment(run.started_at),
+        ended_at=_moment(run.ended_at),
+        due_at=_moment(run.due_at),
+        attempt=run.attempt,
+        payload=_value(run.payload),
+        output=_value(run.output),
+        error=RunErrorView(failure.type, failure.message, failure.traceback, failure.code)
+        if failure is not None
+        else None,
+        parent=show("run", run.parent_id) if run.parent_id else None,
+        root=show("run", run.root_id or run.id),
+        environment=run.environment,
+        queue=run.queue or run.task,
+        concurrency_key=run.key,
+        priority=run.priority,
+        idempotency_key=run.idempotency_key,
+        version=run.version,
+        blocked=BlockedView(blocked.reason, blocked.detail, from_ms(blocked.since), blocked.next)
+        if blocked is not None
+        else None,
+    )
+
+
+def token_view(token: store.Token) -> TokenView:
+    return TokenView(
+        id=show("token", token.id),
+        status=token.status,
+        created_at=from_ms(token.created_at),
+        timeout_at=_moment(token.timeout_at),
+        ended_at=_moment(token.ended_at),
+        run=show("run", token.run_id) if token.run_id else None,
+        tags=tuple(token.tags),
+        data=_value(token.data),
+        environment=token.environment,
+    )
+
+
+_IDS = {Kind.CHILD_TRIGGERED: "run", Kind.CHILD_AWAITED: "run", Kind.CHILD_STARTED: "run"} | {
+    Kind.TOKEN_CREATED: "token",
+    Kind.TOKEN_AWAITED: "token",
+}
+"""Rows whose data is an id."""
+
+
+def event_view(chapter: int, event: Event) -> EventView:
+    kind = Kind(event.kind)
+    data = event.data
+    shown = show(_IDS[kind], data) if kind in _IDS and data is not None else _value(data)
+    return EventView(
+        chapter,
+        event.seq,
+        kind.name,
+        event.ordinal,
+        from_ms(event.at),
+        event.name,
+        event.attempt,
+        event.took,
+        shown,
+    )
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return from_ms(ms) if ms else None
+
+
+def _value(data: bytes | None) -> Any:
+    return json.loads(data) if data is not None else None
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}  # pyright: ignore
+        case tuple():
+            return [_plain(item) for item in value]  # pyright: ignore
+        case _:
+            return value

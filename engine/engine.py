@@ -1,0 +1,135 @@
+"""`wf.Engine`: workers in this process. `wf.run`: one run to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from wf.engine.clock import Clock
+from wf.engine.core.handles import run_error
+from wf.engine.core.runnable import Runnable
+from wf.engine.host import STOP_SECONDS, Host
+from wf.engine.registry import Registry
+from wf.engine.worker import Observer, WorkerSettings
+from wf.history import connections
+from wf.history.errors import NonDeterminism, NotConnected
+from wf.history.events import Status
+from wf.history.open import open_store
+from wf.history.store import Store
+
+T = TypeVar("T")
+
+
+class Engine:
+    """Runs tasks in this process: `async with wf.Engine(database=…, tasks=[…]):`, or `await start()` and `stop()`.
+
+    database: a URL or path. tasks: runnables, modules. environment: default WF_ENVIRONMENT or "dev". paranoid: check
+    every body by a second one (default: no). Raises BadURL, StoreUnavailable, StoreNewer, DeclarationError.
+    """
+
+    def __init__(
+        self,
+        database: str | None = None,
+        tasks: Iterable[Runnable[..., Any] | ModuleType] = (),
+        *,
+        environment: str | None = None,
+        paranoid: bool = False,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        settings: WorkerSettings | None = None,
+    ) -> None:
+        database = database or os.environ.get("WF_URL")
+        if store is None and not database:
+            raise NotConnected("name the database: wf.Engine(database='sqlite:///.wf/wf.db'), or set WF_URL")
+        self.environment = environment or connections.environment()
+        self.registry = Registry(tasks)
+        self._owns_store = store is None
+        self.store = store if store is not None else open_store(database or "")
+        self._settings = settings or WorkerSettings(environment=self.environment, paranoid=paranoid)
+        self._clock = clock
+        self._observer = observer
+        self._host: Host | None = None
+
+    async def start(self) -> Engine:
+        self.start_now()
+        return self
+
+    async def stop(self) -> None:
+        """Steps under way may end, at most 10 s; the rest is handed over."""
+        await asyncio.to_thread(self.stop_now)
+
+    async def __aenter__(self) -> Engine:
+        return await self.start()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+    def start_now(self) -> None:
+        """`start` for code that is not async."""
+        if self._host is None:
+            self._host = Host(
+                self.store, self.registry, self._settings, clock=self._clock, observer=self._observer
+            )
+            self._host.start()
+            connections.push_process_wide(self)
+
+    def stop_now(self, seconds: float = STOP_SECONDS) -> None:
+        """`stop` for code that is not async."""
+        host, self._host = self._host, None
+        if host is not None:
+            connections.pop_process_wide(self)
+            host.stop(seconds)
+            if self._owns_store:
+                self.store.close()
+
+
+def run(task: Runnable[..., T], payload: Any = None, /, *, database: str | None = None, **options: Any) -> T:
+    """Run a task to its end in this process and answer its output; in a script or a notebook.
+
+    database: default WF_URL, else `.wf/wf.db` at the project's root. Raises RunFailed and its like, PayloadError.
+    """
+    from wf.engine.core.triggers import trigger_options
+    from wf.engine.run import Session
+
+    registry = Registry([task, *known_beside(task)])
+    store = open_store(database or os.environ.get("WF_URL") or default_database())
+    session = Session(store, registry, environment=connections.environment())
+    try:
+        session.begin(task.id, task.signature.encode_payload(payload), trigger_options(options))
+        ended = session.wait()
+        assert ended is not None
+    finally:
+        session.stop()
+        store.close()
+    if ended.blocked is not None:
+        raise NonDeterminism(ended.blocked.detail)
+    if ended.status is not Status.COMPLETED:
+        raise run_error(ended.status, ended.failure, ended.id, ended.task)
+    return task.signature.decode_result(ended.output)
+
+
+def known_beside(task: Runnable[..., Any]) -> list[Runnable[..., Any]]:
+    """The runnables of the module that defines a task: its children are found there."""
+    namespace = task.fn.__globals__
+    return [value for value in list(namespace.values()) if isinstance(value, Runnable)]
+
+
+def default_database() -> str:
+    """`.wf/wf.db` at the project's root: the nearest folder upwards with a wf_config.py, pyproject.toml or .git,
+    else the current one. The folder is made."""
+    here = Path.cwd()
+    root = next(
+        (
+            folder
+            for folder in [here, *here.parents]
+            if any((folder / name).exists() for name in ("wf_config.py", "pyproject.toml", ".git"))
+        ),
+        here,
+    )
+    (root / ".wf").mkdir(exist_ok=True)
+    return str(root / ".wf" / "wf.db")

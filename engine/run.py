@@ -1,0 +1,123 @@
+"""One run, executed here to its end: what `wf.run` and `wf run` are made of.
+
+A Session is an engine on a store that executes its own run and the runs that it starts, nothing else in the store.
+With `skip_waits` time jumps to the next moment at which something is due, whenever nothing is under way.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from wf.engine.clock import SkippingClock
+from wf.engine.core.runs import new_run
+from wf.engine.host import STOP_SECONDS, Host
+from wf.engine.registry import Registry
+from wf.engine.worker import Observer, Worker, WorkerSettings
+from wf.history.errors import AlreadyEnded, NotFound
+from wf.history.ids import new_id, show
+from wf.history.store import Run, Store
+
+
+class Session:
+    """`begin` or `resume` a run, then `wait` for its end; `stop` at any time leaves a run that can be resumed."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        *,
+        environment: str = "dev",
+        paranoid: bool = True,
+        skip_waits: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.environment = environment
+        self.clock = SkippingClock()
+        self.clock.sync(store.now())
+        self.run_id = b""
+        self._paranoid = paranoid
+        self._skips = skip_waits
+        self._observer = observer
+        self._host: Host | None = None
+        self._changed = threading.Event()
+
+    def begin(self, task: str, payload: bytes, options: dict[str, Any] | None = None) -> str:
+        """Make the run and start working on it; answers its id."""
+        now = self.clock.now()
+        run = new_run(new_id(now), task, payload, options or {}, environment=self.environment, now=now)
+        [(self.run_id, _)] = self.store.trigger([run])
+        self._start()
+        return show("run", self.run_id)
+
+    def resume(self, run_id: bytes) -> Run:
+        """Go on with a run. Raises NotFound, AlreadyEnded."""
+        run = self.store.get_runs([run_id]).get(run_id)
+        if run is None or run.environment != self.environment:
+            raise NotFound(
+                f"there is no run {show('run', run_id)} in environment {self.environment!r}: "
+                "`wf runs list` shows those that are there"
+            )
+        if run.status.ended:
+            raise AlreadyEnded(f"{show('run', run_id)} has ended: {run.status}")
+        self.registry.get(run.task)
+        self.run_id = run_id
+        self._start(run.root_id)
+        return run
+
+    def look(self) -> Run:
+        """The run as it is now."""
+        return self.store.get_runs([self.run_id])[self.run_id]
+
+    def wait(self, seconds: float | None = None) -> Run | None:
+        """The run, when it has ended or is parked; None after so many seconds. Raises what ended the worker."""
+        host = self._host
+        assert host is not None
+        unlisten = self.store.listen(self._changed.set)
+        try:
+            while True:
+                self._changed.clear()
+                run = self.look()
+                if run.status.ended or run.blocked is not None:
+                    return run
+                if host.failure is not None:
+                    raise host.failure
+                if seconds is not None:
+                    if not self._changed.wait(seconds):
+                        return None
+                    seconds = 0.0
+                else:
+                    self._changed.wait(1.0)
+        finally:
+            unlisten()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        if self._host is not None:
+            self._host.stop(seconds)
+
+    def _start(self, root: bytes | None = None) -> None:
+        settings = WorkerSettings(
+            environment=self.environment, paranoid=self._paranoid, root=root or self.run_id
+        )
+        self._host = Host(
+            self.store,
+            self.registry,
+            settings,
+            clock=self.clock,
+            observer=self._observer,
+            idle=self._skip if self._skips else None,
+        )
+        self._host.start()
+
+    def _skip(self, worker: Worker) -> bool:
+        """Nothing to do now: jump to when something is due. Called in the worker's thread."""
+        if worker.steps_in_flight:
+            return False
+        due = self.store.next_due(self.environment, worker.settings.root)
+        if due is None or due <= self.clock.now():
+            return False
+        self.clock.skip_to(due)
+        worker.hint()
+        return True
