@@ -1,6 +1,7 @@
 """Client and AsyncClient: start runs and look at them, from anywhere.
 
-`wf.client()` answers the ambient client; `wf.client` is also this package: the module can be called.
+`wf.client()` answers the ambient client; `wf.client` is also this package: the module can be
+called.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""AsyncClient: Client for async code, method for method. The work is Client's, in threads; waiting for a result takes none."""
+"""AsyncClient: Client for async code, method for method. The work is Client's, in threads; waiting
+for a result takes none."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from wf.client.client import Client, Runs, Tokens
 from wf.client.outside import run_handle
@@ -57,7 +58,7 @@ class AsyncClient:
         self.runs = AsyncRuns(self._client.runs)
         self.tokens = AsyncTokens(self._client.tokens)
 
-    async def __aenter__(self) -> AsyncClient:
+    async def __aenter__(self) -> Self:
         self._client.__enter__()
         return self
 
@@ -83,9 +84,7 @@ class AsyncClient:
     async def trigger(
         self, task: str, payload: Any = None, /, **options: Unpack[TriggerOptions]
     ) -> RunHandle[Any]: ...
-    async def trigger(
-        self, task: Any, payload: Any = None, /, **options: Any
-    ) -> RunHandle[Any]:
+    async def trigger(self, task: Any, payload: Any = None, /, **options: Any) -> RunHandle[Any]:
         """Start a run; a worker takes it up. Raises PayloadError before any run exists."""
         handle = await asyncio.to_thread(self._client.trigger, task, payload, **options)
         return run_handle(self._client, handle)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar, Unpack, cast, overload
+from typing import Any, Final, Generic, Self, TypeVar, Unpack, cast, overload
 
 from wf.client.ends import Ends
 from wf.client.tokens import check_data
@@ -92,7 +92,8 @@ def output_of(run: Run, decode: Callable[[bytes | None], T]) -> T:
 
 
 class Client:
-    """`url`: a database (`sqlite:///path`, `postgresql://…`). `with client:` makes it the ambient one.
+    """`url`: a database (`sqlite:///path`, `postgresql://…`). `with client:` makes it the ambient
+    one.
 
     Raises BadURL, StoreUnavailable, StoreNewer.
     """
@@ -100,14 +101,18 @@ class Client:
     def __init__(
         self, url: str | None = None, *, environment: str | None = None, store: Store | None = None
     ) -> None:
-        self.store = store if store is not None else open_store(url if url is not None else connections.url())
+        self.store = (
+            store
+            if store is not None
+            else open_store(url if url is not None else connections.url())
+        )
         self._owns_store = store is None
         self.environment = environment or connections.environment()
         self._ends = Ends(self.store)
         self.runs = Runs(self)
         self.tokens = Tokens(self)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         connections.push(self)
         return self
 
@@ -133,7 +138,8 @@ class Client:
         self, task: str, payload: Any = None, /, **options: Unpack[TriggerOptions]
     ) -> Handle[Any]: ...
     def trigger(self, task: Any, payload: Any = None, /, **options: Any) -> Handle[Any]:
-        """Start a run; a worker takes it up. `task`: the runnable, or its id (then the worker checks the payload).
+        """Start a run; a worker takes it up. `task`: the runnable, or its id (then the worker
+        checks the payload).
 
         Raises PayloadError before any run exists.
         """
@@ -149,12 +155,14 @@ class Client:
         return self.trigger_encoded(task, _any_json.encode(payload), checked, plain)
 
     def trigger_encoded(
-        self, task: str, payload: bytes, options: dict[str, Any], decode: Callable[[bytes | None], T]
+        self,
+        task: str,
+        payload: bytes,
+        options: dict[str, Any],
+        decode: Callable[[bytes | None], T],
     ) -> Handle[T]:
         now = self.store.now()
-        run = new_run(
-            new_id(now), task, payload, options, environment=self.environment, now=now
-        )
+        run = new_run(new_id(now), task, payload, options, environment=self.environment, now=now)
         [(run_id, triggered)] = self.store.trigger([run])
         if triggered is Triggered.CACHED_DIFFERS:
             log.warning(
@@ -191,13 +199,13 @@ class Client:
 
     def _warn_of_no_worker(self, run_id: bytes) -> None:
         run = self.store.get_runs([run_id]).get(run_id)
-        if run is not None and run.status in (Status.QUEUED, Status.PENDING_VERSION):
-            if not self.store.has_worker(run.environment, run.task):
-                log.warning(
-                    "no live worker in environment %r knows the task %r: start one with `wf worker`",
-                    run.environment,
-                    run.task,
-                )
+        queued = run is not None and run.status in (Status.QUEUED, Status.PENDING_VERSION)
+        if run is not None and queued and not self.store.has_worker(run.environment, run.task):
+            log.warning(
+                "no live worker in environment %r knows the task %r: start one, `wf worker FILE`",
+                run.environment,
+                run.task,
+            )
 
 
 def with_defaults(runnable: Runnable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -232,7 +240,8 @@ class Runs:
         limit: int = 50,
         cursor: str = "",
     ) -> list[RunView]:
-        """Newest first. `cursor`: the id of the last run of the page before. `since`: created at or after."""
+        """Newest first. `cursor`: the id of the last run of the page before. `since`: created at or
+        after."""
         wanted = [status] if isinstance(status, str) else list(status)
         found = self._client.store.list_runs(
             RunFilter(
@@ -253,7 +262,8 @@ class Runs:
         return run_view(self._get(run_id))
 
     def cancel(self, *run_ids: str) -> list[str]:
-        """Ask for cancellation; answers the ids of runs that had not ended. One id: raises NotFound, AlreadyEnded."""
+        """Ask for cancellation; answers the ids of runs that had not ended. One id: raises
+        NotFound, AlreadyEnded."""
         ids = [parse_id("run", shown) for shown in run_ids]
         if len(ids) == 1:
             run = self._get(run_ids[0])
@@ -292,7 +302,8 @@ class Tokens:
         self._client = client
 
     def complete(self, token_id: str, data: Any = None) -> TokenView:
-        """Hand in the data that runs wait for. Raises NotFound, AlreadyEnded, PayloadError where it does not fit."""
+        """Hand in the data that runs wait for. Raises NotFound, AlreadyEnded, PayloadError where it
+        does not fit."""
         raw = parse_id("token", token_id)
         store = self._client.store
         token = store.get_token(raw)
@@ -308,13 +319,17 @@ class Tokens:
     def cancel(self, token_id: str) -> TokenView:
         """Nobody will complete it: waiters get TokenCanceled. Raises NotFound, AlreadyEnded."""
         store = self._client.store
-        return token_view(store.end_token(parse_id("token", token_id), "CANCELED", None, store.now()))
+        return token_view(
+            store.end_token(parse_id("token", token_id), "CANCELED", None, store.now())
+        )
 
     def retrieve(self, token_id: str) -> TokenView:
         """Raises NotFound."""
         token = self._client.store.get_token(parse_id("token", token_id))
         if token is None:
-            raise NotFound(f"there is no token {token_id}: `wf tokens list` shows those that are there")
+            raise NotFound(
+                f"there is no token {token_id}: `wf tokens list` shows those that are there"
+            )
         return token_view(token)
 
     def list(self, *, status: str = "", run: str = "", limit: int = 50) -> list[TokenView]:

@@ -1,10 +1,12 @@
-"""Waiting for runs to end: one thread per client looks for all who wait, woken by hints of the store."""
+"""Waiting for runs to end: one thread per client looks for all who wait, woken by hints of the
+store."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final
 
 from wf.history.errors import NotFound, StoreUnavailable
@@ -51,11 +53,13 @@ class Ends:
                         self._waiting.clear()
                         self._thread = None
                         return
-                try:
+                with suppress(StoreUnavailable):
                     self._settle(waiting, self._store.get_runs(waiting))
-                except StoreUnavailable:
-                    pass
-                delay = POLL_SECONDS[0] if self._changed.wait(delay) else min(delay * 2, POLL_SECONDS[1])
+                delay = (
+                    POLL_SECONDS[0]
+                    if self._changed.wait(delay)
+                    else min(delay * 2, POLL_SECONDS[1])
+                )
         finally:
             unlisten()
 

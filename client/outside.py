@@ -1,4 +1,5 @@
-"""`await task.trigger(x)` outside any body: the ambient client does it, without blocking the loop."""
+"""`await task.trigger(x)` outside any body: the ambient client does it, without blocking the
+loop."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from wf.engine.core.runnable import Runnable
 
 
 async def trigger_outside(
-    runnable: Runnable[..., Any], encode: Callable[[], bytes], options: dict[str, Any], awaited: bool
+    runnable: Runnable[..., Any],
+    encode: Callable[[], bytes],
+    options: dict[str, Any],
+    awaited: bool,
 ) -> Any:
     client: Client = ambient.client()
     payload = encode()

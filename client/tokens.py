@@ -1,4 +1,5 @@
-"""Data of a token is checked where it is handed in, against the JSON Schema that the token carries."""
+"""Data of a token is checked where it is handed in, against the JSON Schema that the token
+carries."""
 
 from __future__ import annotations
 
@@ -13,10 +14,8 @@ def check_data(data: bytes, schema: bytes, token_id: str) -> None:
         return
     from jsonschema import Draft202012Validator
 
-    problems = Draft202012Validator(json.loads(schema)).iter_errors(json.loads(data))  # pyright: ignore
+    problems = Draft202012Validator(json.loads(schema)).iter_errors(json.loads(data))  # pyright: ignore[reportUnknownMemberType]
     first = next(iter(problems), None)
     if first is not None:
         place = ".".join(str(part) for part in first.absolute_path)
-        raise PayloadError(
-            f"data of {token_id}: {place + ': ' if place else ''}{first.message}"
-        )
+        raise PayloadError(f"data of {token_id}: {place + ': ' if place else ''}{first.message}")

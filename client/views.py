@@ -1,11 +1,12 @@
-"""What people and programs see of runs and tokens: plain objects, `to_json()` for the command line."""
+"""What people and programs see of runs and tokens: plain objects, `to_json()` for the command
+line."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from wf.engine.core.durations import from_ms
 from wf.history import store
@@ -35,7 +36,8 @@ class BlockedView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run, as it was when it was read. Times are aware UTC; payload and output plain JSON values."""
+    """A run, as it was when it was read. Times are aware UTC; payload and output plain JSON
+    values."""
 
     id: str
     task: str
@@ -85,7 +87,8 @@ class TokenView:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """A row of a run's history. `ordinal`: the operation that it is about (0: none); `took_ms` of steps."""
+    """A row of a run's history. `ordinal`: the operation that it is about (0: none); `took_ms` of
+    steps."""
 
     chapter: int
     seq: int
@@ -185,8 +188,8 @@ def _plain(value: Any) -> Any:
         case datetime():
             return value.isoformat()
         case dict():
-            return {key: _plain(item) for key, item in value.items()}  # pyright: ignore
+            return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
         case tuple():
-            return [_plain(item) for item in value]  # pyright: ignore
+            return [_plain(item) for item in cast("tuple[Any, ...]", value)]
         case _:
             return value

@@ -1,4 +1,5 @@
-"""What authors call in bodies and steps: `wf.now`, `wf.random`, `wf.uuid4`, `wf.logger`, `wf.current`, `wf.patched`.
+"""What authors call in bodies and steps: `wf.now`, `wf.random`, `wf.uuid4`, `wf.logger`,
+`wf.current`, `wf.patched`.
 
 In a body they answer the same on every replay; in a step and outside they are the real thing.
 """
@@ -47,14 +48,18 @@ def uuid4() -> uuid.UUID:
 
 
 def patched(change: str) -> bool:
-    """True where the new code is to run: in runs that have not passed here yet, and for good once it was true."""
+    """True where the new code is to run: in runs that have not passed here yet, and for good once
+    it was true."""
     execution = current_execution()
     if execution is None:
-        raise Error("wf.patched is called outside a task body: it compares with the history of a run")
+        raise Error(
+            "wf.patched is called outside a task body: it compares with the history of a run"
+        )
     return execution.patched(change)
 
 
-# --- who am I ------------------------------------------------------------------------------------------------
+# --- who am I
+# ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,8 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """Of a step: `idempotency_key` stays the same across retries and recoveries; give it to the vendor's API."""
+    """Of a step: `idempotency_key` stays the same across retries and recoveries; give it to the
+    vendor's API."""
 
     id: str
     attempt: int
@@ -133,7 +139,12 @@ def current() -> Context:
 def _context(run: RunInfo, is_replay: bool, canceled: bool, step: StepContext | None) -> Context:
     return Context(
         run=RunContext(
-            show("run", run.id), run.attempt, run.tags, from_ms(run.created_at), run.version, is_replay
+            show("run", run.id),
+            run.attempt,
+            run.tags,
+            from_ms(run.created_at),
+            run.version,
+            is_replay,
         ),
         task=TaskContext(run.task),
         environment=run.environment,
@@ -145,11 +156,13 @@ def _context(run: RunInfo, is_replay: bool, canceled: bool, step: StepContext | 
     )
 
 
-# --- log lines -----------------------------------------------------------------------------------------------
+# --- log lines
+# -----------------------------------------------------------------------------------------------
 
 
 class _RunLogger(logging.LoggerAdapter[logging.Logger]):
-    """In a body: lines go out once, after what led to them is committed; silent on replay. In steps: at once."""
+    """In a body: lines go out once, after what led to them is committed; silent on replay. In
+    steps: at once."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         execution: Execution | None = current_execution()

@@ -1,8 +1,9 @@
 """A run in a worker's memory: its live body, and what it adds to the store in the next commit.
 
-Facts go in one by one; what the body decides becomes rows of an Activation (written in one transaction with the fact)
-and effects (steps to run, steps to stop, log lines) that leave only when that transaction has happened. A Body knows no
-store and no clock: time comes with each call. It can be thrown away at any moment and built again.
+Facts go in one by one; what the body decides becomes rows of an Activation (written in one
+transaction with the fact) and effects (steps to run, steps to stop, log lines) that leave only when
+that transaction has happened. A Body knows no store and no clock: time comes with each call. It can
+be thrown away at any moment and built again.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from wf.engine.core.outcome import failure_of
 from wf.engine.core.paranoid import Paranoid
 from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
-from wf.engine.core.steps import INTERRUPTED, TIMED_OUT
 from wf.engine.core.runs import child_run
+from wf.engine.core.steps import INTERRUPTED, TIMED_OUT
 from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
@@ -49,7 +50,9 @@ from wf.history.store import (
     Wait,
 )
 
-ABANDONED: Final = Failure("StepAbandoned", "the step was canceled and did not end within its grace")
+ABANDONED: Final = Failure(
+    "StepAbandoned", "the step was canceled and did not end within its grace"
+)
 _FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
 
 
@@ -137,7 +140,8 @@ class Body:
         self._run_queue()
 
     def _take_up_begun(self, decision: RunStep) -> None:
-        """An `at_most_once` step whose worker was lost: whether it took effect is not known, so it is not run again."""
+        """An `at_most_once` step whose worker was lost: whether it took effect is not known, so it
+        is not run again."""
         if decision.ordinal in self.execution.open:
             told = "its worker was lost while it ran; whether it took effect is not known"
             self._settle_step(decision.ordinal, decision, Failure(INTERRUPTED, told, code="WF3013"))
@@ -184,7 +188,13 @@ class Body:
         self._run_queue()
 
     def _failed_attempt(
-        self, step: RunStep, attempt: int, outcome: StepOutcome, at: int, random: Random, canceled: bool
+        self,
+        step: RunStep,
+        attempt: int,
+        outcome: StepOutcome,
+        at: int,
+        random: Random,
+        canceled: bool,
     ) -> Event:
         error = outcome.error
         assert error is not None
@@ -229,7 +239,9 @@ class Body:
                 self._deliver(Event(0, Kind.TOKEN_ENDED, row.ordinal, at, row.name, data=row.data))
             case InboxKind.CHILD_STARTED if waited:
                 cached = Triggered[row.name].value
-                self._deliver(Event(0, Kind.CHILD_STARTED, row.ordinal, at, attempt=cached, data=row.data))
+                self._deliver(
+                    Event(0, Kind.CHILD_STARTED, row.ordinal, at, attempt=cached, data=row.data)
+                )
             case _:
                 pass
         self._run_queue()
@@ -322,7 +334,9 @@ class Body:
         try:
             decisions = self.execution.apply(numbered)
         except StepBudgetExceeded as error:
-            decisions: list[Decision] = [End(Status.FAILED, failure=failure_of(error).encode(), error=error)]
+            decisions: list[Decision] = [
+                End(Status.FAILED, failure=failure_of(error).encode(), error=error)
+            ]
         for decision in decisions:
             self._decide(decision)
         if self._paranoid is not None:
@@ -414,7 +428,9 @@ class Body:
 
     def _unqueue(self, ordinal: int) -> None:
         if self.effects.run_steps:
-            self.effects.run_steps = [step for step in self.effects.run_steps if step.ordinal != ordinal]
+            self.effects.run_steps = [
+                step for step in self.effects.run_steps if step.ordinal != ordinal
+            ]
 
     def _end(self, end: End) -> None:
         activation, at = self.activation, self._time(self.execution.now)
@@ -432,7 +448,9 @@ class Body:
             forget = 0 if retry.fresh else end.failed
             activation.next_chapter = NextChapter(self.run.chapter + 1, before, forget)
             activation.release = True
-            activation.due_at = at + retry.delay_ms(self.run.attempt, end.error, Random(self.run.id))
+            activation.due_at = at + retry.delay_ms(
+                self.run.attempt, end.error, Random(self.run.id)
+            )
             return
         row = end.record(self.seq, at)
         assert row is not None
@@ -451,7 +469,9 @@ class Body:
 
 
 def decision_of(pending: list[Decision], ordinal: int) -> RunStep | None:
-    return next((one for one in pending if isinstance(one, RunStep) and one.ordinal == ordinal), None)
+    return next(
+        (one for one in pending if isinstance(one, RunStep) and one.ordinal == ordinal), None
+    )
 
 
 def run_info(run: Run) -> RunInfo:

@@ -1,4 +1,5 @@
-"""The worker's clock: the database's time, carried on by this machine's monotonic clock between two looks."""
+"""The worker's clock: the database's time, carried on by this machine's monotonic clock between two
+looks."""
 
 from __future__ import annotations
 

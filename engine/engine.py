@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from wf.engine.clock import Clock
 from wf.engine.core.handles import run_error
@@ -25,10 +25,12 @@ T = TypeVar("T")
 
 
 class Engine:
-    """Runs tasks in this process: `async with wf.Engine(database=…, tasks=[…]):`, or `await start()` and `stop()`.
+    """Runs tasks in this process: `async with wf.Engine(database=…, tasks=[…]):`, or `await
+    start()` and `stop()`.
 
-    database: a URL or path. tasks: runnables, modules. environment: default WF_ENVIRONMENT or "dev". paranoid: check
-    every body by a second one (default: no). Raises BadURL, StoreUnavailable, StoreNewer, DeclarationError.
+    database: a URL or path. tasks: runnables, modules. environment: default WF_ENVIRONMENT or
+    "dev". paranoid: check every body by a second one (default: no). Raises BadURL,
+    StoreUnavailable, StoreNewer, DeclarationError.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Engine:
     ) -> None:
         database = database or os.environ.get("WF_URL")
         if store is None and not database:
-            raise NotConnected("name the database: wf.Engine(database='sqlite:///.wf/wf.db'), or set WF_URL")
+            raise NotConnected(
+                "name the database: wf.Engine(database='sqlite:///.wf/wf.db'), or set WF_URL"
+            )
         self.environment = environment or connections.environment()
         self.registry = Registry(tasks)
         self._owns_store = store is None
@@ -63,8 +67,9 @@ class Engine:
         """Steps under way may end, at most 10 s; the rest is handed over."""
         await asyncio.to_thread(self.stop_now)
 
-    async def __aenter__(self) -> Engine:
-        return await self.start()
+    async def __aenter__(self) -> Self:
+        self.start_now()
+        return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.stop()
@@ -73,7 +78,11 @@ class Engine:
         """`start` for code that is not async."""
         if self._host is None:
             self._host = Host(
-                self.store, self.registry, self._settings, clock=self._clock, observer=self._observer
+                self.store,
+                self.registry,
+                self._settings,
+                clock=self._clock,
+                observer=self._observer,
             )
             self._host.start()
             connections.push_process_wide(self)
@@ -88,10 +97,13 @@ class Engine:
                 self.store.close()
 
 
-def run(task: Runnable[..., T], payload: Any = None, /, *, database: str | None = None, **options: Any) -> T:
+def run(
+    task: Runnable[..., T], payload: Any = None, /, *, database: str | None = None, **options: Any
+) -> T:
     """Run a task to its end in this process and answer its output; in a script or a notebook.
 
-    database: default WF_URL, else `.wf/wf.db` at the project's root. Raises RunFailed and its like, PayloadError.
+    database: default WF_URL, else `.wf/wf.db` at the project's root. Raises RunFailed and its like,
+    PayloadError.
     """
     from wf.engine.core.triggers import trigger_options
     from wf.engine.run import Session
@@ -120,8 +132,8 @@ def known_beside(task: Runnable[..., Any]) -> list[Runnable[..., Any]]:
 
 
 def default_database() -> str:
-    """`.wf/wf.db` at the project's root: the nearest folder upwards with a wf_config.py, pyproject.toml or .git,
-    else the current one. The folder is made."""
+    """`.wf/wf.db` at the project's root: the nearest folder upwards with a wf_config.py,
+    pyproject.toml or .git, else the current one. The folder is made."""
     here = Path.cwd()
     root = next(
         (

@@ -1,4 +1,5 @@
-"""A worker at work: one thread that ticks, and wakes when a step comes back, the store hints, or time has come."""
+"""A worker at work: one thread that ticks, and wakes when a step comes back, the store hints, or
+time has come."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ BACK_OFF_SECONDS: Final = (0.05, 5.0)
 
 
 class Host:
-    """Runs one worker in a thread of its own. `start`, `stop`; `idle` is called when there is nothing to do now."""
+    """Runs one worker in a thread of its own. `start`, `stop`; `idle` is called when there is
+    nothing to do now."""
 
     def __init__(
         self,
@@ -60,7 +62,8 @@ class Host:
         self._thread.start()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Finish what is under way, at most so long; hand over the rest. May be called again to be quicker."""
+        """Finish what is under way, at most so long; hand over the rest. May be called again to be
+        quicker."""
         self._stop_at = time.monotonic() + seconds
         self._wake.put(None)
         if threading.current_thread() is not self._thread and self._thread.is_alive():
@@ -89,7 +92,9 @@ class Host:
             self._tick_until_stopped()
         except BaseException as error:
             self.failure = error
-            log.critical("the worker's thread ended: %s: %s", type(error).__name__, error, exc_info=True)
+            log.critical(
+                "the worker's thread ended: %s: %s", type(error).__name__, error, exc_info=True
+            )
         finally:
             if self._unlisten is not None:
                 self._unlisten()

@@ -6,7 +6,7 @@ import marshal
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from wf.engine.core.runnable import Runnable
 from wf.history.errors import DeclarationError, UnknownTask
@@ -15,7 +15,8 @@ AnyRunnable = Runnable[..., Any]
 
 
 class Registry:
-    """Runnables by id. The same function seen twice is one; two functions with one id are an error naming both lines."""
+    """Runnables by id. The same function seen twice is one; two functions with one id are an error
+    naming both lines."""
 
     def __init__(self, items: Iterable[AnyRunnable | ModuleType] = ()) -> None:
         self._by_id: dict[str, AnyRunnable] = {}
@@ -29,8 +30,8 @@ class Registry:
         known = self._by_id.get(runnable.id)
         if known is not None and known.location != runnable.location:
             raise DeclarationError(
-                f"two runnables are called {runnable.id!r}: {known.location} and {runnable.location}; "
-                "give one of them another id="
+                f"two runnables are called {runnable.id!r}: {known.location} and "
+                f"{runnable.location}; give one of them another id="
             )
         self._by_id[runnable.id] = runnable
 
@@ -42,13 +43,15 @@ class Registry:
         """What a module's globals define."""
         for value in list(vars(module).values()):
             if isinstance(value, Runnable):
-                self.add(value)
+                self.add(cast("AnyRunnable", value))
 
     def get(self, id: str) -> AnyRunnable:
         try:
             return self._by_id[id]
         except KeyError:
-            raise UnknownTask(f"no task {id!r} here; there are {', '.join(sorted(self._by_id)) or 'none'}") from None
+            raise UnknownTask(
+                f"no task {id!r} here; there are {', '.join(sorted(self._by_id)) or 'none'}"
+            ) from None
 
     def __contains__(self, id: str) -> bool:
         return id in self._by_id
@@ -62,7 +65,8 @@ class Registry:
 
     @property
     def code(self) -> str:
-        """A content hash of the code of all runnables: parked runs are tried again where it differs."""
+        """A content hash of the code of all runnables: parked runs are tried again where it
+        differs."""
         digest = blake2b(digest_size=8)
         for id, runnable in sorted(self._by_id.items()):
             digest.update(id.encode() + marshal.dumps(runnable.fn.__code__))

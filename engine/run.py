@@ -1,7 +1,8 @@
 """One run, executed here to its end: what `wf.run` and `wf run` are made of.
 
-A Session is an engine on a store that executes its own run and the runs that it starts, nothing else in the store.
-With `skip_waits` time jumps to the next moment at which something is due, whenever nothing is under way.
+A Session is an engine on a store that executes its own run and the runs that it starts, nothing
+else in the store. With `skip_waits` time jumps to the next moment at which something is due,
+whenever nothing is under way.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from wf.history.store import Run, Store
 
 
 class Session:
-    """`begin` or `resume` a run, then `wait` for its end; `stop` at any time leaves a run that can be resumed."""
+    """`begin` or `resume` a run, then `wait` for its end; `stop` at any time leaves a run that can
+    be resumed."""
 
     def __init__(
         self,
@@ -47,7 +49,9 @@ class Session:
     def begin(self, task: str, payload: bytes, options: dict[str, Any] | None = None) -> str:
         """Make the run and start working on it; answers its id."""
         now = self.clock.now()
-        run = new_run(new_id(now), task, payload, options or {}, environment=self.environment, now=now)
+        run = new_run(
+            new_id(now), task, payload, options or {}, environment=self.environment, now=now
+        )
         [(self.run_id, _)] = self.store.trigger([run])
         self._start()
         return show("run", self.run_id)
@@ -72,7 +76,8 @@ class Session:
         return self.store.get_runs([self.run_id])[self.run_id]
 
     def wait(self, seconds: float | None = None) -> Run | None:
-        """The run, when it has ended or is parked; None after so many seconds. Raises what ended the worker."""
+        """The run, when it has ended or is parked; None after so many seconds. Raises what ended
+        the worker."""
         host = self._host
         assert host is not None
         unlisten = self.store.listen(self._changed.set)

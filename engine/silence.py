@@ -1,10 +1,11 @@
-"""While a body is replayed, what it prints does not come out: stdout is silent for this thread, and this thread only."""
+"""While a body is replayed, what it prints does not come out: stdout is silent for this thread, and
+this thread only."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +28,7 @@ class _Stdout:
 
 
 @contextmanager
-def silent() -> Iterator[None]:
+def silent() -> Generator[None]:
     if not isinstance(sys.stdout, _Stdout):
         sys.stdout = _Stdout(sys.stdout)  # pyright: ignore[reportAttributeAccessIssue]
     _here.silent = getattr(_here, "silent", 0) + 1

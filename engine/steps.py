@@ -1,4 +1,5 @@
-"""Where steps run: async ones on one shared asyncio loop in a thread of its own, sync ones in daemon threads."""
+"""Where steps run: async ones on one shared asyncio loop in a thread of its own, sync ones in
+daemon threads."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ Deliver = Callable[[StepOrder, StepOutcome], None]
 class StepRunner(Protocol):
     def start(self, orders: Iterable[StepOrder]) -> None: ...
     def cancel(self, order: StepOrder) -> None:
-        """Async steps get a CancelledError; sync ones are told (`wf.current().cancel_requested`)."""
+        """Async steps get a CancelledError; sync ones are told
+        (`wf.current().cancel_requested`)."""
         ...
 
     def stop(self) -> None: ...
@@ -76,7 +78,8 @@ class Steps:
             self._loop.call_soon_threadsafe(_cancel_task, order)
 
     def stop(self) -> None:
-        """Let go of everything: async steps are canceled, sync ones are left to their daemon threads."""
+        """Let go of everything: async steps are canceled, sync ones are left to their daemon
+        threads."""
         with self._lock:
             for _ in range(self._threads):
                 self._jobs.put(None)
@@ -92,7 +95,9 @@ class Steps:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            self._loop_thread = threading.Thread(target=self._run_loop, args=(self._loop,), name="wf-steps", daemon=True)
+            self._loop_thread = threading.Thread(
+                target=self._run_loop, args=(self._loop,), name="wf-steps", daemon=True
+            )
             self._loop_thread.start()
         return self._loop
 
@@ -161,7 +166,8 @@ class Steps:
 
 
 def run_sync(order: StepOrder) -> StepOutcome:
-    """Run a sync step here. One that returns after its timeout has timed out: it could not be interrupted."""
+    """Run a sync step here. One that returns after its timeout has timed out: it could not be
+    interrupted."""
     begun = time.monotonic()
     if order.timeout_ms:
         order.deadline = begun + order.timeout_ms / 1_000
@@ -181,7 +187,11 @@ def run_sync(order: StepOrder) -> StepOutcome:
 
 
 def _outcome(
-    order: StepOrder, data: bytes | None, failed: BaseException | None, begun: float, timed_out: bool
+    order: StepOrder,
+    data: bytes | None,
+    failed: BaseException | None,
+    begun: float,
+    timed_out: bool,
 ) -> StepOutcome:
     took = round((time.monotonic() - begun) * 1_000)
     return StepOutcome(order.ordinal, data, failed, took, timed_out)

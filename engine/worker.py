@@ -1,11 +1,13 @@
-"""The worker: claim → apply → commit → let out, in groups. A state machine of (store, clock, inbox), without threads.
+"""The worker: claim → apply → commit → let out, in groups. A state machine of (store, clock,
+inbox), without threads.
 
-`tick()` does one round: what came back from steps and what is due becomes facts; facts become decisions; one
-transaction writes them all and claims what is next; only then steps are handed out. `engine.Engine` calls `tick` from
-one thread; a simulator calls it step by step.
+`tick()` does one round: what came back from steps and what is due becomes facts; facts become
+decisions; one transaction writes them all and claims what is next; only then steps are handed out.
+`engine.Engine` calls `tick` from one thread; a simulator calls it step by step.
 
-A commit that is refused (the worker was taken over) or a body that cannot be applied throws memory away, never history.
-A commit whose answer was lost is looked up: it has landed, or it is sent again.
+A commit that is refused (the worker was taken over) or a body that cannot be applied throws memory
+away, never history. A commit whose answer was lost is looked up: it has landed, or it is sent
+again.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ run_log = logging.getLogger("wf.run")
 MAX_OWNED: Final = 1_000
 """Runs with work under way at once in one worker: bounds memory and what a crash puts back."""
 CLAIM_LIMIT: Final = 500
-"""Runs claimed in one transaction: large enough to fill a group, small enough to share with other workers."""
+"""Runs claimed in one transaction: large enough to fill a group, small enough to share with other
+workers."""
 CACHE_SIZE: Final = 1_000
 """Bodies of waiting runs kept in memory; a miss is a replay."""
 GRACE_MS: Final = 30_000
@@ -133,8 +136,9 @@ class Worker:
     # -- one round
 
     def tick(self) -> bool:
-        """One round. True: something happened, and another one may find more. Raises StoreUnavailable, with
-        everything kept for the next try; being taken over is dealt with here."""
+        """One round. True: something happened, and another one may find more. Raises
+        StoreUnavailable, with everything kept for the next try; being taken over is dealt with
+        here."""
         try:
             return self._tick()
         except Fenced:
@@ -163,7 +167,11 @@ class Worker:
     def next_wake(self) -> int:
         """When to tick again without a hint (ms)."""
         now = self.clock.now()
-        times = [self._polled_at + self.settings.poll_ms, self._beaten_at + BEAT_MS, self._store_due]
+        times = [
+            self._polled_at + self.settings.poll_ms,
+            self._beaten_at + BEAT_MS,
+            self._store_due,
+        ]
         if self._alarms:
             times.append(self._alarms[0][0])
         if self._graces:
@@ -194,7 +202,10 @@ class Worker:
                 continue
             del self._orders[key]
             if body is not None:
-                self._guard(body, lambda body=body, outcome=outcome: body.finish_step(outcome, now, self.random))
+                self._guard(
+                    body,
+                    lambda body=body, outcome=outcome: body.finish_step(outcome, now, self.random),
+                )
         return worked
 
     def _take_due(self, now: int) -> bool:
@@ -223,7 +234,8 @@ class Worker:
             self._dirty[body.run.id] = body
 
     def _park(self, body: Body, reason: str, detail: str) -> None:
-        """The run waits for other code or for a person. What was not committed is thrown away: it is pure."""
+        """The run waits for other code or for a person. What was not committed is thrown away: it
+        is pure."""
         run = body.run
         log.error("%s %s is parked: %s", run.task, show("run", run.id), detail)
         for ordinal in sorted(body.in_flight):
@@ -241,7 +253,10 @@ class Worker:
 
     def _claim(self, now: int) -> Claim | None:
         if self.is_draining or not (
-            self._is_hinted or self._resync or now >= self._polled_at + self.settings.poll_ms or now >= self._store_due
+            self._is_hinted
+            or self._resync
+            or now >= self._polled_at + self.settings.poll_ms
+            or now >= self._store_due
         ):
             return None
         self._is_hinted = False
@@ -306,7 +321,9 @@ class Worker:
                 self.bodies.pop(run.id, None)
                 self._keep(body, activation.due_at)
             else:
-                orders += [self._order(body, step) for step in effects.run_steps if not self.is_draining]
+                orders += [
+                    self._order(body, step) for step in effects.run_steps if not self.is_draining
+                ]
                 due = body.execution.next_due()
                 if due:
                     heappush(self._alarms, (due, run.id))
@@ -345,11 +362,15 @@ class Worker:
     def _take_claims(self, committed: Committed, claim: Claim, now: int) -> None:
         claimed = committed.claimed
         if not claimed:
-            self._store_due = self.store.next_due(self.settings.environment, self.settings.root) or NEVER
+            self._store_due = (
+                self.store.next_due(self.settings.environment, self.settings.root) or NEVER
+            )
             return
         self._is_hinted = self._is_hinted or len(claimed) >= claim.limit
         try:
-            histories = self.store.load([(c.run.id, c.run.chapter) for c in claimed if self._must_load(c)])
+            histories = self.store.load(
+                [(c.run.id, c.run.chapter) for c in claimed if self._must_load(c)]
+            )
         except StoreUnavailable:
             self._resync = True
             raise
@@ -367,7 +388,10 @@ class Worker:
         kept = self._cache.get(run_id)
         if kept is None:
             return True
-        return claimed.reason == Reason.TAKEN or (kept.run.chapter, kept.seq) != (claimed.run.chapter, claimed.seq)
+        return claimed.reason == Reason.TAKEN or (kept.run.chapter, kept.seq) != (
+            claimed.run.chapter,
+            claimed.seq,
+        )
 
     def _take_up(self, claimed: Claimed, history: list[Event] | None, now: int) -> None:
         run = claimed.run
@@ -391,7 +415,11 @@ class Worker:
     def _begin(self, body: Body, events: list[Event]) -> bool:
         """Build a body. False: it cannot be built, and the run is parked."""
         if _lost_in_a_row(events) > MAX_TAKEOVERS:
-            self._park(body, "poisoned", f"its worker was lost {MAX_TAKEOVERS} times in a row without any progress")
+            self._park(
+                body,
+                "poisoned",
+                f"its worker was lost {MAX_TAKEOVERS} times in a row without any progress",
+            )
             return False
         try:
             if len(events) == 1:

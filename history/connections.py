@@ -1,5 +1,5 @@
-"""Which store a call uses that names none: the innermost `with client:`; else a running Engine or what `wf.connect`
-made; else WF_URL."""
+"""Which store a call uses that names none: the innermost `with client:`; else a running Engine or
+what `wf.connect` made; else WF_URL."""
 
 from __future__ import annotations
 

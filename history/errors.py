@@ -1,7 +1,8 @@
 """Every error of wf, in one tree, split by whose fault it is.
 
-Each class has a stable `code` (WF1xxx: the author's code, WF2xxx: the operator's set-up, WF3xxx: a run's own outcome,
-WF4xxx: the world outside). A message says what happened and ends with what to do next.
+Each class has a stable `code` (WF1xxx: the author's code, WF2xxx: the operator's set-up, WF3xxx: a
+run's own outcome, WF4xxx: the world outside). A message says what happened and ends with what to do
+next.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ class Error(Exception):
     code: ClassVar[str] = "WF0000"
 
 
-# --- the author: something in the code of a task or step --------------------------------------------------
+# --- the author: something in the code of a task or step
+# --------------------------------------------------
 
 
 class AuthorError(Error):
@@ -39,7 +41,8 @@ class NonDeterminism(AuthorError):
 
 
 class NotDeterministic(AuthorError):
-    """A body asked the loop for something that is not durable (a socket, a thread, a subprocess)."""
+    """A body asked the loop for something that is not durable (a socket, a thread, a
+    subprocess)."""
 
     code = "WF1002"
 
@@ -57,7 +60,8 @@ class DeclarationError(AuthorError):
 
 
 class PayloadError(AuthorError):
-    """A value does not fit its annotation, or does not survive the round trip through JSON; names the field."""
+    """A value does not fit its annotation, or does not survive the round trip through JSON; names
+    the field."""
 
     code = "WF1005"
 
@@ -80,7 +84,8 @@ class UnknownTask(AuthorError):
     code = "WF1008"
 
 
-# --- the operator: where wf runs ---------------------------------------------------------------------------
+# --- the operator: where wf runs
+# ---------------------------------------------------------------------------
 
 
 class OperatorError(Error):
@@ -98,7 +103,8 @@ class NotConnected(OperatorError):
 class StoreUnavailable(OperatorError):
     """The database cannot be reached, is locked, or is out of space. Trying again may help.
 
-    `outcome_unknown`: the connection was lost while a commit was under way, so it may have happened.
+    `outcome_unknown`: the connection was lost while a commit was under way, so it may have
+    happened.
     """
 
     code = "WF2002"
@@ -138,7 +144,8 @@ class AlreadyEnded(OperatorError):
     code = "WF2007"
 
 
-# --- outcomes that a body or a caller receives --------------------------------------------------------------
+# --- outcomes that a body or a caller receives
+# --------------------------------------------------------------
 
 
 class Abort(Error):
@@ -148,7 +155,8 @@ class Abort(Error):
 
 
 class RetryAfter(Error):
-    """Raise in a step: this attempt failed; try again after so many seconds (a vendor's `Retry-After`)."""
+    """Raise in a step: this attempt failed; try again after so many seconds (a vendor's
+    `Retry-After`)."""
 
     code = "WF3001"
 
@@ -158,7 +166,8 @@ class RetryAfter(Error):
 
 
 class OperationError(Error):
-    """An operation that a body awaited ended badly. `ordinal`: its place in the history (0: none)."""
+    """An operation that a body awaited ended badly. `ordinal`: its place in the history (0:
+    none)."""
 
     code = "WF3010"
 
@@ -172,7 +181,8 @@ class OperationError(Error):
         self.ordinal = ordinal
 
     def matches(self, kind: type[BaseException] | str) -> bool:
-        """True if the error behind this one was of that class (by its name: history holds names, not classes)."""
+        """True if the error behind this one was of that class (by its name: history holds names,
+        not classes)."""
         name = kind if isinstance(kind, str) else kind.__qualname__
         return self.type == name or self.type.rpartition(".")[2] == name.rpartition(".")[2]
 
@@ -190,7 +200,8 @@ class StepTimedOut(StepFailed):
 
 
 class StepInterrupted(StepFailed):
-    """An `at_most_once` step was cut short by a lost worker: whether it took effect is not known."""
+    """An `at_most_once` step was cut short by a lost worker: whether it took effect is not
+    known."""
 
     code = "WF3013"
 
@@ -201,7 +212,13 @@ class RunError(OperationError):
     code = "WF3020"
 
     def __init__(
-        self, message: str, *, run_id: str = "", type: str = "", traceback: str = "", ordinal: int = 0
+        self,
+        message: str,
+        *,
+        run_id: str = "",
+        type: str = "",
+        traceback: str = "",
+        ordinal: int = 0,
     ) -> None:
         super().__init__(message, type=type, traceback=traceback, ordinal=ordinal)
         self.run_id = run_id

@@ -1,11 +1,13 @@
 """The rows of a history: what they are and what their columns mean.
 
-A history is a list of events, numbered 1..n per chapter. Two sorts stand in it: *facts* came from outside and are
-delivered to the body one by one; *records* are decisions of the body that had to be written because they make
-something (a child, a token). An operation of the body is known by its ordinal (1, 2, … in the order in which the
-body issued them); facts and records about an operation carry its ordinal, all others 0.
+A history is a list of events, numbered 1..n per chapter. Two sorts stand in it: *facts* came from
+outside and are delivered to the body one by one; *records* are decisions of the body that had to be
+written because they make something (a child, a token). An operation of the body is known by its
+ordinal (1, 2, … in the order in which the body issued them); facts and records about an operation
+carry its ordinal, all others 0.
 
-A step that succeeds is one row, STEP_FINISHED, written when it ends. A timer leaves a row only when it fires.
+A step that succeeds is one row, STEP_FINISHED, written when it ends. A timer leaves a row only when
+it fires.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ class Kind(IntEnum):
     STARTED = 1
     """Fact: the chapter begins. `name`: the Python minor ("3.11")."""
     STEP_STARTED = 2
-    """Record: an `at_most_once` step is about to be handed out. `name`: step id, `digest`: of its arguments."""
+    """Record: an `at_most_once` step is about to be handed out. `name`: step id, `digest`: of its
+    arguments."""
     STEP_FINISHED = 3
     """Fact: a step returned `data`. `attempt`: which one did, `took`: its milliseconds."""
     STEP_FAILED = 4
@@ -32,17 +35,21 @@ class Kind(IntEnum):
     TIMER_FIRED = 6
     """Fact: a timer is due. `digest`: its delay in ms."""
     CHILD_TRIGGERED = 7
-    """Record: a child run exists. `name`: its task, `digest`: of its payload and options, `data`: its id (16 bytes)."""
+    """Record: a child run exists. `name`: its task, `digest`: of its payload and options, `data`:
+    its id (16 bytes)."""
     CHILD_AWAITED = 8
     """Record: this operation waits for the end of the run whose id is `data`."""
     CHILD_ENDED = 9
-    """Fact: that run ended. `name`: its status; `data`: output or Failure. `attempt`: 1 if it had been cached."""
+    """Fact: that run ended. `name`: its status; `data`: output or Failure. `attempt`: 1 if it had
+    been cached."""
     TOKEN_CREATED = 10
-    """Record: a token exists. `data`: its id (16 bytes); `name`: "token"; `digest`: of its options."""
+    """Record: a token exists. `data`: its id (16 bytes); `name`: "token"; `digest`: of its
+    options."""
     TOKEN_AWAITED = 11
     """Record: this operation waits for the token whose id is `data`."""
     TOKEN_ENDED = 12
-    """Fact: the token ended. `name`: COMPLETED, TIMED_OUT or CANCELED; `data`: what it was completed with."""
+    """Fact: the token ended. `name`: COMPLETED, TIMED_OUT or CANCELED; `data`: what it was
+    completed with."""
     MESSAGE_AWAITED = 13
     MESSAGE_RECEIVED = 14
     CANCEL_REQUESTED = 15
@@ -52,11 +59,14 @@ class Kind(IntEnum):
     PATCHED = 17
     """Record: `wf.patched(name)` was true here."""
     CHILD_STARTED = 18
-    """Fact: a trigger with an idempotency key is settled. `data`: the id of the run; `attempt`: 1 if it was there before."""
+    """Fact: a trigger with an idempotency key is settled. `data`: the id of the run; `attempt`: 1
+    if it was there before."""
     ATTEMPT_FAILED = 19
-    """Record, last of a chapter: the attempt failed and the run is tried again in the next one; `data` is a Failure."""
+    """Record, last of a chapter: the attempt failed and the run is tried again in the next one;
+    `data` is a Failure."""
     ENDED = 20
-    """Record, last of a run. `name`: its status, `digest`: of its output, `data`: a Failure where it did not complete."""
+    """Record, last of a run. `name`: its status, `digest`: of its output, `data`: a Failure where
+    it did not complete."""
 
 
 FACTS: Final = frozenset(
@@ -85,7 +95,8 @@ COMPLETIONS: Final = frozenset(
         Kind.MESSAGE_RECEIVED,
     }
 )
-"""The facts that settle an operation: at most one per ordinal and chapter (CHILD_STARTED and CHILD_ENDED may share one)."""
+"""The facts that settle an operation: at most one per ordinal and chapter (CHILD_STARTED and
+CHILD_ENDED may share one)."""
 CHAPTER_ENDS: Final = frozenset({Kind.ATTEMPT_FAILED, Kind.ENDED})
 
 
@@ -144,7 +155,12 @@ class Failure:
 
     def encode(self) -> bytes:
         return json.dumps(
-            {"type": self.type, "message": self.message, "traceback": self.traceback, "code": self.code}
+            {
+                "type": self.type,
+                "message": self.message,
+                "traceback": self.traceback,
+                "code": self.code,
+            }
         ).encode()
 
     @staticmethod

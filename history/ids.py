@@ -17,7 +17,8 @@ _LENGTH: Final = 22
 
 
 def _uuid7(at_ms: int, noise: bytes) -> bytes:
-    """RFC 9562, version 7: 48 bits of time, 74 of noise (10 bytes, of which the version and variant bits are set)."""
+    """RFC 9562, version 7: 48 bits of time, 74 of noise (10 bytes, of which the version and variant
+    bits are set)."""
     tail = bytearray(noise)
     tail[0] = (tail[0] & 0x0F) | 0x70
     tail[2] = (tail[2] & 0x3F) | 0x80
@@ -57,7 +58,9 @@ def parse(prefix: str, shown: str) -> bytes:
     """
     head, _, letters = shown.rpartition("_")
     if head != prefix or len(letters) != _LENGTH:
-        raise ValueError(f"{shown!r} is no {prefix} id: it looks like {prefix}_ and {_LENGTH} characters")
+        raise ValueError(
+            f"{shown!r} is no {prefix} id: it looks like {prefix}_ and {_LENGTH} characters"
+        )
     number = 0
     for letter in letters:
         if letter not in _VALUE:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 MAX_PAYLOAD_BYTES: Final = 10 * 1024 * 1024
-"""One payload, output, step result or token datum. More belongs into a file or an object store, by reference."""
+"""One payload, output, step result or token datum. More belongs into a file or an object store, by
+reference."""
 
 LEASE_MS: Final = 10_000
-"""A worker that has not beaten for so long is taken over. Long enough for a stalled disk, short enough to wait for."""
+"""A worker that has not beaten for so long is taken over. Long enough for a stalled disk, short
+enough to wait for."""
 
 BEAT_MS: Final = LEASE_MS // 4
 """An idle worker beats so often: three beats may be lost before its lease is."""
 
 INSERT_ROWS: Final = 500
-"""Rows in one statement: large enough that the round trip vanishes, small enough for every parameter limit."""
+"""Rows in one statement: large enough that the round trip vanishes, small enough for every
+parameter limit."""
 
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a writer waits for the SQLite file before it says that it is locked."""
@@ -23,8 +26,8 @@ MAX_LIST: Final = 1_000
 """Rows in one page of a list."""
 
 CHECKPOINT_PAGES: Final = 4_000
-"""Pages (4 KiB) in a SQLite WAL before they are copied into the file. Hot pages are copied once for many writes; 16 MB
-are copied in some 50 ms."""
+"""Pages (4 KiB) in a SQLite WAL before they are copied into the file. Hot pages are copied once for
+many writes; 16 MB are copied in some 50 ms."""
 
 WAL_BYTES: Final = 64 * 1024 * 1024
 """A SQLite WAL that has grown beyond this (a long reader) is cut when it is started anew."""
@@ -39,4 +42,5 @@ STATEMENTS: Final = 256
 """Prepared statements that a SQLite connection keeps: more than there are."""
 
 DUE_ROWS: Final = 1_000
-"""Due times that one commit of a worker handles, so that a backlog of a million does not hold up its group."""
+"""Due times that one commit of a worker handles, so that a backlog of a million does not hold up
+its group."""

@@ -1,20 +1,22 @@
-"""The store: what the engine asks of a database. SQLite and Postgres stand behind it with one conformance suite.
+"""The store: what the engine asks of a database. SQLite and Postgres stand behind it with one
+conformance suite.
 
-*One writer per history.* The worker that owns a run appends to its history; all others (children that end, tokens,
-messages, cancels) put a row into the run's inbox and mark the run ready, in one transaction of their own. The owner
-moves inbox rows into the history.
+*One writer per history.* The worker that owns a run appends to its history; all others (children
+that end, tokens, messages, cancels) put a row into the run's inbox and mark the run ready, in one
+transaction of their own. The owner moves inbox rows into the history.
 
-*Marks.* A row in `ready` says: there is something to do for this run. It is routed to the run's owner where there is
-one (`ready.owner`), else any worker that knows the task may claim it. A claim takes the mark away, makes the worker
-the owner, and hands out the inbox. A sender that finds a mark locks it (an upsert that changes nothing), so that a
-claim under way and a new inbox row cannot miss each other.
+*Marks.* A row in `ready` says: there is something to do for this run. It is routed to the run's
+owner where there is one (`ready.owner`), else any worker that knows the task may claim it. A claim
+takes the mark away, makes the worker the owner, and hands out the inbox. A sender that finds a mark
+locks it (an upsert that changes nothing), so that a claim under way and a new inbox row cannot miss
+each other.
 
-*The fence.* A worker is one row, `workers(id, group_no, beat)`. Every transaction of a worker begins with
-`UPDATE workers SET group_no = n, beat = now WHERE id = me AND group_no = n - 1`, in a form that makes the whole
-transaction fail when no row is hit.
+*The fence.* A worker is one row, `workers(id, group_no, beat)`. Every transaction of a worker
+begins with `UPDATE workers SET group_no = n, beat = now WHERE id = me AND group_no = n - 1`, in a
+form that makes the whole transaction fail when no row is hit.
 
-*Time.* `now` arguments are milliseconds since the epoch, from the worker's clock, which follows the database's
-(`Store.now()`). Leases and beats use the database's own clock.
+*Time.* `now` arguments are milliseconds since the epoch, from the worker's clock, which follows the
+database's (`Store.now()`). Leases and beats use the database's own clock.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from typing import Protocol
 
 from wf.history.events import Event, Status
 
-# --- what clients write --------------------------------------------------------------------------------------
+# --- what clients write
+# --------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -58,8 +61,8 @@ class NewRun:
     options: bytes = b"{}"
     """The rest, that only the engine reads: max_attempts, max_duration, metadata, …"""
     settle: int = 0
-    """For a child with an idempotency key: the operation of the parent that learns, by a CHILD_STARTED inbox row written
-    in the same transaction, which run it is."""
+    """For a child with an idempotency key: the operation of the parent that learns, by a
+    CHILD_STARTED inbox row written in the same transaction, which run it is."""
 
 
 class Triggered(IntEnum):
@@ -85,7 +88,8 @@ class NewToken:
     idempotency_key: str = ""
 
 
-# --- what a worker writes --------------------------------------------------------------------------------------
+# --- what a worker writes
+# --------------------------------------------------------------------------------------
 
 
 class InboxKind(IntEnum):
@@ -101,8 +105,8 @@ class InboxKind(IntEnum):
     STEP_DONE = 5
     """A step that wrote its result in its own transaction."""
     CHILD_STARTED = 6
-    """A trigger with an idempotency key is settled. `data`: the id of the run that it is; `name`: the name of a
-    Triggered member."""
+    """A trigger with an idempotency key is settled. `data`: the id of the run that it is; `name`:
+    the name of a Triggered member."""
 
 
 @dataclass(slots=True)
@@ -120,8 +124,8 @@ class InboxRow:
 
 @dataclass(slots=True)
 class Wait:
-    """Operation `ordinal` of this run waits for the end of a run or a token. Where it has ended, its inbox row is
-    written in the same transaction."""
+    """Operation `ordinal` of this run waits for the end of a run or a token. Where it has ended,
+    its inbox row is written in the same transaction."""
 
     target: bytes
     ordinal: int
@@ -132,8 +136,8 @@ class Wait:
 class NextChapter:
     """The attempt failed: the history goes on in chapter `number`.
 
-    Kept are the rows of the old chapter with seq < `before_seq`, without those of ordinal `forget`, numbered anew.
-    Then follow `events` (their seq is filled in by the store).
+    Kept are the rows of the old chapter with seq < `before_seq`, without those of ordinal `forget`,
+    numbered anew. Then follow `events` (their seq is filled in by the store).
     """
 
     number: int
@@ -154,7 +158,8 @@ class Ending:
 
 @dataclass(slots=True)
 class Blocked:
-    """The run cannot go on by itself: `reason` (nondeterminism, poisoned, …), `detail` for people, `next` command."""
+    """The run cannot go on by itself: `reason` (nondeterminism, poisoned, …), `detail` for people,
+    `next` command."""
 
     reason: str
     detail: str
@@ -172,8 +177,9 @@ class Activation:
     consumed: list[int] = field(default_factory=list[int])
     """Inbox rows that have become facts (or were dropped)."""
     children: list[NewRun] = field(default_factory=list[NewRun])
-    """Inserted where their id is not there yet; those with an idempotency key by the rule of `trigger`, with a
-    CHILD_STARTED inbox row for this run. A `Wait` on the asked id of such a child is opened on the run that it is."""
+    """Inserted where their id is not there yet; those with an idempotency key by the rule of
+    `trigger`, with a CHILD_STARTED inbox row for this run. A `Wait` on the asked id of such a child
+    is opened on the run that it is."""
     tokens: list[NewToken] = field(default_factory=list[NewToken])
     waits: list[Wait] = field(default_factory=list[Wait])
     """Opened after children and tokens are made."""
@@ -181,10 +187,11 @@ class Activation:
     """Runs (awaited children) to cancel, by the rule of `cancel`."""
     next_chapter: NextChapter | None = None
     ending: Ending | None = None
-    """The run ends: it is no longer owned, ready or due; its waiters get inbox rows; open tokens that it made are
-    canceled; FAILED, CANCELED, EXPIRED, TIMED_OUT free its idempotency key."""
+    """The run ends: it is no longer owned, ready or due; its waiters get inbox rows; open tokens
+    that it made are canceled; FAILED, CANCELED, EXPIRED, TIMED_OUT free its idempotency key."""
     blocked: Blocked | None = None
-    """The run is parked: no longer owned or due, until `join` brings a worker with other code, or an inbox row comes."""
+    """The run is parked: no longer owned or due, until `join` brings a worker with other code, or
+    an inbox row comes."""
     release: bool = False
     """Nothing to do now: the run is no longer owned, and due at `due_at` (0: not by time)."""
     due_at: int = 0
@@ -239,12 +246,14 @@ class Committed:
     claimed: list[Claimed] = field(default_factory=list[Claimed])
 
 
-# --- what people read --------------------------------------------------------------------------------------------
+# --- what people read
+# --------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Run:
-    """A run as the store knows it. In a `Claimed`, status, started_at, output, failure and blocked are not filled in."""
+    """A run as the store knows it. In a `Claimed`, status, started_at, output, failure and blocked
+    are not filled in."""
 
     id: bytes
     environment: str
@@ -315,9 +324,11 @@ class WorkerInfo:
 
 
 class Store(Protocol):
-    """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database is out of reach.
+    """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database
+    is out of reach.
 
-    After StoreUnavailable with `outcome_unknown` the same call may be repeated: inserts are idempotent by id.
+    After StoreUnavailable with `outcome_unknown` the same call may be repeated: inserts are
+    idempotent by id.
     """
 
     url: str
@@ -334,15 +345,17 @@ class Store(Protocol):
         ...
 
     def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
-        """Ask for cancellation. A run that never began ends CANCELED here and now; to others it is an inbox row.
-        Answers the ids of live runs that were reached (ended and unknown ones are left out)."""
+        """Ask for cancellation. A run that never began ends CANCELED here and now; to others it is
+        an inbox row. Answers the ids of live runs that were reached (ended and unknown ones are
+        left out)."""
         ...
 
     def create_tokens(self, tokens: Sequence[NewToken]) -> None: ...
 
     def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
-        """Complete or cancel a token: its waiters get inbox rows. Raises NotFound, AlreadyEnded. Completing twice with
-        equal data is no error: the token is answered as it is. A token whose timeout_at has passed is TIMED_OUT here."""
+        """Complete or cancel a token: its waiters get inbox rows. Raises NotFound, AlreadyEnded.
+        Completing twice with equal data is no error: the token is answered as it is. A token whose
+        timeout_at has passed is TIMED_OUT here."""
         ...
 
     # looks: for people
@@ -356,21 +369,30 @@ class Store(Protocol):
         """(chapter, event), in order; of one chapter, or all."""
         ...
 
-    # the worker
-    def join(self, environment: str, info: WorkerInfo) -> Lease:
-        """A new worker. Parked runs of its tasks whose code hash differs are marked ready; its tasks become known."""
+    def has_worker(self, environment: str, task: str) -> bool:
+        """Does a worker that beats know this task?"""
         ...
 
-    def commit(self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int) -> Committed:
-        """One group: fence, activations in order of run id, timers and tokens that are due, then the claim.
+    # the worker
+    def join(self, environment: str, info: WorkerInfo) -> Lease:
+        """A new worker. Parked runs of its tasks whose code hash differs are marked ready; its
+        tasks become known."""
+        ...
 
-        Raises Fenced when the worker's row is gone. `lease.group_no` is advanced when the commit is known to have
-        happened.
+    def commit(
+        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+    ) -> Committed:
+        """One group: fence, activations in order of run id, timers and tokens that are due, then
+        the claim.
+
+        Raises Fenced when the worker's row is gone. `lease.group_no` is advanced when the commit is
+        known to have happened.
         """
         ...
 
     def landed(self, lease: Lease) -> bool:
-        """After an unknown outcome: did group `lease.group_no + 1` commit? Advances the lease if so. Raises Fenced."""
+        """After an unknown outcome: did group `lease.group_no + 1` commit? Advances the lease if
+        so. Raises Fenced."""
         ...
 
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
@@ -378,11 +400,13 @@ class Store(Protocol):
         ...
 
     def take_over(self, now: int, lease_ms: int) -> list[int]:
-        """Remove workers that stopped beating; their runs are marked TAKEN. Also frees marks whose owner is gone."""
+        """Remove workers that stopped beating; their runs are marked TAKEN. Also frees marks whose
+        owner is gone."""
         ...
 
     def leave(self, lease: Lease, now: int) -> None:
-        """A graceful end: the worker's row goes, what it still owns is marked ready (TAKEN)."""
+        """A graceful end: the worker's row goes, what it still owns is marked ready (RESUME:
+        nothing was lost)."""
         ...
 
     def next_due(self, environment: str, root: bytes | None = None) -> int | None:
@@ -391,12 +415,13 @@ class Store(Protocol):
 
     # wake-ups: hints, never the truth
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call `wake` (from any thread) when something may have changed: marks, ends. Answers how to stop it."""
+        """Call `wake` (from any thread) when something may have changed: marks, ends. Answers how
+        to stop it."""
         ...
 
     def hint(self) -> None:
-        """Tell all listeners, of this and other processes. Called by the store itself after commits that made marks or
-        ended runs; coalesced."""
+        """Tell all listeners, of this and other processes. Called by the store itself after commits
+        that made marks or ended runs; coalesced."""
         ...
 
 

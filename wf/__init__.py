@@ -1,6 +1,7 @@
 """The public face: re-exports, nothing else.
 
-Names are imported when they are first used, so that `import wf` and `wf --help` cost next to nothing.
+Names are imported when they are first used, so that `import wf` and `wf --help` cost next to
+nothing.
 """
 
 from __future__ import annotations
