@@ -6,12 +6,13 @@ here imports SQLAlchemy, because `wf run` looks, and has to start fast.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
 from wf.history.events import STORED, Event, Kind, Status
-from wf.history.limits import INSERT_ROWS, MAX_LIST
+from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_LIST
 from wf.history.rows import (
     RUN_STATUS,
     TOKEN_COLUMNS,
@@ -74,6 +75,17 @@ class Looks(ABC):
     def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """All rows, in one snapshot."""
 
+    @abstractmethod
+    def now(self) -> int: ...
+
+    def has_worker(self, environment: str, task: str) -> bool:
+        """Does a worker that beats know this task?"""
+        found = self._query(
+            "SELECT tasks FROM workers WHERE environment = ? AND beat > ?",
+            (environment, self.now() - LEASE_MS),
+        )
+        return any(task in json.loads(tasks) for (tasks,) in found)
+
     def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
         """The runs of these ids; unknown ones are left out."""
         found: dict[bytes, Run] = {}
@@ -82,7 +94,7 @@ class Looks(ABC):
                 found[row[0]] = _full(row)
         return found
 
-    def list_runs(self, filter: RunFilter) -> list[Run]:  # noqa: A002
+    def list_runs(self, filter: RunFilter) -> list[Run]:
         """One page, newest first."""
         where = ["r.environment = ?"]
         values: list[Any] = [filter.environment]
@@ -144,9 +156,7 @@ class Looks(ABC):
         found: dict[bytes, list[Event]] = {run_id: [] for run_id, _ in runs}
         for part in chunks(runs):
             pairs = " OR ".join(["(run_id = ? AND chapter = ?)"] * len(part))
-            sql = (
-                f"SELECT run_id, {_EVENTS} FROM events WHERE {pairs} ORDER BY run_id, chapter, seq"
-            )
+            sql = f"SELECT run_id, {_EVENTS} FROM events WHERE {pairs} ORDER BY run_id, seq"
             for row in self._query(sql, [value for pair in part for value in pair]):
                 found[row[0]].append(Event(*row[1:]))
         return found

@@ -14,7 +14,13 @@ from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
 from wf.history.ids import show
 from wf.history.limits import BUSY_TIMEOUT_MS
 from wf.history.rows import TOKEN_COLUMNS, token_of
-from wf.history.sqlite_claim import OF_ROOT, free_orphans, hand_out, pass_time
+from wf.history.sqlite_claim import (
+    OF_ROOT,
+    free_orphans,
+    give_back,
+    hand_out,
+    pass_time,
+)
 from wf.history.sqlite_database import Database
 from wf.history.sqlite_group import write_group
 from wf.history.sqlite_rows import (
@@ -194,15 +200,16 @@ class SQLiteStore(Looks):
     def leave(self, lease: Lease, now: int) -> None:
         with self.database.write() as db:
             tx = Transaction(db, now)
-            db.execute("DELETE FROM workers WHERE id = ?", (lease.worker,))
-            free_orphans(tx)
+            give_back(tx, lease)
         self._tell(tx)
 
     def next_due(self, environment: str, root: bytes | None = None) -> int | None:
-        sql = "SELECT min(d.at) FROM due d WHERE d.environment = ?2"
+        sql = "SELECT min(d.at) FROM due d WHERE d.environment = :environment"
         if root is not None:
             sql += f" AND {OF_ROOT}"
-        due: int | None = self._query(sql, (root, environment))[0][0]
+        with self.database.read() as db:
+            row = db.execute(sql, {"root": root, "environment": environment}).fetchone()
+        due: int | None = row[0]
         return due
 
     # --- wake-ups ---------------------------------------------------------------------------------

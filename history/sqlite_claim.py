@@ -21,10 +21,11 @@ from wf.history.sqlite_rows import (
 from wf.history.store import Claim, Claimed, InboxKind, InboxRow, Lease, Reason, Run
 
 OF_ROOT: Final = f"""(CASE WHEN d.kind = {DueKind.TOKEN.value} THEN
- EXISTS (SELECT 1 FROM tokens t JOIN runs r ON r.id = t.run_id WHERE t.id = d.id AND r.root_id = ?1)
+ EXISTS (SELECT 1 FROM tokens t JOIN runs r ON r.id = t.run_id
+  WHERE t.id = d.id AND r.root_id = :root)
  OR EXISTS (SELECT 1 FROM waits w JOIN runs r ON r.id = w.run_id
-  WHERE w.target = d.id AND r.root_id = ?1)
- ELSE EXISTS (SELECT 1 FROM runs r WHERE r.id = d.id AND r.root_id = ?1) END)"""
+  WHERE w.target = d.id AND r.root_id = :root)
+ ELSE EXISTS (SELECT 1 FROM runs r WHERE r.id = d.id AND r.root_id = :root) END)"""
 """A due time that belongs to a run and its descendants, or to a token that one of them made or
 waits for."""
 
@@ -44,11 +45,12 @@ ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, owner = NULL"""
 
 def pass_time(tx: Transaction, environment: str, root: bytes | None) -> None:
     """Due times that are over become marks and ends: DUE_ROWS of them, the earliest first."""
-    sql = "SELECT d.id, d.kind, d.at FROM due d WHERE d.environment = ?2 AND d.at <= ?3"
+    sql = "SELECT d.id, d.kind, d.at FROM due d WHERE d.environment = :environment AND d.at <= :now"
     if root is not None:
         sql += f" AND {OF_ROOT}"
     rows = tx.db.execute(
-        f"{sql} ORDER BY d.at LIMIT {DUE_ROWS}", (root, environment, tx.now)
+        f"{sql} ORDER BY d.at LIMIT {DUE_ROWS}",
+        {"root": root, "environment": environment, "now": tx.now},
     ).fetchall()
     if not rows:
         return
@@ -177,7 +179,18 @@ def _event(run: Run, seq: int, kind: Kind, at: int, name: str) -> tuple[Any, ...
     return (run.id, run.chapter, seq, kind.value, 0, at, name, 0, 0, 0, None)
 
 
-# --- taking over ----------------------------------------------------------------------------------
+# --- giving back and taking over ------------------------------------------------------------------
+
+
+def give_back(tx: Transaction, lease: Lease) -> None:
+    """The worker goes; what it owns is marked for all, and goes on as if it had been let go."""
+    worker = (lease.worker,)
+    tx.db.execute("DELETE FROM workers WHERE id = ?", worker)
+    tx.db.execute("UPDATE ready SET owner = NULL WHERE owner = ?", worker)
+    owned = tx.db.execute("DELETE FROM owned WHERE worker = ? RETURNING run_id", worker).fetchall()
+    if owned:
+        mark(tx, [row[0] for row in owned])
+    tx.told = True
 
 
 def free_orphans(tx: Transaction) -> None:

@@ -51,8 +51,8 @@ SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, r.created_at,
 FROM runs r LEFT JOIN owned o ON o.run_id = r.id WHERE r.id = ? AND r.status = 0
 ON CONFLICT DO NOTHING"""
 _END_RUN: Final = "UPDATE runs SET status = ?, output = ?, failure = ?, ended_at = ? WHERE id = ?"
-_FREE_KEY: Final = """DELETE FROM idempotency WHERE run_id = ?1 AND (environment, task, key) =
- (SELECT environment, task, idempotency_key FROM runs WHERE id = ?1)"""
+_FREE_KEY: Final = """DELETE FROM idempotency WHERE run_id = ? AND (environment, task, key) =
+ (SELECT environment, task, idempotency_key FROM runs WHERE id = ?)"""
 _OF_A_LIVE_RUN: Final = (
     ("owned", "run_id"),
     ("ready", "run_id"),
@@ -219,7 +219,7 @@ def end_runs(tx: Transaction, ends: dict[bytes, RunEnd]) -> None:
     )
     for table, column in _OF_A_LIVE_RUN:
         tx.execute(f"DELETE FROM {table} WHERE {column} IN", ends)
-    badly = [(run,) for run, end in ends.items() if end.status is not Status.COMPLETED]
+    badly = [(run, run) for run, end in ends.items() if end.status is not Status.COMPLETED]
     if badly:
         tx.db.executemany(_FREE_KEY, badly)
     tell(
