@@ -57,6 +57,7 @@ class NewRun:
     idempotency_key: str = ""
     """"" : none. Scoped by the caller (a `run` scope has the parent's id in it)."""
     idempotency_expires_at: int = 0
+    """Compared with `created_at` of the run that asks for the key; 0: never."""
     version: str = ""
     options: bytes = b"{}"
     """The rest, that only the engine reads: max_attempts, max_duration, metadata, …"""
@@ -182,7 +183,7 @@ class Activation:
     is opened on the run that it is."""
     tokens: list[NewToken] = field(default_factory=list[NewToken])
     waits: list[Wait] = field(default_factory=list[Wait])
-    """Opened after children and tokens are made."""
+    """Opened after children and tokens are made; in the next chapter where there is one."""
     cancels: list[bytes] = field(default_factory=list[bytes])
     """Runs (awaited children) to cancel, by the rule of `cancel`."""
     next_chapter: NextChapter | None = None
