@@ -28,10 +28,9 @@ NEVER: Final = {
         f"an ended run has a row in {table}": f"""
         SELECT r.id FROM runs r JOIN {table} x ON x.{column} = r.id WHERE r.status <> 0"""
         for table, column in (
-            ("ready", "run_id"),
+            # Not "ready" and "inbox": a sender may be late. The next claim drops both.
             ("owned", "run_id"),
             ("due", "id"),
-            ("inbox", "run_id"),
             ("waits", "run_id"),
             ("blocked", "run_id"),
         )
@@ -48,7 +47,8 @@ NEVER: Final = {
         SELECT o.run_id FROM owned o WHERE EXISTS (SELECT 1 FROM due d WHERE d.id = o.run_id)
         OR EXISTS (SELECT 1 FROM blocked b WHERE b.run_id = o.run_id)""",
     "an inbox of nobody's has no mark": """
-        SELECT i.run_id FROM inbox i WHERE i.kind <> 4
+        SELECT i.run_id FROM inbox i JOIN runs r ON r.id = i.run_id
+        WHERE i.kind <> 4 AND r.status = 0
         AND NOT EXISTS (SELECT 1 FROM ready x WHERE x.run_id = i.run_id)
         AND NOT EXISTS (SELECT 1 FROM owned x WHERE x.run_id = i.run_id)
         AND NOT EXISTS (SELECT 1 FROM blocked x WHERE x.run_id = i.run_id)""",
@@ -65,7 +65,8 @@ NEVER: Final = {
         SELECT r.id FROM runs r JOIN idempotency k ON k.run_id = r.id WHERE r.status > 1""",
     "a run that has begun has a mark, a delay or a ttl of a new one": """
         SELECT e.run_id FROM events e WHERE e.chapter = 1 AND e.seq = 1 AND (
-        EXISTS (SELECT 1 FROM ready m WHERE m.run_id = e.run_id AND m.reason = 0)
+        EXISTS (SELECT 1 FROM ready m JOIN runs r ON r.id = m.run_id
+         WHERE m.run_id = e.run_id AND m.reason = 0 AND r.status = 0)
         OR EXISTS (SELECT 1 FROM due d WHERE d.id = e.run_id AND d.kind IN (1, 2)))""",
 }
 
