@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final, assert_never
 
+from wf.engine.attempts import ABANDONED, StepOutcome, active_ms, failed_attempt, task_retry
 from wf.engine.core.decisions import (
     AwaitRun,
     AwaitToken,
@@ -33,7 +34,7 @@ from wf.engine.core.paranoid import Paranoid
 from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import child_run
-from wf.engine.core.steps import INTERRUPTED, TIMED_OUT
+from wf.engine.core.steps import INTERRUPTED
 from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
@@ -50,9 +51,6 @@ from wf.history.store import (
     Wait,
 )
 
-ABANDONED: Final = Failure(
-    "StepAbandoned", "the step was canceled and did not end within its grace"
-)
 _FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
 
 
@@ -63,17 +61,6 @@ class Effects:
     run_steps: list[RunStep] = field(default_factory=list[RunStep])
     stop_steps: list[int] = field(default_factory=list[int])
     logs: list[Log] = field(default_factory=list[Log])
-
-
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
-    """How an attempt of a step ended: `data` is its encoded result, or `error` what it raised."""
-
-    ordinal: int
-    data: bytes | None
-    error: BaseException | None
-    took_ms: int
-    timed_out: bool = False
 
 
 class Body:
@@ -97,6 +84,10 @@ class Body:
         self._queue: deque[Event] = deque()
         self._failed_at: dict[int, int] = {}
         self._at_least = 0
+        self._limit_ms: int = self.options.get("max_duration", runnable.settings.max_duration_ms)
+        self._active_ms = 0
+        self._active_since = 0
+        """When the first of the steps in flight was handed out; 0: none is."""
 
     # -- beginning
 
@@ -123,6 +114,7 @@ class Body:
                 begun.add(event.ordinal)
             elif event.kind in _FAILURES:
                 self._failed_at[event.ordinal] = event.seq
+        self._active_ms = active_ms(events) if self._limit_ms else 0
         for decision in pending:
             if isinstance(decision, RunStep) and decision.ordinal in begun:
                 self._take_up_begun(decision)
@@ -161,6 +153,7 @@ class Body:
         """A step came back from where it ran."""
         ordinal = outcome.ordinal
         self.in_flight.discard(ordinal)
+        self._count_active(now)
         step = self.steps.get(ordinal)
         future = self.execution.open.get(ordinal)
         if step is None or future is None or self.has_ended:
@@ -181,46 +174,17 @@ class Body:
             )
             self._forget_step(ordinal)
         else:
-            fact = self._failed_attempt(step, attempt, outcome, at, random, future.is_canceled)
+            retry = NO_RETRY if future.is_canceled else self._step_retry(step.runnable)
+            fact = failed_attempt(step, attempt, outcome, retry, at, random)
             if fact.kind == Kind.STEP_FAILED:
                 self._forget_step(ordinal)
         self._deliver(fact)
         self._run_queue()
 
-    def _failed_attempt(
-        self,
-        step: RunStep,
-        attempt: int,
-        outcome: StepOutcome,
-        at: int,
-        random: Random,
-        canceled: bool,
-    ) -> Event:
-        error = outcome.error
-        assert error is not None
-        retry = self._step_retry(step.runnable)
-        if outcome.timed_out:
-            failure = Failure(TIMED_OUT, str(error), code="WF3012")
-        else:
-            failure = failure_of(error)
-        again = not canceled and attempt < retry.max_attempts and not retry.gives_up(error)
-        return Event(
-            0,
-            Kind.STEP_ATTEMPT_FAILED if again else Kind.STEP_FAILED,
-            step.ordinal,
-            at,
-            step.step,
-            step.digest,
-            attempt,
-            retry.delay_ms(attempt, error, random) if again else outcome.took_ms,
-            failure.encode(),
-        )
-
     def _step_retry(self, runnable: Runnable[..., Any]) -> Retry:
-        retry = runnable.settings.retry
         if runnable is self.runnable and "max_attempts" in self.options:
-            return replace(retry, max_attempts=self.options["max_attempts"])
-        return retry
+            return replace(runnable.settings.retry, max_attempts=self.options["max_attempts"])
+        return runnable.settings.retry
 
     def receive(self, row: InboxRow, now: int) -> None:
         """A row of the inbox becomes a fact, or is dropped where nothing waits for it any more."""
@@ -246,8 +210,19 @@ class Body:
                 pass
         self._run_queue()
 
+    @property
+    def time_out_at(self) -> int:
+        """When the run will have been active for its max_duration, if it goes on as it does; 0:
+        never."""
+        if not self._limit_ms or not self._active_since or self.execution.timed_out:
+            return 0
+        return self._active_since + self._limit_ms - self._active_ms
+
     def tick(self, now: int) -> None:
-        """Timers and retries that are due."""
+        """Timers and retries that are due, and the end of the run's time."""
+        if not self.has_ended and 0 < self.time_out_at <= now:
+            self._deliver(Event(0, Kind.TIME_OUT, 0, self._time(now), took=self._limit_ms))
+            self._run_queue()
         while not self.has_ended:
             retries, fact = self.execution.take_due(now)
             for ordinal in retries:
@@ -263,15 +238,18 @@ class Body:
         """The grace of a canceled step is over: the body goes on without it."""
         step = self.steps.get(ordinal)
         if step is not None and ordinal in self.in_flight:
+            self.in_flight.discard(ordinal)
+            self._count_active(now)
             self._forget_step(ordinal)
             self._settle_step(ordinal, step, ABANDONED, now)
             self._run_queue()
 
     # -- after
 
-    def handed_out(self, step: RunStep) -> int:
+    def handed_out(self, step: RunStep, now: int) -> int:
         """A step is on its way; answers which attempt it is."""
         self.in_flight.add(step.ordinal)
+        self._active_since = self._active_since or now
         return self.execution.open[step.ordinal].attempt
 
     def committed(self) -> Effects:
@@ -315,6 +293,11 @@ class Body:
                 self._execution.close()
 
     # -- inside
+
+    def _count_active(self, now: int) -> None:
+        if self._active_since and not self.in_flight:
+            self._active_ms += now - self._active_since
+            self._active_since = 0
 
     def _time(self, now: int) -> int:
         return max(now, self._at_least)
@@ -436,7 +419,7 @@ class Body:
         activation, at = self.activation, self._time(self.execution.now)
         self.effects.stop_steps += sorted(self.in_flight)
         self.effects.run_steps = []
-        retry = self._task_retry(end)
+        retry = task_retry(self.run, self.runnable, self.options, end, self._failed_at)
         self.seq += 1
         if retry is not None:
             activation.events.append(
@@ -456,16 +439,6 @@ class Body:
         assert row is not None
         activation.events.append(row)
         activation.ending = Ending(end.status, end.output, end.failure, at)
-
-    def _task_retry(self, end: End) -> Retry | None:
-        """The policy by which a failed attempt of a task is tried again; None: it is not."""
-        if end.status != Status.FAILED or end.error is None or self.runnable.kind == "step":
-            return None
-        retry = self.runnable.settings.retry
-        attempts = self.options.get("max_attempts", retry.max_attempts)
-        if self.run.attempt >= attempts or retry.gives_up(end.error):
-            return None
-        return retry if retry.fresh or end.failed in self._failed_at else None
 
 
 def decision_of(pending: list[Decision], ordinal: int) -> RunStep | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from wf.engine.body import StepOutcome
+from wf.engine.attempts import StepOutcome
 from wf.engine.clock import Clock, DatabaseClock
 from wf.engine.registry import Registry
 from wf.engine.steps import StepOrder, Steps

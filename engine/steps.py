@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
+from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo, step_call
-from wf.engine.body import StepOutcome
 from wf.engine.core.runnable import Runnable
 
 MAX_THREADS: Final = 64

@@ -20,8 +20,9 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Final, Protocol
 
+from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo
-from wf.engine.body import Body, StepOutcome
+from wf.engine.body import Body
 from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
 from wf.engine.registry import Registry
@@ -322,16 +323,18 @@ class Worker:
                 self._keep(body, activation.due_at)
             else:
                 orders += [
-                    self._order(body, step) for step in effects.run_steps if not self.is_draining
+                    self._order(body, step, now)
+                    for step in effects.run_steps
+                    if not self.is_draining
                 ]
-                due = body.execution.next_due()
-                if due:
-                    heappush(self._alarms, (due, run.id))
+                for due in (body.execution.next_due(), body.time_out_at):
+                    if due:
+                        heappush(self._alarms, (due, run.id))
         if orders and self.runner is not None:
             self.runner.start(orders)
 
-    def _order(self, body: Body, step: RunStep) -> StepOrder:
-        attempt = body.handed_out(step)
+    def _order(self, body: Body, step: RunStep, now: int) -> StepOrder:
+        attempt = body.handed_out(step, now)
         info = StepCallInfo(body.info, step.step, attempt, step.digest, step.repeat, lambda: False)
         runnable = step.runnable
         order = StepOrder(

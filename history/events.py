@@ -68,6 +68,9 @@ class Kind(IntEnum):
     """Record, last of a run. `name`: its status, `digest`: of its output, `data`: a Failure where
     it did not complete."""
 
+    TIME_OUT = 21
+    """Fact: the run was active for longer than its `max_duration`; `took`: the limit in ms."""
+
 
 FACTS: Final = frozenset(
     {
@@ -81,6 +84,7 @@ FACTS: Final = frozenset(
         Kind.TOKEN_ENDED,
         Kind.MESSAGE_RECEIVED,
         Kind.CANCEL_REQUESTED,
+        Kind.TIME_OUT,
         Kind.TAKEN,
     }
 )

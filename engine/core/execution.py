@@ -14,7 +14,7 @@ recorded at or after this place.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -120,6 +120,7 @@ class Execution:
         self.ordinal = 0
         self.ended: End | None = None
         self.cancel_requested = False
+        self.timed_out = False
         self.is_building = history is not None
         self.is_closing = False
         self._is_inside = False
@@ -157,6 +158,9 @@ class Execution:
             self._retry_later(fact)
         elif kind == Kind.CANCEL_REQUESTED:
             self._cancel()
+        elif kind == Kind.TIME_OUT:
+            self.timed_out = True
+            self._cancel()
         if self._is_inside:
             self.loop.drain()
         else:
@@ -172,7 +176,7 @@ class Execution:
         return decisions
 
     @contextmanager
-    def inside(self) -> Iterator[None]:
+    def inside(self) -> Generator[None]:
         """For many facts in a row: the loop is entered once."""
         with self.loop:
             self._is_inside = True
@@ -197,7 +201,7 @@ class Execution:
             self.timers.pop(ordinal).fire()
         elif ordinal > self.ordinal:
             self._part(ordinal, None)
-        # else: it was settled or canceled before; a late completion is dropped, the same way on replay.
+        # else: it was settled or canceled before; a late completion is dropped, as on replay.
 
     def _retry_later(self, fact: Event) -> None:
         future = self.open.get(fact.ordinal)
@@ -219,7 +223,9 @@ class Execution:
             self._root.cancel()
 
     def _end(self, root: BodyTask[Any]) -> None:
-        self.ended = outcome_of(root, self.runnable, canceled=self.cancel_requested)
+        self.ended = outcome_of(
+            root, self.runnable, canceled=self.cancel_requested, timed_out=self.timed_out
+        )
         for ordinal in sorted(self.open):
             future = self.open.get(ordinal)
             if future is not None:

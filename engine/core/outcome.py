@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wf.engine.core.decisions import End
 from wf.history.errors import Error, OperationError, PayloadError
@@ -14,9 +14,16 @@ if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
 
 
-def outcome_of(root: asyncio.Task[Any], runnable: Runnable[..., Any], *, canceled: bool) -> End:
+def outcome_of(
+    root: asyncio.Task[Any], runnable: Runnable[..., Any], *, canceled: bool, timed_out: bool
+) -> End:
     """The end of a body whose task is done."""
     if root.cancelled():
+        if timed_out:
+            told = "the run was active for longer than its max_duration"
+            return End(
+                Status.TIMED_OUT, failure=Failure("RunTimedOut", told, code="WF3024").encode()
+            )
         if canceled:
             return End(
                 Status.CANCELED, failure=Failure("RunCanceled", "the run was canceled").encode()
@@ -70,9 +77,18 @@ def own_traceback(error: BaseException) -> str:
 
 
 def unwrap(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    """The one cause of a group of one (of a group of one, …)."""
+    inner = _grouped(error)
+    while len(inner) == 1:
+        error = inner[0]
+        inner = _grouped(error)
     return error
+
+
+def _grouped(error: BaseException) -> tuple[BaseException, ...]:
+    if not isinstance(error, BaseExceptionGroup):
+        return ()
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions
 
 
 def failed_operation(error: BaseException | None) -> int:
@@ -84,8 +100,9 @@ def failed_operation(error: BaseException | None) -> int:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, BaseExceptionGroup):
-            return max((failed_operation(inner) for inner in error.exceptions), default=0)
+        inner = _grouped(error)
+        if inner:
+            return max(failed_operation(one) for one in inner)
         if isinstance(error, OperationError) and error.ordinal:
             return error.ordinal
         error = error.__cause__ or error.__context__

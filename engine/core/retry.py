@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import Final
 
 from wf.engine.core.durations import Duration, milliseconds
-from wf.history.errors import Abort, DeclarationError, PayloadError, RetryAfter
+from wf.history.errors import (
+    Abort,
+    DeclarationError,
+    OperationError,
+    PayloadError,
+    RetryAfter,
+)
+
+_HOPELESS: Final = {Abort.__name__, PayloadError.__name__, DeclarationError.__name__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +49,15 @@ class Retry:
             raise DeclarationError(f"factor={self.factor}: give 1 (steady) or more")
 
     def gives_up(self, error: BaseException) -> bool:
-        """True for errors that another attempt cannot mend."""
-        if isinstance(error, Abort | PayloadError):
+        """True for errors that another attempt cannot mend. What an operation reported counts by
+        its own type."""
+        names = {cls.__name__ for cls in type(error).__mro__}
+        if isinstance(error, OperationError):
+            names.add(error.type.rpartition(".")[2])
+        if names & _HOPELESS:
             return True
-        names = {cls.__qualname__ for cls in type(error).__mro__}
         return any(
-            kind in names if isinstance(kind, str) else isinstance(error, kind)
-            for kind in self.give_up_on
+            (kind if isinstance(kind, str) else kind.__name__) in names for kind in self.give_up_on
         )
 
     def delay_ms(self, attempt: int, error: BaseException | None, random: Random) -> int:

@@ -52,6 +52,7 @@ class StepOptions(TypedDict, total=False):
     at_most_once: bool
     tags: Iterable[str]
     ttl: Duration
+    max_duration: Duration
 
 
 class TaskOptions(TypedDict, total=False):
@@ -61,6 +62,7 @@ class TaskOptions(TypedDict, total=False):
     retry: Retry
     tags: Iterable[str]
     ttl: Duration
+    max_duration: Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Settings:
     at_most_once: bool = False
     tags: tuple[str, ...] = ()
     ttl_ms: int = 0
+    max_duration_ms: int = 0
 
 
 class _Zero(Protocol[R_co]):
@@ -106,7 +109,7 @@ class Runnable(Generic[P, R]):
         )
         self.__code__ = fn.__code__.replace(co_flags=flags)
         if hasattr(inspect, "markcoroutinefunction"):
-            inspect.markcoroutinefunction(self)  # pyright: ignore
+            inspect.markcoroutinefunction(self)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
     def __repr__(self) -> str:
         return f"<wf.{self.kind} {self.id}>"
@@ -204,7 +207,7 @@ class Configured(Generic[P, R]):
         return ChildCall(self.runnable, encode, self._options, awaited=awaited, depth=4)
 
 
-# --- the decorators ------------------------------------------------------------------------------------------
+# --- the decorators -----------------------------------------------------------------------------
 
 
 @overload
@@ -228,7 +231,7 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     one.
     """
     if fn is None:
-        return lambda fn: _declare(fn, "step", options)
+        return partial(_declare, kind="step", given=options)
     return _declare(fn, "step", options)
 
 
@@ -246,7 +249,7 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     function that cannot be one.
     """
     if fn is None:
-        return lambda fn: _declare(fn, "task", options)
+        return partial(_declare, kind="task", given=options)
     return _declare(fn, "task", options)
 
 
@@ -274,7 +277,8 @@ def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
     name = getattr(fn, "__name__", repr(fn))
     if not inspect.isfunction(fn):
         raise DeclarationError(
-            f"@wf.{kind} takes a function, not {name!r}; write `@wf.{kind}` above `async def {kind}_name(…)`"
+            f"@wf.{kind} takes a function, not {name!r}; "
+            f"write `@wf.{kind}` above `async def {kind}_name(…)`"
         )
     parameters = list(inspect.signature(fn).parameters)
     if parameters and parameters[0] in ("self", "cls"):
@@ -284,16 +288,19 @@ def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
         )
     if kind == "task" and not (inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn)):
         raise DeclarationError(
-            f"{name} is a plain def: a task waits, so write `async def {name}(…)`, or `@wf.step` if it only works"
+            f"{name} is a plain def: a task waits, so write `async def {name}(…)`, "
+            "or `@wf.step` if it only works"
         )
     if kind == "step" and (inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)):
         raise DeclarationError(
-            f"{name} is a generator: a step returns one result; write `@wf.task` if it orchestrates, or return a list"
+            f"{name} is a generator: a step returns one result; "
+            "write `@wf.task` if it orchestrates, or return a list"
         )
     id = given.get("id") or fn.__name__.strip("_").replace("_", "-")
     if not ID_PATTERN.fullmatch(id):
         raise DeclarationError(
-            f"id={id!r}: use letters, digits and . _ / - (at most 128), starting with one of the first two"
+            f"id={id!r}: use letters, digits and . _ / - (at most 128), "
+            "starting with one of the first two"
         )
     return Runnable(fn, kind, id, _settings(kind, name, given))
 
@@ -303,7 +310,8 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
     for option in given:
         if option not in allowed:
             raise DeclarationError(
-                f"@wf.{kind} {name}: there is no option {option!r}; there are {', '.join(sorted(allowed))}"
+                f"@wf.{kind} {name}: there is no option {option!r}; "
+                f"there are {', '.join(sorted(allowed))}"
             )
     at_most_once = bool(given.get("at_most_once", False))
     retry = given.get("retry")
@@ -311,7 +319,8 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
         raise DeclarationError(f"@wf.{kind} {name}: retry={retry!r}: give wf.Retry(max_attempts=…)")
     if at_most_once and retry is not None and retry.max_attempts > 1:
         raise DeclarationError(
-            f"@wf.step {name}: at_most_once and a retry exclude each other; take retry= away, or at_most_once="
+            f"@wf.step {name}: at_most_once and a retry exclude each other; "
+            "take retry= away, or at_most_once="
         )
     default = NO_RETRY if kind == "task" or at_most_once else DEFAULT_STEP_RETRY
     return Settings(
@@ -322,6 +331,9 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
         at_most_once=at_most_once,
         tags=tuple(given.get("tags", ())),
         ttl_ms=milliseconds(given["ttl"], "ttl") if given.get("ttl") is not None else 0,
+        max_duration_ms=milliseconds(given["max_duration"], "max_duration")
+        if given.get("max_duration") is not None
+        else 0,
     )
 
 

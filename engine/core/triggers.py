@@ -23,6 +23,7 @@ class TriggerOptions(TypedDict, total=False):
     tags: Iterable[str]
     priority: int
     max_attempts: int
+    max_duration: Duration
     version: str
 
 
@@ -45,7 +46,7 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
                 if not isinstance(value, str) or not value:
                     raise DeclarationError(f"{name}={value!r}: give a string that is not empty")
                 checked[name] = value
-            case "idempotency_key_ttl" | "ttl":
+            case "idempotency_key_ttl" | "ttl" | "max_duration":
                 checked[name] = milliseconds(value, name)
             case "delay":
                 checked[name] = (
@@ -69,12 +70,13 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
                 checked[name] = value
             case _:
                 raise DeclarationError(
-                    f"trigger has no option {name!r}; there are {', '.join(sorted(TriggerOptions.__annotations__))}"
+                    f"trigger has no option {name!r}; "
+                    f"there are {', '.join(sorted(TriggerOptions.__annotations__))}"
                 )
     return checked
 
 
-def check_tags(value: Iterable[str]) -> list[str]:
+def check_tags(value: Iterable[Any]) -> list[str]:
     """Tags as a list. Raises DeclarationError."""
     tags = [value] if isinstance(value, str) else list(value)
     if len(tags) > MAX_TAGS or not all(

@@ -1,0 +1,88 @@
+"""What becomes of an attempt that failed: of a step, of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from wf.engine.core.decisions import End, RunStep
+from wf.engine.core.outcome import failure_of
+from wf.engine.core.retry import Retry
+from wf.engine.core.runnable import Runnable
+from wf.engine.core.steps import TIMED_OUT
+from wf.history.events import Event, Failure, Kind, Status
+from wf.history.store import Run
+
+ABANDONED: Final = Failure(
+    "StepAbandoned", "the step was canceled and did not end within its grace"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """How an attempt of a step ended: `data` is its encoded result, or `error` what it raised."""
+
+    ordinal: int
+    data: bytes | None
+    error: BaseException | None
+    took_ms: int
+    timed_out: bool = False
+
+
+def failed_attempt(
+    step: RunStep, attempt: int, outcome: StepOutcome, retry: Retry, at: int, random: Random
+) -> Event:
+    """The fact of it: tried again after a back-off, or failed for good. Its seq is filled in
+    later."""
+    error = outcome.error
+    assert error is not None
+    if outcome.timed_out:
+        failure = Failure(TIMED_OUT, str(error), code="WF3012")
+    else:
+        failure = failure_of(error)
+    again = attempt < retry.max_attempts and not retry.gives_up(error)
+    return Event(
+        0,
+        Kind.STEP_ATTEMPT_FAILED if again else Kind.STEP_FAILED,
+        step.ordinal,
+        at,
+        step.step,
+        step.digest,
+        attempt,
+        retry.delay_ms(attempt, error, random) if again else outcome.took_ms,
+        failure.encode(),
+    )
+
+
+def task_retry(
+    run: Run,
+    runnable: Runnable[..., Any],
+    options: dict[str, Any],
+    end: End,
+    failed: Container[int],
+) -> Retry | None:
+    """The policy by which a failed attempt of a task is tried again; None: it is not.
+
+    Without `fresh` only a failure of an operation is (`failed`: those in the history): the next
+    attempt keeps what is completed, and a body that failed by itself would fail again.
+    """
+    if end.status != Status.FAILED or end.error is None or runnable.kind == "step":
+        return None
+    retry = runnable.settings.retry
+    attempts = options.get("max_attempts", retry.max_attempts)
+    if run.attempt >= attempts or retry.gives_up(end.error):
+        return None
+    return retry if retry.fresh or end.failed in failed else None
+
+
+def active_ms(events: list[Event]) -> int:
+    """How long at least one step was in flight, as far as the history tells (an attempt that a lost
+    worker took with it, or that was tried again, left no duration)."""
+    total = until = 0
+    for event in events:
+        if event.kind in (Kind.STEP_FINISHED, Kind.STEP_FAILED):
+            total += max(0, event.at - max(until, event.at - event.took))
+            until = max(until, event.at)
+    return total
