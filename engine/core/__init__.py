@@ -1,2 +1,4 @@
-"""The deterministic core: facts in, decisions out. Nothing here does I/O, reads a clock or starts a
-thread."""
+"""The deterministic core: facts in, decisions out.
+
+Nothing here does I/O, reads a clock or starts a thread.
+"""

@@ -1,5 +1,7 @@
-"""Durations: a `timedelta`, a string ("1d12h", "500ms") or a number of seconds. Milliseconds
-inside."""
+"""Durations: a `timedelta`, a string ("1d12h", "500ms") or a number of seconds.
+
+Milliseconds inside.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
 
 from wf.history.errors import NotDeterministic, StepBudgetExceeded
 
@@ -260,7 +260,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
             raise NotDeterministic("eager_start has no place in a task body: leave it out")
         if isinstance(coro, self._schedulable):
             coro.schedule()
-        return BodyTask(coro, self, name, context)
+        return BodyTask[Any](cast("Any", coro), self, name, context)
 
     def get_debug(self) -> bool:
         return False

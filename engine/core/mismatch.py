@@ -13,6 +13,10 @@ from wf.history.ids import show
 if TYPE_CHECKING:
     from wf.engine.core.execution import RunInfo
 
+_NEXT: Final = (
+    "bring back the recorded order, or keep it for runs under way with "
+    '`if wf.patched("…"):` around the new code, then restart the worker'
+)
 CONTEXT: Final = 3
 """Operations shown on either side of the place where history and body part."""
 
@@ -75,14 +79,13 @@ def explain(
     expected = recorded.get(ordinal)
     kind, cause = _judge(recorded, ordinal, expected, issued)
     place = issued.where if issued is not None else (trace[-1].where if trace else "")
+    shown = show("run", run.id)
     lines = [
-        f"WF1001 {run.task} {show('run', run.id)}: the code does not fit the history at operation {ordinal}: {kind}",
+        f"WF1001 {run.task} {shown}: it does not fit its history at operation {ordinal}: {kind}",
         *_diff(recorded, ordinal, expected, issued, trace),
         f"  at {place}" if place else "  the body ended before it",
         f"  likely: {cause}",
-        "  next: bring back the recorded order, or keep it for runs under way with "
-        f'`if wf.patched("…"):` around the new code, then restart the worker; '
-        f"`wf runs show {show('run', run.id)}` shows the run",
+        f"  next: {_NEXT}; `wf runs show {shown}` shows the run",
     ]
     message = "\n".join(lines)
     return NonDeterminism(message, ordinal=ordinal, diff="\n".join(lines[1:-3]))
@@ -102,7 +105,7 @@ def _judge(
     if (issued.verb, issued.name) == (expected.verb, expected.name):
         return (
             "argument changed",
-            "the arguments come from code that was edited, or from a clock, chance or environment in the body",
+            "they come from edited code, or from a clock, chance or the environment in the body",
         )
     ahead = [recorded[n] for n in range(ordinal + 1, ordinal + 1 + CONTEXT) if n in recorded]
     matching = next((other for other in ahead if other.what == issued.what), None)
@@ -116,7 +119,7 @@ def _judge(
     if issued.verb == expected.verb and issued.digest == expected.digest:
         return (
             "renamed",
-            f"`{expected.name}` is called `{issued.name}` now; keep the old id: id={expected.name!r}",
+            f"`{expected.name}` is `{issued.name}` now; keep the old id: id={expected.name!r}",
         )
     return (
         "inserted",

@@ -10,7 +10,7 @@ import sys
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
 from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from wf.engine.core.loop import BodyFuture, BodyLoop
 from wf.history.errors import NotConnected
@@ -52,7 +52,7 @@ class OperationFuture(BodyFuture):
     def cancel(self, msg: Any = None) -> bool:
         if self.done():
             return False
-        execution: Execution = self.get_loop().execution  # type: ignore[attr-defined]
+        execution: Execution = cast("Any", self.get_loop()).execution
         first = not self.is_canceled
         self.is_canceled = True
         if self.on_cancel is not None and (not first or self.on_cancel(execution, self)):
@@ -136,7 +136,7 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
             if self._future is None or self._future.done():
                 self._awaited = True
                 raise error[0]
-            # Canceled after it was scheduled and before its task ran: the operation is under way and has to end.
+            # Canceled after it was scheduled, before its task ran: it is under way and has to end.
             self._iterator = self.__await__()
             self._future.cancel()
             return self._iterator.send(None)

@@ -74,8 +74,9 @@ class Paranoid:
             second = theirs[index] if index < len(theirs) else None
             if first != second:
                 raise NonDeterminism(
-                    f"WF1001 {self._run.task} {show('run', self._run.id)}: the body decides differently when it runs "
-                    f"again on the same facts\n  - {_describe(first)}\n  + {_describe(second)}\n"
+                    f"WF1001 {self._run.task} {show('run', self._run.id)}: "
+                    "the body decides differently when it runs again on the same facts\n"
+                    f"  - {_describe(first)}\n  + {_describe(second)}\n"
                     "  likely: a clock, chance, the environment or a global variable in the body\n"
                     "  next: use wf.now(), wf.random(), wf.uuid4(), or move it into `@wf.step`",
                     ordinal=getattr(first or second, "ordinal", 0),

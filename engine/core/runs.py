@@ -29,8 +29,7 @@ def new_run(
     parent: Run | None = None,
 ) -> NewRun:
     """A run to be made. `options`: checked ones, as `trigger_options` answers them."""
-    delay = options.get("delay", 0)
-    start_at = delay["at"] if isinstance(delay, dict) else (now + delay if delay else 0)
+    start_at = _start_at(options.get("delay", 0), now)
     key = options.get("idempotency_key", "")
     if key and options.get("scope") == "run" and parent is not None:
         key = f"{parent.id.hex()}/{key}"
@@ -57,6 +56,12 @@ def new_run(
             {name: value for name, value in options.items() if name not in _COLUMNS}
         ).encode(),
     )
+
+
+def _start_at(delay: int | dict[str, int], now: int) -> int:
+    if isinstance(delay, dict):
+        return delay["at"]
+    return now + delay if delay else 0
 
 
 def child_run(parent: Run, decision: TriggerChild, now: int) -> NewRun:

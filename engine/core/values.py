@@ -13,9 +13,9 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final, Literal, NotRequired, cast
+from typing import Annotated, Any, Final, Literal, NotRequired, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -26,6 +26,9 @@ from wf.history.limits import MAX_PAYLOAD_BYTES
 
 _CONFIG: Final = ConfigDict(
     ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=False
+)
+_ARGUMENTS_CONFIG: Final = ConfigDict(
+    ser_json_bytes="base64", val_json_bytes="base64", extra="forbid"
 )
 _WRAPPED: Final = "wf.arguments"
 """Key of the object that holds a call's arguments where the payload is bare but optional arguments
@@ -40,14 +43,9 @@ class Shape:
 
     def __init__(self, annotation: Any, where: str) -> None:
         self.where = where
-        own_config = isinstance(annotation, type) and (
-            issubclass(annotation, BaseModel)
-            or dataclasses.is_dataclass(annotation)
-            or hasattr(annotation, "__total__")
-        )
         try:
             self._adapter: TypeAdapter[Any] = TypeAdapter(
-                annotation, config=None if own_config else _CONFIG
+                annotation, config=None if _has_own_config(annotation) else _CONFIG
             )
         except Exception as error:
             raise DeclarationError(
@@ -67,7 +65,7 @@ class Shape:
         return data
 
     def encode_unchecked(self, value: Any) -> bytes:
-        """JSON of a value that is known to survive (a replay: it was checked when it was recorded)."""
+        """JSON of a value that is known to survive: it was checked when it was recorded."""
         try:
             data = self._dump(value, warnings="error")
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
@@ -102,6 +100,17 @@ class Shape:
 
     def json_schema(self) -> dict[str, Any]:
         return self._adapter.json_schema()
+
+
+def _has_own_config(annotation: Any) -> bool:
+    """True for classes that carry their pydantic config; another one is refused by pydantic."""
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return isinstance(annotation, type) and (
+        issubclass(annotation, BaseModel)
+        or dataclasses.is_dataclass(cast("type[Any]", annotation))
+        or hasattr(cast("type[Any]", annotation), "__total__")
+    )
 
 
 def describe(error: Exception) -> str:
@@ -145,7 +154,8 @@ def _difference(a: Any, b: Any, place: str) -> str | None:
     """
     if isinstance(a, BaseModel) or dataclasses.is_dataclass(a):
         if type(a) is not type(b):
-            return f"{place}: a {type(a).__name__} comes back as {type(b).__name__}; annotate it as {type(a).__name__}"
+            name = type(a).__name__
+            return f"{place}: a {name} comes back as {type(b).__name__}; annotate it as {name}"
         return _first(_fields(a), lambda name: getattr(b, name), place + ".")
     if isinstance(a, Mapping):
         if not isinstance(b, Mapping):
@@ -153,18 +163,28 @@ def _difference(a: Any, b: Any, place: str) -> str | None:
         source, back = cast("Mapping[Any, Any]", a), cast("Mapping[Any, Any]", b)
         for key in source:
             if key not in back:
-                return f"{place}: the key {key!r} does not come back; JSON keys are strings, annotate the mapping"
+                return (
+                    f"{place}: the key {key!r} does not come back; "
+                    "JSON keys are strings, annotate the mapping"
+                )
         return _first(source, lambda key: back[key], place + ".")
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        items, others = cast("list[Any]", a), cast("list[Any]", b)
+        items, others = cast("Sequence[Any]", a), cast("Sequence[Any]", b)
         if len(items) != len(others):
             return f"{place}: {len(items)} items come back as {len(others)}"
         return _first(dict(enumerate(items)), lambda index: others[index], place + ".")
-    if isinstance(a, float) and isinstance(b, float | int) and math.isfinite(a) and float(b) == a:
+    return _leaf_difference(a, b, place)
+
+
+def _leaf_difference(a: Any, b: Any, place: str) -> str | None:
+    if isinstance(a, float) and isinstance(b, float | int) and math.isfinite(a) and b == a:
         return None
     if a == b and isinstance(b, type(a)):
         return None
-    return f"{place}: {_short(a)} comes back as {_short(b)}; JSON cannot carry it under this annotation"
+    return (
+        f"{place}: {_short(a)} comes back as {_short(b)}; "
+        "JSON cannot carry it under this annotation"
+    )
 
 
 def _first(parts: Mapping[Any, Any], other: Callable[[Any], Any], place: str) -> str | None:
@@ -260,8 +280,9 @@ class Signature:
             return self._bare_shape.encode(payload)
         if not isinstance(payload, Mapping):
             raise PayloadError(
-                f"{self.name} takes several parameters ({', '.join(self.names)}): give an object of them, "
-                f"or {self.fn.__name__}.options().trigger({', '.join(self.names)})"
+                f"{self.name} takes several parameters ({', '.join(self.names)}): "
+                f"give an object of them, or "
+                f"{self.fn.__name__}.options().trigger({', '.join(self.names)})"
             )
         return self._object_shape.encode(dict(cast("Mapping[str, Any]", payload)))
 
@@ -319,8 +340,8 @@ class Signature:
             return typing.get_type_hints(self.fn, include_extras=True)
         except NameError as error:
             raise DeclarationError(
-                f"{self.name}: an annotation cannot be resolved ({error}); import that name at the module's top, "
-                "not under TYPE_CHECKING"
+                f"{self.name}: an annotation cannot be resolved ({error}); "
+                "import that name at the module's top, not under TYPE_CHECKING"
             ) from error
 
     @cached_property
@@ -344,6 +365,6 @@ def _annotate(fields: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
     def body(namespace: dict[str, Any]) -> None:
         namespace["__annotations__"] = fields
         namespace["__module__"] = __name__
-        namespace["__pydantic_config__"] = ConfigDict(**_CONFIG, extra="forbid")
+        namespace["__pydantic_config__"] = _ARGUMENTS_CONFIG
 
     return body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from wf.engine.core.decisions import AwaitToken, CreateToken
 from wf.engine.core.durations import Duration, milliseconds, to_ms
@@ -50,7 +50,7 @@ class SleepFuture(OperationFuture):
     """Settled by its timer; a cancel takes the timer away."""
 
     def cancel(self, msg: Any = None) -> bool:
-        execution: Execution = self.get_loop().execution  # type: ignore[attr-defined]
+        execution: Execution = cast("Any", self.get_loop()).execution
         execution.timers.pop(self.ordinal, None)
         return super().cancel(msg)
 
@@ -171,7 +171,7 @@ class WaitFor:
 
     @overload
     def create_token(
-        self, *, timeout: Duration | None = None, tags: Iterable[str] = ()
+        self, /, *, timeout: Duration | None = None, tags: Iterable[str] = ()
     ) -> Operation[Token[Any]]: ...
     @overload
     def create_token(
@@ -184,7 +184,7 @@ class WaitFor:
 
         `timeout`: then it times out.
         """
-        return CreateTokenCall(
+        return CreateTokenCall[Any](
             kind, _milliseconds(timeout, "timeout") if timeout is not None else 0, tuple(tags)
         )
 
