@@ -44,6 +44,11 @@ from wf.history.version import SCHEMA_VERSION
 
 OLDEST_SQLITE: Final = (3, 35, 0)
 """RETURNING."""
+SPIN_S: Final = 0.000_5
+"""Between two tries for a lock: short against a commit, long against a try (10 us)."""
+PATIENCE_S: Final = 0.2
+PATIENT_SPIN_S: Final = 0.005
+"""And where somebody writes for longer than that."""
 NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "glusterfs", "lustre", "beegfs"}
     | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "ncpfs", "gfs2"}
@@ -69,9 +74,12 @@ class Database:
         _databases.add(self)
         try:
             with self._write_lock, self._errors():
-                state = _state(self._writer())
-                if state == 0:
-                    _create(self._writer())
+                self._writer()
+            with self.read() as db:
+                state = _state(db)
+            if state == 0:
+                with self.write() as db:
+                    _create(db)
         except BaseException:
             self.close()
             raise
@@ -85,7 +93,7 @@ class Database:
         """One transaction: committed at the end, rolled back where an error leaves the block."""
         with self._write_lock, self._errors():
             db = self._writer()
-            db.execute("BEGIN IMMEDIATE")
+            self._patiently(db, "BEGIN IMMEDIATE")
             try:
                 yield db
             except BaseException:
@@ -165,7 +173,13 @@ class Database:
                 f"PRAGMA journal_size_limit = {WAL_BYTES}",
             )
             try:
-                self._use_wal(db)
+                mode = str(self._patiently(db, "PRAGMA journal_mode = WAL").fetchone()[0])
+                if mode != "wal":
+                    raise BadURL(
+                        f"{self.path} cannot be written ahead (its journal is {mode!r}): "
+                        "put the file on a local disk"
+                    )
+                db.execute("PRAGMA busy_timeout = 0")
             except BaseException:
                 db.close()
                 raise
@@ -173,25 +187,18 @@ class Database:
             self._checkpoints = False
         return self._writing
 
-    def _use_wal(self, db: sqlite3.Connection) -> None:
-        """The change to WAL, once in the life of a file, does not wait for others by itself."""
-        deadline = time.monotonic() + self._busy_ms / 1000
+    def _patiently(self, db: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
+        """Run what needs a lock. SQLite's own way to wait sleeps up to 100 ms, in which a busy file
+        is given back and taken away many times; and it does not wait at all for a change to WAL."""
+        start = time.monotonic()
         while True:
             try:
-                mode = str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+                return db.execute(statement)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                waited = time.monotonic() - start
+                if _primary(error) != sqlite3.SQLITE_BUSY or waited * 1000 > self._busy_ms:
                     raise
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.005)
-                continue
-            if mode != "wal":
-                raise BadURL(
-                    f"{self.path} cannot be written ahead (its journal is {mode!r}): "
-                    "put the file on a local disk"
-                )
-            return
+            time.sleep(SPIN_S if waited < PATIENCE_S else PATIENT_SPIN_S)
 
     def _commit(self, db: sqlite3.Connection) -> None:
         mine = self._take_duty()
@@ -340,17 +347,11 @@ def _state(db: sqlite3.Connection) -> int:
 
 
 def _create(db: sqlite3.Connection) -> None:
-    """The whole schema in one transaction; another process may have been faster."""
-    script = (Path(__file__).parent / "sql" / "head_sqlite.sql").read_text(encoding="utf-8")
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        if _state(db) == 0:
-            for statement in script.split(";\n"):
-                db.execute(statement)
-        db.execute("COMMIT")
-    except BaseException:
-        _roll_back(db)
-        raise
+    """The whole schema, within a transaction; another process may have been faster."""
+    if _state(db) == 0:
+        script = Path(__file__).parent / "sql" / "head_sqlite.sql"
+        for statement in script.read_text(encoding="utf-8").split(";\n"):
+            db.execute(statement)
 
 
 def _after_fork() -> None:
