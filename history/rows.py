@@ -89,7 +89,7 @@ NEW_RUN_COLUMNS: Final = (
 )
 
 TOKEN_COLUMNS: Final = (
-    "id, environment, created_at, status, timeout_at, run_id, tags, schema, data, ended_at"  # noqa: S105
+    "id, environment, created_at, status, timeout_at, run_id, tags, schema, data, ended_at"
 )
 
 
