@@ -84,6 +84,12 @@ class UnknownTask(AuthorError):
     code = "WF1008"
 
 
+class CannotLoad(AuthorError):
+    """A file or module with tasks cannot be imported; names the line."""
+
+    code = "WF1009"
+
+
 # --- the operator: where wf runs
 # ---------------------------------------------------------------------------
 
