@@ -78,6 +78,8 @@ class Body:
         self.effects = Effects()
         self.activation = Activation(run.id, run.chapter)
         self.is_owned = True
+        self.holds_back = False
+        """A step was not handed out, because the worker is about to leave."""
         self._execution: Execution | None = None
         self._paranoid: Paranoid | None = None
         self._is_paranoid = paranoid
@@ -274,7 +276,7 @@ class Body:
     @property
     def is_busy(self) -> bool:
         """A step is under way or about to be."""
-        return bool(self.in_flight or self.effects.run_steps)
+        return bool(self.in_flight or self.effects.run_steps or self.holds_back)
 
     def settle_ownership(self) -> None:
         """Give the run back where there is nothing to do for it now."""

@@ -33,11 +33,13 @@ class StepOrder:
     timeout_ms: int = 0
     is_canceled: bool = False
     deadline: float | None = None
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
+    task: asyncio.Task[StepOutcome] | None = field(default=None, repr=False)
 
 
 Deliver = Callable[[StepOrder, StepOutcome], None]
 """Called from any thread when an order is done."""
+Seconds = Callable[[], float]
+"""A clock that never steps back."""
 
 
 class StepRunner(Protocol):
@@ -117,31 +119,7 @@ class Steps:
     def _start_in_loop(self, orders: list[StepOrder]) -> None:
         loop = asyncio.get_running_loop()
         for order in orders:
-            order.task = loop.create_task(self._run_async(order))
-
-    async def _run_async(self, order: StepOrder) -> None:
-        begun = time.monotonic()
-        step_call.set(order.info)
-        data: bytes | None = None
-        failed: BaseException | None = None
-        timed_out = False
-        signature = order.runnable.signature
-        try:
-            args, kwargs = signature.decode_call(order.arguments)
-            if order.timeout_ms:
-                limit = asyncio.timeout(order.timeout_ms / 1_000)
-                try:
-                    async with limit:
-                        value = await order.runnable.fn(*args, **kwargs)
-                finally:
-                    timed_out = limit.expired()
-            else:
-                value = await order.runnable.fn(*args, **kwargs)
-            data = signature.encode_result(value)
-        except BaseException as error:
-            failed = _timeout_error(order) if timed_out else error
-        order.task = None
-        self._deliver(order, _outcome(order, data, failed, begun, timed_out))
+            start_async(loop, order, self._deliver)
 
     # -- sync
 
@@ -165,10 +143,62 @@ class Steps:
             self._deliver(order, copy_context().run(run_sync, order))
 
 
-def run_sync(order: StepOrder) -> StepOutcome:
+def start_async(
+    loop: asyncio.AbstractEventLoop,
+    order: StepOrder,
+    deliver: Deliver,
+    seconds: Seconds = time.monotonic,
+) -> None:
+    """Run an async step on this loop. It is delivered however it ends, also where it is canceled
+    before its first line."""
+
+    def done(task: asyncio.Task[StepOutcome]) -> None:
+        order.task = None
+        if task.cancelled():
+            deliver(order, canceled(order))
+        else:
+            deliver(order, task.result())
+
+    order.task = loop.create_task(run_async(order, seconds))
+    order.task.add_done_callback(done)
+
+
+def canceled(order: StepOrder) -> StepOutcome:
+    """The outcome of an attempt that was canceled before it began."""
+    return StepOutcome(order.ordinal, None, asyncio.CancelledError(), 0)
+
+
+async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome:
+    """Run an async step here."""
+    begun = seconds()
+    step_call.set(order.info)
+    data: bytes | None = None
+    failed: BaseException | None = None
+    timed_out = False
+    signature = order.runnable.signature
+    try:
+        args, kwargs = signature.decode_call(order.arguments)
+        if order.timeout_ms:
+            limit = asyncio.timeout(order.timeout_ms / 1_000)
+            try:
+                async with limit:
+                    value = await order.runnable.fn(*args, **kwargs)
+            finally:
+                timed_out = limit.expired()
+        else:
+            value = await order.runnable.fn(*args, **kwargs)
+        data = signature.encode_result(value)
+    except BaseException as error:
+        failed = _timeout_error(order) if timed_out else error
+    return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out)
+
+
+def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome:
     """Run a sync step here. One that returns after its timeout has timed out: it could not be
     interrupted."""
-    begun = time.monotonic()
+    if order.is_canceled:
+        return canceled(order)
+    begun = seconds()
     if order.timeout_ms:
         order.deadline = begun + order.timeout_ms / 1_000
     step_call.set(order.info)
@@ -180,21 +210,14 @@ def run_sync(order: StepOrder) -> StepOutcome:
         data = signature.encode_result(order.runnable.fn(*args, **kwargs))
     except BaseException as error:
         failed = error
-    timed_out = order.deadline is not None and time.monotonic() > order.deadline
+    timed_out = order.deadline is not None and seconds() > order.deadline
     if timed_out:
         data, failed = None, _timeout_error(order)
-    return _outcome(order, data, failed, begun, timed_out)
+    return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out)
 
 
-def _outcome(
-    order: StepOrder,
-    data: bytes | None,
-    failed: BaseException | None,
-    begun: float,
-    timed_out: bool,
-) -> StepOutcome:
-    took = round((time.monotonic() - begun) * 1_000)
-    return StepOutcome(order.ordinal, data, failed, took, timed_out)
+def _since(begun: float, seconds: Seconds) -> int:
+    return round((seconds() - begun) * 1_000)
 
 
 def _timeout_error(order: StepOrder) -> TimeoutError:

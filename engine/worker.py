@@ -26,11 +26,12 @@ from wf.engine.body import Body
 from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
 from wf.engine.registry import Registry
+from wf.engine.settings import CLAIM_LIMIT, MAX_TAKEOVERS
+from wf.engine.settings import WorkerSettings as WorkerSettings
 from wf.engine.steps import StepOrder, StepRunner, cancel_state
 from wf.history.errors import Fenced, NonDeterminism, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
-from wf.history.limits import BEAT_MS, LEASE_MS
 from wf.history.store import (
     Activation,
     Blocked,
@@ -48,21 +49,6 @@ from wf.history.store import (
 log = logging.getLogger("wf.worker")
 run_log = logging.getLogger("wf.run")
 
-MAX_OWNED: Final = 1_000
-"""Runs with work under way at once in one worker: bounds memory and what a crash puts back."""
-CLAIM_LIMIT: Final = 500
-"""Runs claimed in one transaction: large enough to fill a group, small enough to share with other
-workers."""
-CACHE_SIZE: Final = 1_000
-"""Bodies of waiting runs kept in memory; a miss is a replay."""
-GRACE_MS: Final = 30_000
-"""How long a canceled step may go on before the body goes on without it."""
-POLL_MS: Final = 1_000
-"""Without a hint the store is asked this often: hints are not the truth."""
-MAX_TAKEOVERS: Final = 5
-"""A run that lost its worker so often without any progress is parked: it kills workers."""
-
-
 NEVER: Final = 1 << 62
 
 
@@ -75,15 +61,14 @@ class Observer(Protocol):
 
 
 @dataclass(slots=True)
-class WorkerSettings:
-    environment: str = "dev"
-    paranoid: bool = False
-    root: bytes | None = None
-    """Only this run and what it started."""
-    max_owned: int = MAX_OWNED
-    cache_size: int = CACHE_SIZE
-    python: str = ""
-    poll_ms: int = POLL_MS
+class Group:
+    """What one commit writes, kept until it is known to have happened."""
+
+    bodies: list[Body]
+    parked: list[Activation]
+
+    def __bool__(self) -> bool:
+        return bool(self.bodies or self.parked)
 
 
 class Worker:
@@ -115,9 +100,9 @@ class Worker:
         self._orders: dict[tuple[bytes, int], StepOrder] = {}
         self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
         self._alarms: list[tuple[int, bytes]] = []
-        self._graces: list[tuple[int, bytes, int]] = []
+        self._graces: list[tuple[int, bytes, int, StepOrder]] = []
         self._parked: list[Activation] = []
-        self._sent: list[Body] | None = None
+        self._sent: Group | None = None
         self._resync = False
         self._is_hinted = True
         self._polled_at = 0
@@ -150,27 +135,37 @@ class Worker:
     def _tick(self) -> bool:
         now = self.clock.now()
         lease = self._joined(now)
-        if self._sent is None:
-            worked = self._take_results(now) | self._take_due(now)
-        else:
-            worked = True
-            if self.store.landed(lease):
-                self._resync = True
-                self._let_out(self._take_sent(), now)
-                return True
+        if self._sent is not None:
+            self._settle(self._sent, lease, now)
+            return True
+        worked = self._take_results(now) | self._take_due(now)
         claim = self._claim(now)
-        sent = self._sent if self._sent is not None else self._ready_to_commit()
-        if sent or self._parked or claim is not None or now - self._beaten_at >= BEAT_MS:
-            self._commit(lease, sent, claim, now)
-            worked = worked or bool(sent)
+        group = Group(self._ready_to_commit(), self._parked)
+        self._parked = []
+        if group or claim is not None or now - self._beaten_at >= self.settings.beat_ms:
+            self._commit(lease, group, claim, now)
+            worked = worked or bool(group)
         return worked or bool(self._dirty) or bool(self._done)
+
+    def _settle(self, group: Group, lease: Lease, now: int) -> None:
+        """The last commit raised: it has landed, or the same group is sent again."""
+        if self.store.landed(lease):
+            self._resync = True
+            self._is_hinted = True
+            self._beaten_at = now
+            self._sent = None
+            self._let_out(group.bodies, now)
+        elif group:
+            self._commit(lease, group, self._claim(now), now)
+        else:
+            self._sent = None
 
     def next_wake(self) -> int:
         """When to tick again without a hint (ms)."""
         now = self.clock.now()
         times = [
             self._polled_at + self.settings.poll_ms,
-            self._beaten_at + BEAT_MS,
+            self._beaten_at + self.settings.beat_ms,
             self._store_due,
         ]
         if self._alarms:
@@ -184,10 +179,10 @@ class Worker:
             self.lease = self.store.join(self.settings.environment, self.info)
             self._beaten_at = now
             self._is_hinted = True
-        if now - self._swept_at >= LEASE_MS // 2:
+        if now - self._swept_at >= self.settings.lease_ms // 2:
             self._swept_at = now
             self.clock.sync(self.store.now())
-            self.store.take_over(now, LEASE_MS)
+            self.store.take_over(now, self.settings.lease_ms)
         return self.lease
 
     # -- facts in
@@ -218,9 +213,10 @@ class Worker:
                 worked = True
                 self._guard(body, lambda body=body: body.tick(now))
         while self._graces and self._graces[0][0] <= now:
-            _, run_id, ordinal = heappop(self._graces)
+            _, run_id, ordinal, order = heappop(self._graces)
             body = self.bodies.get(run_id)
-            if body is not None and self._orders.pop((run_id, ordinal), None) is not None:
+            if body is not None and self._orders.get((run_id, ordinal)) is order:
+                del self._orders[run_id, ordinal]
                 worked = True
                 self._guard(body, lambda body=body, ordinal=ordinal: body.abandon(ordinal, now))
         return worked
@@ -283,24 +279,23 @@ class Worker:
             self._let_out(free, self.clock.now())
         return ready
 
-    def _commit(self, lease: Lease, bodies: list[Body], claim: Claim | None, now: int) -> None:
-        self._sent = bodies
-        parked = self._parked
-        activations = [body.activation for body in bodies] + parked
+    def _commit(self, lease: Lease, group: Group, claim: Claim | None, now: int) -> None:
+        activations = [body.activation for body in group.bodies] + group.parked
         if claim is None and not self.is_draining and _makes_work(activations):
             self._is_hinted = True
             claim = self._claim(now)
-        committed = self.store.commit(lease, activations, claim, now)
-        self._parked = self._parked[len(parked) :]
+        self._sent = group
+        try:
+            committed = self.store.commit(lease, activations, claim, now)
+        except StoreUnavailable:
+            self._is_hinted = self._is_hinted or claim is not None
+            raise
+        self._sent = None
         self._beaten_at = now
-        self._let_out(self._take_sent(), now)
+        self._let_out(group.bodies, now)
         if claim is not None:
             self._resync = self._resync and not claim.resync
             self._take_claims(committed, claim, now)
-
-    def _take_sent(self) -> list[Body]:
-        sent, self._sent = self._sent or [], None
-        return sent
 
     def _let_out(self, bodies: list[Body], now: int) -> None:
         """The commit has happened (or there was nothing to write): effects leave."""
@@ -322,16 +317,21 @@ class Worker:
                 self.bodies.pop(run.id, None)
                 self._keep(body, activation.due_at)
             else:
-                orders += [
-                    self._order(body, step, now)
-                    for step in effects.run_steps
-                    if not self.is_draining
-                ]
+                orders += self._orders_of(body, effects.run_steps, now)
                 for due in (body.execution.next_due(), body.time_out_at):
                     if due:
                         heappush(self._alarms, (due, run.id))
         if orders and self.runner is not None:
             self.runner.start(orders)
+
+    def _orders_of(self, body: Body, steps: list[RunStep], now: int) -> list[StepOrder]:
+        """The steps that are handed out. A worker that is about to leave holds back what it can:
+        an `at_most_once` step is written down as begun, and would never run."""
+        if self.is_draining:
+            out = [step for step in steps if step.runnable.settings.at_most_once]
+            body.holds_back = body.holds_back or len(out) < len(steps)
+            steps = out
+        return [self._order(body, step, now) for step in steps]
 
     def _order(self, body: Body, step: RunStep, now: int) -> StepOrder:
         attempt = body.handed_out(step, now)
@@ -350,7 +350,7 @@ class Worker:
         order = self._orders.get((run_id, ordinal))
         if order is not None and self.runner is not None:
             self.runner.cancel(order)
-            heappush(self._graces, (now + GRACE_MS, run_id, ordinal))
+            heappush(self._graces, (now + self.settings.grace_ms, run_id, ordinal, order))
 
     def _keep(self, body: Body, due_at: int) -> None:
         """A run that waits: its body stays while there is room."""

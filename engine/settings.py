@@ -1,0 +1,42 @@
+"""What a worker is told, and its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from wf.history.limits import LEASE_MS
+
+MAX_OWNED: Final = 1_000
+"""Runs with work under way at once in one worker: bounds memory and what a crash puts back."""
+CLAIM_LIMIT: Final = 500
+"""Runs claimed in one transaction: large enough to fill a group, small enough to share with other
+workers."""
+CACHE_SIZE: Final = 1_000
+"""Bodies of waiting runs kept in memory; a miss is a replay."""
+GRACE_MS: Final = 30_000
+"""How long a canceled step may go on before the body goes on without it."""
+POLL_MS: Final = 1_000
+"""Without a hint the store is asked this often: hints are not the truth."""
+MAX_TAKEOVERS: Final = 5
+"""A run that lost its worker so often without any progress is parked: it kills workers."""
+
+
+@dataclass(slots=True)
+class WorkerSettings:
+    environment: str = "dev"
+    paranoid: bool = False
+    root: bytes | None = None
+    """Only this run and what it started."""
+    max_owned: int = MAX_OWNED
+    cache_size: int = CACHE_SIZE
+    python: str = ""
+    poll_ms: int = POLL_MS
+    lease_ms: int = LEASE_MS
+    """A worker that has not beaten for so long is taken over."""
+    grace_ms: int = GRACE_MS
+
+    @property
+    def beat_ms(self) -> int:
+        """An idle worker beats so often: three beats may be lost before its lease is."""
+        return self.lease_ms // 4
