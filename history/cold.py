@@ -22,7 +22,7 @@ from wf.history.rows import (
     run_of,
     token_of,
 )
-from wf.history.store import Blocked, Reason, Run, RunFilter, Token
+from wf.history.store import Blocked, Reason, Run, RunFilter, Token, WorkerInfo
 
 _T = TypeVar("_T")
 
@@ -85,6 +85,14 @@ class Looks(ABC):
             (environment, self.now() - LEASE_MS),
         )
         return any(task in json.loads(tasks) for (tasks,) in found)
+
+    def workers(self, environment: str) -> list[tuple[int, WorkerInfo]]:
+        """Who works there, by id."""
+        sql = "SELECT id, host, pid, tasks, code FROM workers WHERE environment = ? ORDER BY id"
+        return [
+            (int(id), WorkerInfo(host, int(pid), json.loads(tasks), code))
+            for id, host, pid, tasks, code in self._query(sql, (environment,))
+        ]
 
     def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
         """The runs of these ids; unknown ones are left out."""

@@ -214,15 +214,15 @@ class PostgresStore(Looks):
             found[row[0]].append(Event(*row[1:]))
         return found
 
-    def take_over(self, now: int, lease_ms: int) -> list[int]:
+    def take_over(self, now: int, lease_ms: int, gone: Sequence[int] = ()) -> list[int]:
         def work(connection: Connection) -> list[int]:
             with transaction(connection):
-                gone = send(connection, workers.LOST, [lease_ms])
-                lost = sorted(int(row[0]) for row in gone.fetchall())
+                rows = send(connection, workers.LOST, [lease_ms, int8s(gone)]).fetchall()
+                lost = sorted(int(row[0]) for row in rows)
                 self._orphan(connection, lost, now)
             return lost
 
-        if not self._query(workers.ANY_LOST, (lease_ms,))[0][0]:
+        if not gone and not self._query(workers.ANY_LOST, (lease_ms,))[0][0]:
             return []
         lost = self.pool.run(work)
         self.hint()

@@ -114,7 +114,8 @@ ANY_LOST: Final = f"""SELECT EXISTS (SELECT FROM workers WHERE beat < {CLOCK} - 
 """Is there anything to take over? Mostly not, and then nothing is locked."""
 
 LOST: Final = f"""DELETE FROM workers WHERE id IN (
- SELECT id FROM workers WHERE beat < {CLOCK} - %s FOR UPDATE SKIP LOCKED) RETURNING id"""
+ SELECT id FROM workers WHERE beat < {CLOCK} - %s OR id = ANY (%s::int8[])
+ FOR UPDATE SKIP LOCKED) RETURNING id"""
 
 LEAVE: Final = "DELETE FROM workers WHERE id = %s"
 

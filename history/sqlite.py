@@ -179,23 +179,25 @@ class SQLiteStore(Looks):
         lease.group_no = group_no
         return True
 
-    def take_over(self, now: int, lease_ms: int) -> list[int]:
+    def take_over(self, now: int, lease_ms: int, gone: Sequence[int] = ()) -> list[int]:
         stale = self.now() - lease_ms
         orphans = (
             "SELECT EXISTS (SELECT 1 FROM workers WHERE beat < ?)"
             " OR EXISTS (SELECT 1 FROM owned WHERE worker NOT IN (SELECT id FROM workers))"
             " OR EXISTS (SELECT 1 FROM ready WHERE owner NOT IN (SELECT id FROM workers))"
         )
-        if not self._query(orphans, (stale,))[0][0]:
+        if not gone and not self._query(orphans, (stale,))[0][0]:
             return []
         with self.database.write() as db:
             tx = Transaction(db, now)
-            gone = db.execute(
-                "DELETE FROM workers WHERE beat < ? RETURNING id", (stale,)
+            lost = db.execute(
+                "DELETE FROM workers WHERE beat < ? OR id IN (SELECT value FROM json_each(?))"
+                " RETURNING id",
+                (stale, json.dumps(list(gone))),
             ).fetchall()
             free_orphans(tx)
         self._tell(tx)
-        return sorted(row[0] for row in gone)
+        return sorted(row[0] for row in lost)
 
     def leave(self, lease: Lease, now: int) -> None:
         with self.database.write() as db:

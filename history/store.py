@@ -400,9 +400,13 @@ class Store(Protocol):
         """Histories of (run, chapter)."""
         ...
 
-    def take_over(self, now: int, lease_ms: int) -> list[int]:
-        """Remove workers that stopped beating; their runs are marked TAKEN. Also frees marks whose
-        owner is gone."""
+    def workers(self, environment: str) -> list[tuple[int, WorkerInfo]]:
+        """Who works there, by id; those that were lost and not yet taken over are among them."""
+        ...
+
+    def take_over(self, now: int, lease_ms: int, gone: Sequence[int] = ()) -> list[int]:
+        """Remove workers that stopped beating, and those of `gone`, whose process is known to have
+        ended; their runs are marked TAKEN. Also frees marks whose owner is gone."""
         ...
 
     def leave(self, lease: Lease, now: int) -> None:
