@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from wf.engine import machine
 from wf.engine.attempts import StepOutcome
 from wf.engine.clock import Clock, DatabaseClock
 from wf.engine.registry import Registry
@@ -44,7 +44,7 @@ class Host:
         idle: Callable[[Worker], bool] | None = None,
     ) -> None:
         settings.python = settings.python or f"{sys.version_info.major}.{sys.version_info.minor}"
-        info = WorkerInfo(socket.gethostname(), os.getpid(), registry.ids, registry.code)
+        info = WorkerInfo(machine.this_host(), os.getpid(), registry.ids, registry.code)
         self.worker = Worker(store, registry, clock or DatabaseClock(), settings, info)
         self.worker.runner = Steps(self._deliver)
         self.worker.observer = observer
@@ -56,6 +56,8 @@ class Host:
         self._unlisten: Callable[[], None] | None = None
         self.failure: BaseException | None = None
         """What ended the thread, where it was not `stop`."""
+        self.trouble: StoreUnavailable | None = None
+        """Why the database is out of reach now; None while it is not."""
 
     def start(self) -> None:
         self._unlisten = self._store.listen(self._hint)
@@ -110,11 +112,14 @@ class Host:
                 if not worker.steps_in_flight or time.monotonic() >= self._stop_at:
                     break
             try:
+                if worker.lease is None:
+                    self._bury()
                 worked = worker.tick()
                 if delay:
                     log.warning("the database is back")
-                delay = 0.0
+                delay, self.trouble = 0.0, None
             except StoreUnavailable as error:
+                self.trouble = error
                 if not delay:
                     log.warning("%s; trying again", error)
                 delay = min(max(delay * 2, BACK_OFF_SECONDS[0]), BACK_OFF_SECONDS[1])
@@ -125,6 +130,13 @@ class Host:
             else:
                 self._forget_wakes()
         self._leave()
+
+    def _bury(self) -> None:
+        """Take over from workers of this machine that were killed, without waiting for their
+        lease."""
+        gone = machine.ended(self._store.workers(self.worker.settings.environment))
+        if gone:
+            self._store.take_over(self._store.now(), self.worker.settings.lease_ms, gone)
 
     def _wait(self, seconds: float) -> None:
         if self._stop_at is not None:

@@ -304,7 +304,7 @@ class Worker:
             activation = body.activation
             effects = body.committed()
             run = body.run
-            if self.observer is not None and activation.events:
+            if self.observer is not None and (activation.events or activation.release):
                 self.observer.committed(run, activation)
             for line in effects.logs:
                 run_log.log(line.level, line.message)
