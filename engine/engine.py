@@ -36,7 +36,7 @@ class Engine:
     def __init__(
         self,
         database: str | None = None,
-        tasks: Iterable[Runnable[..., Any] | ModuleType] = (),
+        tasks: Registry | Iterable[Runnable[..., Any] | ModuleType] = (),
         *,
         environment: str | None = None,
         paranoid: bool = False,
@@ -46,12 +46,13 @@ class Engine:
         settings: WorkerSettings | None = None,
     ) -> None:
         database = database or os.environ.get("WF_URL")
+        registry = tasks if isinstance(tasks, Registry) else Registry(tasks)
         if store is None and not database:
             raise NotConnected(
                 "name the database: wf.Engine(database='sqlite:///.wf/wf.db'), or set WF_URL"
             )
         self.environment = environment or connections.environment()
-        self.registry = Registry(tasks)
+        self.registry = registry
         self._owns_store = store is None
         self.store = store if store is not None else open_store(database or "")
         self._settings = settings or WorkerSettings(environment=self.environment, paranoid=paranoid)
@@ -87,12 +88,23 @@ class Engine:
             self._host.start()
             connections.push_process_wide(self)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the worker, where it was not `stop`."""
+        return self._host.failure if self._host is not None else None
+
+    def request_stop(self, seconds: float = STOP_SECONDS) -> None:
+        """`stop_now` without waiting (signal handlers); also makes one under way quicker."""
+        if self._host is not None:
+            self._host.request_stop(seconds)
+
     def stop_now(self, seconds: float = STOP_SECONDS) -> None:
         """`stop` for code that is not async."""
-        host, self._host = self._host, None
+        host = self._host
         if host is not None:
             connections.pop_process_wide(self)
             host.stop(seconds)
+            self._host = None
             if self._owns_store:
                 self.store.close()
 

@@ -15,7 +15,7 @@ from wf.engine.core.runs import new_run
 from wf.engine.host import STOP_SECONDS, Host
 from wf.engine.registry import Registry
 from wf.engine.worker import Observer, Worker, WorkerSettings
-from wf.history.errors import AlreadyEnded, NotFound
+from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
 from wf.history.ids import new_id, show
 from wf.history.store import Run, Store
 
@@ -87,8 +87,7 @@ class Session:
                 run = self.look()
                 if run.status.ended or run.blocked is not None:
                     return run
-                if host.failure is not None:
-                    raise host.failure
+                self.check()
                 if seconds is not None:
                     if not self._changed.wait(seconds):
                         return None
@@ -97,6 +96,21 @@ class Session:
                     self._changed.wait(1.0)
         finally:
             unlisten()
+
+    @property
+    def trouble(self) -> StoreUnavailable | None:
+        """Why nothing goes on at the moment: the database is out of reach."""
+        return self._host.trouble if self._host is not None else None
+
+    def check(self) -> None:
+        """Raises what ended the worker, if something did."""
+        if self._host is not None and self._host.failure is not None:
+            raise self._host.failure
+
+    def request_stop(self, seconds: float) -> None:
+        """`stop` without waiting (signal handlers); also makes one under way quicker."""
+        if self._host is not None:
+            self._host.request_stop(seconds)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         if self._host is not None:
