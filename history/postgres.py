@@ -38,6 +38,7 @@ from wf.history.store import (
     Lease,
     NewRun,
     NewToken,
+    Reason,
     Token,
     Triggered,
     WorkerInfo,
@@ -54,7 +55,10 @@ _ids: Final = random.SystemRandom()
 class PostgresStore(Looks):
     """A `Store`. Raises BadURL, StoreNewer, StoreUnavailable when it is made."""
 
-    _HAS_TAG: ClassVar[str] = "jsonb_exists(r.tags::jsonb, ?)"
+    _HAS_TAG: ClassVar[str] = (
+        "CASE WHEN strpos(r.tags, '\\u0000') = 0 THEN jsonb_exists(r.tags::jsonb, ?) ELSE false END"
+    )
+    """jsonb refuses a NUL: one odd tag must not spoil everybody's list."""
 
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = url
@@ -219,7 +223,7 @@ class PostgresStore(Looks):
             with transaction(connection):
                 rows = send(connection, workers.LOST, [lease_ms, int8s(gone)]).fetchall()
                 lost = sorted(int(row[0]) for row in rows)
-                self._orphan(connection, lost, now)
+                self._orphan(connection, lost, now, Reason.TAKEN)
             return lost
 
         if not gone and not self._query(workers.ANY_LOST, (lease_ms,))[0][0]:
@@ -232,14 +236,14 @@ class PostgresStore(Looks):
         def work(connection: Connection) -> None:
             with transaction(connection):
                 send(connection, workers.LEAVE, [lease.worker])
-                self._orphan(connection, [lease.worker], now)
+                self._orphan(connection, [lease.worker], now, Reason.RESUME)
 
         self.pool.run(work)
         self._beats.pop(lease.worker, None)
         self.hint()
 
-    def _orphan(self, connection: Connection, lost: list[int], now: int) -> None:
-        send(connection, workers.ORPHANED, [int8s(lost), now])
+    def _orphan(self, connection: Connection, lost: list[int], now: int, why: Reason) -> None:
+        send(connection, workers.ORPHANED, [int8s(lost), now, int(why)])
         send(connection, workers.UNROUTED)
 
     def next_due(self, environment: str, root: bytes | None = None) -> int | None:
@@ -293,9 +297,13 @@ def _check(connection: Connection, *, create: bool) -> None:
 
 
 def _version(connection: Connection) -> int | None:
+    """None: no tables. The catalog is read as a table: `to_regclass` may answer from a cache that is
+    older than the lock under which it is asked."""
     with connection.transaction():
-        there = send(connection, "SELECT to_regclass('meta') IS NOT NULL").fetchone()
-        if there is None or not there[0]:
+        there = connection.execute(
+            "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'meta'"
+        )
+        if there.fetchone() is None:
             return None
-        row = send(connection, "SELECT max(version) FROM meta").fetchone()
+        row = connection.execute("SELECT max(version) FROM meta").fetchone()
         return None if row is None else row[0]

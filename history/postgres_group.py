@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_workers as workers
 from wf.history.events import Status
-from wf.history.limits import LEASE_MS
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_pool import Connection, Cursor, send
 from wf.history.postgres_rows import (
@@ -42,9 +41,6 @@ from wf.history.store import (
     in_rows,
 )
 
-_HOLD_MS: Final = str(LEASE_MS // 2)
-"""A worker that is stopped in the middle of a transaction holds its locks no longer."""
-
 
 @dataclass(slots=True)
 class Group:
@@ -68,7 +64,7 @@ def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
     claimed: list[Cursor] = []
     with transaction(connection):
         lease = group.lease
-        send(connection, sql.FENCE, [lease.worker, lease.group_no, _HOLD_MS])
+        send(connection, sql.FENCE, [lease.worker, lease.group_no])
         if not all_due:
             _simple_due(connection, group)
         told = bool(activations) and _activations(connection, group, activations)
@@ -259,6 +255,7 @@ def _all_due(connection: Connection, group: Group) -> None:
     if tokens:
         ids = in_rows(row[0] for row in tokens)
         end_tokens(connection, ids, "TIMED_OUT", None, group.now)
+    send(connection, sql.DUE_NO_MORE, values)
 
 
 def _unqueue(connection: Connection, run_ids: list[bytes]) -> list[bytes]:

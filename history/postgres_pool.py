@@ -1,8 +1,9 @@
 """Connections of one process to one Postgres, and what their failures mean.
 
-A connection has no session state, so that PgBouncer may give each transaction another one. The one
-given back last is lent first: a worker's thread keeps its own. A child process made by fork makes
-its own connections; those of its parent it never touches.
+A connection has no session state, so that PgBouncer may give each transaction another one; prepared
+statements are the exception, made only where no pooler stands between. The connection given back
+last is lent first: a worker's thread keeps its own. A child process made by fork makes its own
+connections; those of its parent it never touches.
 """
 
 from __future__ import annotations
@@ -26,10 +27,20 @@ Cursor = psycopg.Cursor[TupleRow]
 MAX_CONNECTIONS: Final = 16
 """Of one process at a time, beside one to listen and one to notify: Postgres has 100 by default."""
 CONNECT_TIMEOUT_S: Final = 10
+KEEPALIVE_S: Final = 5
+"""A peer that vanished without a word is found out after three times this."""
 TRIES: Final = 10
 """Of a transaction that deadlocks or cannot be serialized: each time somebody else got through."""
+PREPARE_AFTER: Final = 2
+"""A statement that comes again is prepared: planning is two thirds of a small group's time."""
 GOOD_SCHEMES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
+_UNAVAILABLE: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    pg.IdleInTransactionSessionTimeout,
+    pg.ReadOnlySqlTransaction,
+)
 _T = TypeVar("_T")
 
 
@@ -58,6 +69,10 @@ class Pool:
                 autocommit=True,
                 prepare_threshold=None,
                 connect_timeout=CONNECT_TIMEOUT_S,
+                keepalives_idle=KEEPALIVE_S,
+                keepalives_interval=KEEPALIVE_S,
+                keepalives_count=2,
+                tcp_user_timeout=3 * KEEPALIVE_S * 1000,
                 application_name="wf",
             )
         except psycopg.OperationalError as error:
@@ -65,6 +80,8 @@ class Pool:
         except psycopg.ProgrammingError as error:
             raise BadURL(f"Postgres URL: {_line(error)}") from error
         postgres_arrays.register(connection.adapters)
+        if _is_direct(connection):
+            connection.prepare_threshold = PREPARE_AFTER
         return connection
 
     @contextmanager
@@ -120,7 +137,7 @@ class Pool:
             except (pg.DeadlockDetected, pg.SerializationFailure) as error:
                 if not left:
                     raise StoreUnavailable(f"Postgres: {_line(error)}") from error
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            except _UNAVAILABLE as error:
                 unknown = not _refused(error)
                 if lost or not again or not unknown:
                     text = f"Postgres: {_line(error)}"
@@ -134,6 +151,13 @@ def send(
 ) -> Cursor:
     """Execute. Answers come in binary, so that bytes need no decoding."""
     return connection.execute(statement.encode(), values, binary=True)
+
+
+def _is_direct(connection: Connection) -> bool:
+    """Nothing stands between us and the server process, so that it may remember statements. A
+    pooler tells another pid at the start than the server itself."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row is not None and row[0] == connection.info.backend_pid
 
 
 def _roll_back(connection: Connection) -> None:

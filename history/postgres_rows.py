@@ -34,6 +34,7 @@ def transaction(connection: Connection) -> Generator[Connection]:
     """BEGIN … COMMIT, in one round trip as far as no answer is asked for."""
     with connection.pipeline():
         send(connection, sql.BEGIN)
+        send(connection, sql.SETTINGS)
         yield connection
         send(connection, "COMMIT")
 
@@ -130,6 +131,7 @@ def end_tokens(
     """Waiting tokens end, and who waits for them is told. Their rows are locked by the caller."""
     ids = byteas(tokens)
     send(connection, sql.TOKENS_ENDED, [TOKEN_STATUS[status], now, data, ids])
+    send(connection, sql.DELETE_DUE, [ids])
     send(connection, sql.TELL, [_NOTHING, _NOTHING, ids, _NOTHING, _NOTHING])
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wf.history.limits import DUE_ROWS
+from wf.history.limits import DUE_ROWS, LEASE_MS
 from wf.history.rows import NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
 from wf.history.store import InboxKind, Reason
 
@@ -55,12 +55,19 @@ def noted(name: str) -> str:
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
+SETTINGS: Final = f"""SELECT
+ set_config('idle_in_transaction_session_timeout', '{LEASE_MS // 2}', true),
+ set_config('enable_seqscan', 'off', true),
+ set_config('jit', 'off', true)"""
+"""Of the transaction only. A process that is stopped in the middle holds its locks for half a lease
+at most. Plans may be kept while a table grows from nothing to millions of rows: they must use
+indexes from the start, whatever its size was when they were made."""
+
 FENCE: Final = f"""WITH hit AS (
  UPDATE workers SET group_no = group_no + 1, beat = {CLOCK}
  WHERE id = %s AND group_no = %s RETURNING 1)
-SELECT 1 / count(*), set_config('idle_in_transaction_session_timeout', %s, true) FROM hit"""
-"""(worker, group before, ms). Fails with division_by_zero where the worker is gone or further on.
-The time-out sees to it that a stopped process does not hold locks for longer than half a lease."""
+SELECT 1 / count(*) FROM hit"""
+"""(worker, group before). Fails with division_by_zero where the worker is gone or further on."""
 
 GROUP_NO: Final = "SELECT group_no FROM workers WHERE id = %s FOR UPDATE"
 """FOR UPDATE: waits until a group that is under way has an outcome."""
@@ -335,6 +342,10 @@ FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED"""
 DUE_TOKENS: Final = _due_tokens("")
 DUE_TOKENS_UNDER: Final = _due_tokens(f" AND {_WAITED_UNDER}")
 
+DUE_NO_MORE: Final = f"""DELETE FROM due d WHERE {_IS_DUE} AND d.kind <> {int(DueKind.TOKEN)}
+AND NOT EXISTS (SELECT FROM runs r WHERE r.id = d.id)"""
+"""Of runs that somebody has removed."""
+
 UNQUEUE: Final = f"""DELETE FROM ready WHERE run_id IN (
  SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[]) AND reason = {_NEW}
  FOR UPDATE SKIP LOCKED)
@@ -348,10 +359,8 @@ DELETE_DUE: Final = "DELETE FROM due WHERE id = ANY (%s::bytea[])"
 DUE_TTL: Final = f"""UPDATE due SET at = a.at, kind = {int(DueKind.TTL)}
 FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at) WHERE due.id = a.id"""
 
-TOKENS_ENDED: Final = """WITH a AS (
- UPDATE tokens SET status = %s, ended_at = %s, data = %s
- WHERE id = ANY (%s::bytea[]) AND status = 0 RETURNING id)
-DELETE FROM due USING a WHERE due.id = a.id"""
+TOKENS_ENDED: Final = """UPDATE tokens SET status = %s, ended_at = %s, data = %s
+WHERE id = ANY (%s::bytea[]) AND status = 0"""
 
 NEXT_DUE: Final = "SELECT min(at) FROM due WHERE environment = %(environment)s"
 

@@ -123,11 +123,11 @@ ORPHANED: Final = f"""WITH gone AS (
  DELETE FROM owned WHERE worker = ANY (%s::int8[])
   OR NOT EXISTS (SELECT FROM workers w WHERE w.id = owned.worker) RETURNING run_id)
 INSERT INTO ready AS m (run_id, environment, task, queue, key, priority, at, reason)
-SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, %s, {_TAKEN}
+SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, %s, %s
 FROM gone JOIN runs r ON r.id = gone.run_id WHERE r.status = 0 ORDER BY r.id
 ON CONFLICT (run_id) DO UPDATE SET owner = NULL,
- reason = CASE WHEN m.reason = {_NEW} THEN {_NEW} ELSE {_TAKEN} END"""
-"""(workers, now): what they owned is marked TAKEN."""
+ reason = CASE WHEN m.reason = {_NEW} THEN {_NEW} ELSE excluded.reason END"""
+"""(workers, now, reason): what they owned is marked."""
 
 UNROUTED: Final = """UPDATE ready SET owner = NULL WHERE run_id IN (
  SELECT m.run_id FROM ready m WHERE m.owner IS NOT NULL

@@ -7,10 +7,13 @@ is a hint: where a pooler or an outage swallows it, polling finds what there is.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import select
+import socket
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, current_thread
 from typing import Final
 
 import psycopg
@@ -23,8 +26,10 @@ NOTIFY_EVERY_S: Final = 0.002
 """At most 500 NOTIFYs a second from one process: the lock that they take is held for a fsync's
 time."""
 RETRY_S: Final = 1.0
-STOP_S: Final = 0.5
-"""How long a listener that is told to stop may go on listening."""
+STOP_S: Final = 1.0
+"""How long `close` waits for a thread: one that is just connecting is left behind."""
+
+_log = logging.getLogger("wf.history")
 
 
 class Wakes:
@@ -41,6 +46,7 @@ class Wakes:
         self._notifying: Thread | None = None
         self._told = Event()
         self._closed = Event()
+        self._stop: socket.socket | None = None
 
     def _here(self) -> None:
         if self._pid != os.getpid():
@@ -74,26 +80,41 @@ class Wakes:
             return
         self._closed.set()
         self._told.set()
+        with self._lock:
+            if self._stop is not None:
+                self._stop.shutdown(socket.SHUT_WR)
         for thread in (self._listening, self._notifying):
-            if thread is not None:
-                thread.join(2 * STOP_S)
+            if thread is not None and thread is not current_thread():
+                thread.join(STOP_S)
 
     def _wake(self) -> None:
         with self._lock:
             listeners = list(self._listeners.values())
         for wake in listeners:
-            wake()
+            try:
+                wake()
+            except Exception:
+                _log.exception("a listener failed; the commit that it was told of stands")
 
     def _listen(self) -> None:
         self._connected(self._listen_on)
 
     def _listen_on(self, connection: Connection) -> None:
         connection.execute(f"LISTEN {CHANNEL}")
-        self._wake()  # what was told while we did not listen
-        while not self._closed.is_set():
-            for notice in connection.notifies(timeout=STOP_S, stop_after=1):
-                if notice.payload != self._me:
-                    self._wake()
+        stopped, stop = socket.socketpair()
+        with stopped, stop:
+            with self._lock:
+                self._stop = stop
+            try:
+                self._wake()  # what was told while we did not listen
+                while not self._closed.is_set():
+                    select.select([connection.fileno(), stopped], [], [])
+                    notices = list(connection.notifies(timeout=0))
+                    if any(notice.payload != self._me for notice in notices):
+                        self._wake()
+            finally:
+                with self._lock:
+                    self._stop = None
 
     def _notify(self) -> None:
         self._connected(self._notify_on)

@@ -56,27 +56,26 @@ def test_no_wake_up_is_lost_between_ends_and_waits(world: World) -> None:
         for _, children in pairs:
             workers[place].end(children[place])
 
-    def follow() -> int:
-        told = 0
+    told: set[tuple[bytes, int]] = set()
+
+    def read(claimed: list[Claimed]) -> list[Activation]:
+        told.update((row.run_id, row.ordinal) for each in claimed for row in each.inbox)
+        return [
+            Activation(each.run.id, 1, consumed=[row.id for row in each.inbox], release=True)
+            for each in claimed
+        ]
+
+    def follow() -> None:
+        group: list[Activation] = []
         for parent, children in pairs:
             waits = [Wait(child, n) for n, child in enumerate(children, 1)]
-            told += read(parents.claim(100, Activation(parent, 1, waits=waits, release=True)))
-        while told < rounds * len(workers):
-            told += read(parents.claim())
-        return told
+            opening = Activation(parent, 1, waits=waits, release=True)
+            group = read(parents.claim(100, opening, *group))
+        while len(told) < rounds * len(workers):
+            group = read(parents.claim(100, *group))
 
-    def read(claimed: list[Claimed]) -> int:
-        told = 0
-        for each in claimed:
-            told += len(each.inbox)
-            consumed = [row.id for row in each.inbox]
-            told += read(
-                parents.claim(100, Activation(each.run.id, 1, consumed=consumed, release=True))
-            )
-        return told
-
-    answers = at_once(follow, *(partial(end, n) for n in range(len(workers))))
-    assert answers[0] == rounds * len(workers)
+    at_once(follow, *(partial(end, n) for n in range(len(workers))))
+    assert told == {(parent, n + 1) for parent, _ in pairs for n in range(len(workers))}
 
 
 def test_groups_that_end_what_the_other_waits_for_all_commit(world: World) -> None:
