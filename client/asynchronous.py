@@ -12,6 +12,7 @@ from wf.client.outside import run_handle
 from wf.engine.core.handles import RunHandle
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.triggers import TriggerOptions
+from wf.history import connections
 from wf.history.store import Store
 
 P = ParamSpec("P")
@@ -47,7 +48,8 @@ class AsyncTokens:
 
 
 class AsyncClient:
-    """`url`: a database. `async with client:` makes it the ambient one."""
+    """`url`: a database. `async with client:` makes it the ambient one, and lets the database go at
+    the end."""
 
     def __init__(
         self, url: str | None = None, *, environment: str | None = None, store: Store | None = None
@@ -63,7 +65,8 @@ class AsyncClient:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._client.__exit__(*error)
+        connections.pop(self._client)
+        await self.close()
 
     async def close(self) -> None:
         await asyncio.to_thread(self._client.close)

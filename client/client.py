@@ -118,8 +118,10 @@ class Client:
 
     def __exit__(self, *error: object) -> None:
         connections.pop(self)
+        self.close()
 
     def close(self) -> None:
+        """Let the database go; the client is not used after that."""
         if self._owns_store:
             self.store.close()
 

@@ -73,7 +73,7 @@ def to_ms(moment: datetime, what: str = "datetime") -> int:
         raise DeclarationError(
             f"{what}={moment!r} has no timezone: add tzinfo, for instance datetime.now(UTC)"
         )
-    return round((moment - _EPOCH) / timedelta(milliseconds=1))
+    return -((_EPOCH - moment) // timedelta(milliseconds=1))
 
 
 def from_ms(ms: int) -> datetime:

@@ -21,16 +21,17 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
 from wf.engine.core.decisions import Decision, End, Log, Patched
 from wf.engine.core.loop import BodyLoop, BodyTask, Handle
 from wf.engine.core.mismatch import VERBS, Issued, explain
 from wf.engine.core.operation import Operation, OperationFuture
-from wf.engine.core.outcome import outcome_of
-from wf.history.errors import NonDeterminism
-from wf.history.events import COMPLETIONS, FACTS, Event, Kind
+from wf.engine.core.outcome import failure_of, outcome_of
+from wf.history.errors import NonDeterminism, StepBudgetExceeded
+from wf.history.events import COMPLETIONS, FACTS, Event, Kind, Status
+from wf.history.ids import show
 
 if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
@@ -39,6 +40,14 @@ log = logging.getLogger("wf.run")
 
 CLOSE_ROUNDS: Final = 100
 """Throws into a body that is dropped and does not end; then it is let go with a logged error."""
+CLOSE_BUDGET: Final = 10_000
+"""Callbacks in each of these rounds."""
+DROPS: Final = 1_000
+"""Operations refused to a body, after which they suspend it: it may be swallowing the refusals."""
+
+
+_let_go: Final[list[BodyTask[Any]]] = []
+"""Bodies that would not end. Kept, so that no collector runs on with them in some thread."""
 
 
 class Dropped(BaseException):
@@ -136,6 +145,7 @@ class Execution:
         self._repeats: dict[tuple[str, int], int] = {}
         self._random: Random | None = None
         self._uuids = 0
+        self._drops = 0
         self._root: BodyTask[Any] | None = None
 
     # -- the door
@@ -161,16 +171,23 @@ class Execution:
         elif kind == Kind.TIME_OUT:
             self.timed_out = True
             self._cancel()
-        if self._is_inside:
-            self.loop.drain()
-        else:
-            with self.loop:
+        try:
+            if self._is_inside:
                 self.loop.drain()
+            else:
+                with self.loop:
+                    self.loop.drain()
+        except StepBudgetExceeded as error:
+            self.loop.stop_now()
+            self._end(End(Status.FAILED, failure=failure_of(error).encode(), error=error))
         if self._mismatch is not None:
             raise self._mismatch
         root = self._root
         if self.ended is None and root is not None and root.done():
-            self._end(root)
+            end = outcome_of(
+                root, self.runnable, canceled=self.cancel_requested, timed_out=self.timed_out
+            )
+            self._end(end)
         decisions = self._decisions
         self._decisions = []
         return decisions
@@ -222,22 +239,24 @@ class Execution:
         if self._root is not None:
             self._root.cancel()
 
-    def _end(self, root: BodyTask[Any]) -> None:
-        self.ended = outcome_of(
-            root, self.runnable, canceled=self.cancel_requested, timed_out=self.timed_out
-        )
+    def _end(self, end: End) -> None:
+        self.ended = end
         for ordinal in sorted(self.open):
             future = self.open.get(ordinal)
             if future is not None:
                 future.cancel()
         self.timers.clear()
-        self._decisions.append(self.ended)
+        self._decisions.append(end)
         if self._history is not None and self._history.last_ordinal > self.ordinal:
             self._part(self._history.last_ordinal, None)
             assert self._mismatch is not None
             raise self._mismatch
 
     # -- what operations ask
+
+    @property
+    def title(self) -> str:
+        return f"{self.run.task} {show('run', self.run.id)}"
 
     @property
     def is_replaying(self) -> bool:
@@ -256,7 +275,7 @@ class Execution:
         Raises where the history holds another one.
         """
         if self.is_closing:
-            raise Dropped
+            self._drop()
         self.ordinal = ordinal = self.ordinal + 1
         if self.issued is not None:
             where = operation.where if operation is not None else ""
@@ -267,8 +286,17 @@ class Execution:
         ):
             where = operation.where if operation is not None else ""
             self._part(ordinal, Issued(ordinal, verb, name, digest, where))
-            raise Dropped
+            self._drop()
         return ordinal
+
+    def _drop(self) -> NoReturn:
+        self._drops += 1
+        raise Dropped
+
+    @property
+    def is_stuck(self) -> bool:
+        """The body swallows Dropped again and again: its operations suspend it from now on."""
+        return self._drops > DROPS
 
     def open_operation(
         self, ordinal: int, settle: Callable[[Execution, OperationFuture, Event], None]
@@ -323,18 +351,17 @@ class Execution:
 
     def random(self) -> Random:
         if self._random is None:
-            self._random = Random(b"random" + self.run.id + self.run.chapter.to_bytes(4, "big"))
+            self._random = Random(self._seed(b"random"))
         return self._random
 
     def uuid4(self) -> UUID:
         self._uuids += 1
-        source = (
-            b"uuid"
-            + self.run.id
-            + self.run.chapter.to_bytes(4, "big")
-            + self._uuids.to_bytes(4, "big")
-        )
+        source = self._seed(b"uuid") + self._uuids.to_bytes(4, "big")
         return UUID(bytes=blake2b(source, digest_size=16).digest(), version=4)
+
+    def _seed(self, stream: bytes) -> bytes:
+        """Not of the chapter: a retry keeps what is completed, and the arguments that led to it."""
+        return stream + self.run.id + self.run.restarts.to_bytes(4, "big")
 
     def log(self, level: int, message: str) -> None:
         if not self.is_replaying:
@@ -398,23 +425,27 @@ class Execution:
         if self.is_closing:
             return
         self.is_closing = True
-        self.loop._stopped = False  # pyright: ignore[reportPrivateUsage]
+        self.loop.go_on()
         self._decisions = []
-        root = self._root
         for _ in range(CLOSE_ROUNDS):
-            if root is None or root.done():
+            tasks = self.loop.tasks()
+            if not tasks:
                 break
-            for future in list(self.open.values()):
-                if not future.done():
-                    future.set_exception(Dropped())
-            self.open.clear()
-            root.cancel()
-            with self.loop:
-                self.loop.drain()
-        else:
-            log.error("the body of %s does not end when it is dropped; it is let go", self.run.task)
+            for task in tasks:
+                task.cancel()
+            try:
+                with self.loop:
+                    self.loop.drain(CLOSE_BUDGET)
+            except StepBudgetExceeded:
+                continue
+        left = self.loop.tasks()
+        if left:
+            log.error("the body of %s does not end when it is dropped; it is let go", self.title)
+            _let_go.extend(left)
+        root = self._root
         if root is not None and root.done() and not root.cancelled():
             root.exception()
+        self.open.clear()
         self.timers.clear()
         self.loop.close()
 

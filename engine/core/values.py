@@ -70,7 +70,8 @@ class Shape:
             data = self._dump(value, warnings="error")
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             raise PayloadError(
-                f"{self.where}: {_short(value)} does not fit its annotation: {_reason(error)}"
+                f"{self.where}: {_short(value)} does not fit its annotation: "
+                f"{self._reason(value, error)}"
             ) from error
         if len(data) > MAX_PAYLOAD_BYTES:
             raise PayloadTooLarge(
@@ -78,6 +79,13 @@ class Shape:
                 "store it elsewhere and pass a reference"
             )
         return data
+
+    def _reason(self, value: Any, error: Exception) -> str:
+        try:
+            self._adapter.validate_python(value)
+        except ValidationError as unfit:
+            return describe(unfit)
+        return _reason(error)
 
     def check(self, value: Any, data: bytes) -> None:
         """Raise PayloadError, naming the field, where `data` does not come back as `value`."""
@@ -235,6 +243,8 @@ class Signature:
             self.bare = required[0] if required else self.parameters[0]
         else:
             self.form = "object"
+        default = self.bare.default if self.form == "bare" else None
+        self._null_is_default = default is not None and default is not inspect.Parameter.empty
 
     # -- calls: arguments ↔ payload
 
@@ -252,7 +262,9 @@ class Signature:
             and self.bare is self.parameters[0]
         ):
             shape = self._bare_shape
-            return shape.encode_unchecked(args[0]) if checked else shape.encode(args[0])
+            data = shape.encode_unchecked(args[0]) if checked else shape.encode(args[0])
+            if data != b"null" or not self._null_is_default:
+                return data
         if not kwargs and len(args) == len(self.names):
             bound = dict(zip(self.names, args, strict=True))
         else:
@@ -260,10 +272,12 @@ class Signature:
         if self.form == "none":
             return b"null"
         if self.form == "bare":
-            if list(bound) == [self.bare.name]:
-                return self._bare_shape.encode(bound[self.bare.name])
             if not bound:
                 return b"null"
+            if list(bound) == [self.bare.name]:
+                data = self._bare_shape.encode(bound[self.bare.name])
+                if data != b"null" or not self._null_is_default:
+                    return data
             return b'{"%s":%s}' % (_WRAPPED.encode(), self._object_shape.encode(bound))
         shape = self._object_shape
         return shape.encode_unchecked(bound) if checked else shape.encode(bound)
