@@ -66,7 +66,7 @@ class PostgresStore(Looks):
         self._wakes = Wakes(self.pool)
         self._beats: dict[int, float] = {}
         try:
-            self.pool.run(lambda connection: _check(connection, create=create))
+            self.pool.run(lambda connection: _check(connection, url, create=create))
         except BaseException:
             self.pool.close()
             raise
@@ -279,9 +279,14 @@ class PostgresStore(Looks):
         return Fenced(f"worker {lease.worker} was taken over: drop all runs and join again")
 
 
-def _check(connection: Connection, *, create: bool) -> None:
+def _check(connection: Connection, url: str, *, create: bool) -> None:
     """The schema is there, and ours."""
     version = _version(connection)
+    if version is not None and version < SCHEMA_VERSION:
+        from wf.history.migrate import migrate
+
+        migrate(url)
+        version = _version(connection)
     if version is None and create:
         with connection.transaction():
             send(connection, "SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
@@ -292,13 +297,14 @@ def _check(connection: Connection, *, create: bool) -> None:
         raise BadURL("this Postgres database has no tables of wf: see `wf db`")
     if version > SCHEMA_VERSION:
         raise StoreNewer(
-            f"the database has version {version}, this wf knows {SCHEMA_VERSION}: update wf"
+            f"the database was made by a newer wf (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): upgrade wf-engine here"
         )
 
 
 def _version(connection: Connection) -> int | None:
-    """None: no tables. The catalog is read as a table: `to_regclass` may answer from a cache that is
-    older than the lock under which it is asked."""
+    """None: no tables. The catalog is read as a table: `to_regclass` may answer from a cache that
+    is older than the lock under which it is asked."""
     with connection.transaction():
         there = connection.execute(
             "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'meta'"

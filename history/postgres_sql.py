@@ -271,13 +271,18 @@ FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::int8[], %s::text[])
 ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, detail = excluded.detail,
  since = excluded.since, next = excluded.next, code = excluded.code"""
 
-RELEASED: Final = f"""WITH gone AS (DELETE FROM owned WHERE run_id = ANY (%s::bytea[])),
+RELEASED: Final = f"""WITH gone AS (
+ DELETE FROM owned USING unnest(%s::bytea[]) AS a(id) WHERE owned.run_id = a.id RETURNING a.id),
+unrouted AS (
+ UPDATE ready SET owner = NULL WHERE run_id IN (
+  SELECT m.run_id FROM gone JOIN ready m ON m.run_id = gone.id
+  WHERE m.owner IS NOT NULL FOR UPDATE OF m SKIP LOCKED)),
 unread AS (
  SELECT DISTINCT run_id AS id FROM inbox
  WHERE run_id = ANY (%s::bytea[]) AND kind <> {int(InboxKind.MESSAGE)})
 SELECT {note("woken", "unread")}"""
 """(released or parked, released): a run that leaves something unread has something to do; a parked
-one could not read it, and is marked by what comes next."""
+one could not read it, and is marked by what comes next. Marks that were routed are for all."""
 
 DUE_AT: Final = f"""INSERT INTO due (id, environment, at, kind)
 SELECT id, %s, at, {int(DueKind.RESUME)} FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at)

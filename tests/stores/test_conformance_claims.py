@@ -264,6 +264,13 @@ def test_a_worker_that_beats_is_not_taken_over(world: World) -> None:
     assert worker.claim() == []
 
 
+def test_a_worker_whose_process_is_gone_is_taken_over_at_once(world: World) -> None:
+    gone, other = world.worker(), world.worker()
+    run_id = world.begun(gone).run.id
+    assert world.store.take_over(world.now(), 60_000, [gone.lease.worker]) == [gone.lease.worker]
+    assert other.claim_ids() == [run_id]
+
+
 def test_a_mark_that_was_routed_to_a_lost_worker_reaches_another(world: World) -> None:
     lost = world.worker()
     run_id = world.begun(lost).run.id

@@ -70,7 +70,7 @@ def test_a_newer_database_is_refused(fresh_postgres_url: str) -> None:
     open_store(fresh_postgres_url).close()
     with psycopg.connect(fresh_postgres_url) as connection:
         connection.execute("UPDATE meta SET version = version + 1")
-    with pytest.raises(StoreNewer, match="update wf"):
+    with pytest.raises(StoreNewer, match="upgrade wf-engine"):
         open_store(fresh_postgres_url)
 
 
