@@ -54,7 +54,7 @@ async def flaky(failures: int) -> int:
 
 
 @wf.step
-async def die_once(marker: str) -> str:
+def die_once(marker: str) -> str:
     """Kills its worker the first time, the hard way."""
     note("die_once")
     path = Path(marker)

@@ -1,0 +1,132 @@
+"""One worker process, both stores: one-step runs/s, sequential steps/s over 100 runs, ms per step of one run.
+
+    python benchmarks/engine.py [--postgres URL] [--runs 5000]
+
+Default durability (SQLite FULL, Postgres synchronous_commit on), pydantic payloads, paranoid mode off, as in
+`wf worker`. Without --postgres a server is started from the tests' wheel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel
+
+import wf
+from tests import postgres_server
+from wf.client.client import with_defaults
+from wf.engine.core.runs import new_run
+from wf.history.ids import new_id
+from wf.history.open import open_store
+from wf.history.store import Store
+
+
+class Order(BaseModel):
+    id: int
+    shop: str
+
+
+@wf.step
+async def charge(order: Order) -> int:
+    return order.id
+
+
+@wf.task
+async def one_step(order: Order) -> int:
+    return await charge(order)
+
+
+@wf.task
+async def many_steps(count: int) -> int:
+    total = 0
+    for number in range(count):
+        total += await charge(Order(id=number, shop="a"))
+    return total
+
+
+BATCH = 500
+"""Runs in one trigger transaction."""
+
+
+def trigger(store: Store, task: wf.Runnable[..., int], payload: object, count: int) -> list[bytes]:
+    encoded = task.signature.encode_payload(payload)
+    ids: list[bytes] = []
+    for start in range(0, count, BATCH):
+        now = store.now()
+        runs = [
+            new_run(new_id(now), task.id, encoded, with_defaults(task, {}), environment="dev", now=now)
+            for _ in range(min(BATCH, count - start))
+        ]
+        store.trigger(runs)
+        ids += [run.id for run in runs]
+    return ids
+
+
+def wait_for(store: Store, ids: list[bytes]) -> None:
+    """Until the last of them has ended; they are looked at in chunks so that looking costs little."""
+    left = list(ids)
+    while left:
+        sample = left[-50:]
+        found = store.get_runs(sample)
+        ended = {run_id for run_id, run in found.items() if run.status.ended}
+        if len(ended) == len(sample):
+            del left[-50:]
+        else:
+            time.sleep(0.01)
+
+
+def measure(url: str, runs: int) -> Iterator[tuple[str, float, str]]:
+    engine = wf.Engine(url, [charge, one_step, many_steps])
+    store = open_store(url)
+    warm = trigger(store, one_step, Order(id=1, shop="a"), 200)
+    engine.start_now()
+    try:
+        wait_for(store, warm)
+        begun = time.perf_counter()
+        wait_for(store, trigger(store, one_step, Order(id=1, shop="a"), runs))
+        yield "one-step runs", runs / (time.perf_counter() - begun), "/s"
+        begun = time.perf_counter()
+        wait_for(store, trigger(store, many_steps, 100, 100))
+        yield "steps, 100 runs x 100", 10_000 / (time.perf_counter() - begun), "/s"
+        begun = time.perf_counter()
+        wait_for(store, trigger(store, many_steps, 1_000, 1))
+        yield "one run, sequential", time.perf_counter() - begun, "ms per step"
+    finally:
+        engine.stop_now()
+        store.close()
+
+
+@contextmanager
+def databases(postgres: str | None) -> Iterator[dict[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        sqlite = f"sqlite:///{Path(folder) / 'bench.db'}"
+        if postgres:
+            yield {"sqlite": sqlite, "postgres": postgres}
+            return
+        postgres_server.open_session()
+        url = postgres_server.create_database()
+        try:
+            yield {"sqlite": sqlite, "postgres": url}
+        finally:
+            postgres_server.drop_database(url)
+            postgres_server.close_session()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgres")
+    parser.add_argument("--runs", type=int, default=5_000)
+    given = parser.parse_args()
+    with databases(given.postgres) as urls:
+        for name, url in urls.items():
+            for what, figure, unit in measure(url, given.runs):
+                print(f"{name:>8}  {what:<24} {figure:>10,.2f} {unit}")
+
+
+if __name__ == "__main__":
+    main()
