@@ -144,10 +144,17 @@ def known_beside(task: Runnable[..., Any]) -> list[Runnable[..., Any]]:
 
 
 def default_database() -> str:
-    """`.wf/wf.db` at the project's root: the nearest folder upwards with a wf_config.py,
-    pyproject.toml or .git, else the current one. The folder is made."""
+    """`.wf/wf.db` at the project's root. The folder is made."""
+    folder = project_root() / ".wf"
+    folder.mkdir(exist_ok=True)
+    return str(folder / "wf.db")
+
+
+def project_root() -> Path:
+    """The nearest folder upwards with a wf_config.py, pyproject.toml or .git, else the current
+    one."""
     here = Path.cwd()
-    root = next(
+    return next(
         (
             folder
             for folder in [here, *here.parents]
@@ -155,5 +162,3 @@ def default_database() -> str:
         ),
         here,
     )
-    (root / ".wf").mkdir(exist_ok=True)
-    return str(root / ".wf" / "wf.db")
