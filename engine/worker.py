@@ -364,12 +364,12 @@ class Worker:
 
     def _take_claims(self, committed: Committed, claim: Claim, now: int) -> None:
         claimed = committed.claimed
+        self._is_hinted = self._is_hinted or len(claimed) >= claim.limit
         if not claimed:
             self._store_due = (
                 self.store.next_due(self.settings.environment, self.settings.root) or NEVER
             )
             return
-        self._is_hinted = self._is_hinted or len(claimed) >= claim.limit
         try:
             histories = self.store.load(
                 [(c.run.id, c.run.chapter) for c in claimed if self._must_load(c)]
