@@ -83,6 +83,7 @@ class ChildCall(Operation[T]):
             ordinal, self._settle_awaited if self._awaited_child else self._settle_started
         )
         future.child = child_id
+        execution.waits[ordinal] = Kind.CHILD_ENDED if self._awaited_child else Kind.CHILD_STARTED
         if self._awaited_child:
             future.on_cancel = _on_cancel
         return future
@@ -115,6 +116,5 @@ class ChildCall(Operation[T]):
 
 def _on_cancel(execution: Execution, future: OperationFuture) -> bool:
     """The child that the body waits for is canceled with it."""
-    if not execution.is_closing:
-        execution.decide(CancelRun(future.child))
+    execution.decide(CancelRun(future.child))
     return False

@@ -27,7 +27,7 @@ from uuid import UUID
 from wf.engine.core.decisions import Decision, End, Log, Patched
 from wf.engine.core.loop import BodyLoop, BodyTask, Handle
 from wf.engine.core.mismatch import VERBS, Issued, explain
-from wf.engine.core.operation import Operation, OperationFuture
+from wf.engine.core.operation import Dropped, Operation, OperationFuture
 from wf.engine.core.outcome import failure_of, outcome_of
 from wf.history.errors import NonDeterminism, StepBudgetExceeded
 from wf.history.events import COMPLETIONS, FACTS, Event, Kind, Status
@@ -46,13 +46,12 @@ DROPS: Final = 1_000
 """Operations refused to a body, after which they suspend it: it may be swallowing the refusals."""
 
 
-_let_go: Final[list[BodyTask[Any]]] = []
-"""Bodies that would not end. Kept, so that no collector runs on with them in some thread."""
+_live: Final[set[Execution]] = set()
+"""Bodies under way, and those that would not end when they were dropped.
 
-
-class Dropped(BaseException):
-    """Thrown into a body that is dropped from memory: its cleanup may run, but no operation any
-    more."""
+Held, so that no collector ever finds one: it would run the body's `finally` blocks in whatever
+thread it works in, where awaiting a step runs that step for real. `close` takes a body out.
+"""
 
 
 @dataclass(slots=True)
@@ -125,6 +124,8 @@ class Execution:
         self.now = run.created_at
         self.loop = BodyLoop(self, int.from_bytes(run.id[-7:], "big"), Operation)
         self.open: dict[int, OperationFuture] = {}
+        self.waits: dict[int, Kind] = {}
+        """Operations that wait for something outside the run, and the kind of fact that ends it."""
         self.timers: dict[int, Timer] = {}
         self.ordinal = 0
         self.ended: End | None = None
@@ -163,6 +164,7 @@ class Execution:
         if kind in COMPLETIONS:
             self._complete(fact)
         elif kind == Kind.STARTED:
+            _live.add(self)
             self._root = BodyTask(self._main(), self.loop, "body", Context())
         elif kind == Kind.STEP_ATTEMPT_FAILED:
             self._retry_later(fact)
@@ -246,6 +248,8 @@ class Execution:
             if future is not None:
                 future.cancel()
         self.timers.clear()
+        if not self.loop.tasks():
+            _live.discard(self)
         self._decisions.append(end)
         if self._history is not None and self._history.last_ordinal > self.ordinal:
             self._part(self._history.last_ordinal, None)
@@ -438,10 +442,10 @@ class Execution:
                     self.loop.drain(CLOSE_BUDGET)
             except StepBudgetExceeded:
                 continue
-        left = self.loop.tasks()
-        if left:
+        if self.loop.tasks():
             log.error("the body of %s does not end when it is dropped; it is let go", self.title)
-            _let_go.extend(left)
+        else:
+            _live.discard(self)
         root = self._root
         if root is not None and root.done() and not root.cancelled():
             root.exception()

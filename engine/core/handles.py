@@ -17,7 +17,7 @@ from wf.history.errors import (
     RunFailed,
     RunTimedOut,
 )
-from wf.history.events import Event, Failure, Status
+from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class ResultOf(Operation[T]):
             ordinal, lambda _, future, event: settle_run(future, event, handle.task, handle.decode)
         )
         future.child = handle.raw_id
+        execution.waits[ordinal] = Kind.CHILD_ENDED
         if recorded is None:
             execution.decide(AwaitRun(ordinal, handle.raw_id))
         return future

@@ -35,6 +35,8 @@ T = TypeVar("T")
 STEP_BUDGET: Final = 1_000_000
 """Callbacks in one drain. A body that schedules more without waiting for an operation is caught in
 a circle."""
+IDLE_CHECK: Final = 10_000
+"""Callbacks in one drain after which, each time, it is looked whether they are all mere polling."""
 _HASH_STRIDE: Final = 0x9E3779B1
 _HASH_MASK: Final = (1 << 60) - 1
 
@@ -98,6 +100,7 @@ class BodyTask(asyncio.Task[T]):
     ) -> None:
         self._hash = loop.next_hash()
         super().__init__(coro, loop=loop, name=name or f"task-{loop.count}", context=context)
+        loop.remember(self)
 
     def __hash__(self) -> int:
         return self._hash
@@ -114,6 +117,8 @@ class Timers(Protocol):
 
     now: int
 
+    @property
+    def title(self) -> str: ...
     def open_loop_timer(self, delay_ms: int, handle: Handle) -> None: ...
     def report(self, context: dict[str, Any]) -> None: ...
 
@@ -129,24 +134,31 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._schedulable = schedulable
         self._closed = False
         self._stopped = False
-        self._generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = {}
+        self._tasks: weakref.WeakValueDictionary[int, BodyTask[Any]] = weakref.WeakValueDictionary()
+        self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] = (
+            weakref.WeakValueDictionary()
+        )
         self._given_up: dict[int, AsyncGenerator[Any, Any]] = {}
-        self._generator_count = 0
+        self._generator_numbers: dict[int, int] = {}
 
     def next_hash(self) -> int:
         self.count += 1
         return (self._salt + self.count * _HASH_STRIDE) & _HASH_MASK
 
+    def remember(self, task: BodyTask[Any]) -> None:
+        self._tasks[self.count] = task
+
     # -- running
 
-    def drain(self) -> None:
+    def drain(self, budget: int = STEP_BUDGET) -> None:
         """Run until nothing is ready, or until `stop_now`. Inside `with loop:`.
 
         Raises StepBudgetExceeded; what callbacks raise goes to the exception handler, as in
         asyncio, except for SystemExit and KeyboardInterrupt, which end the task that raised them.
         """
         ready = self.ready
-        budget = STEP_BUDGET
+        allowed = budget
+        polls: list[Callable[..., object]] = []
         while ready and not self._stopped:
             handle = ready.popleft()
             if handle.is_cancelled:
@@ -160,9 +172,24 @@ class BodyLoop(asyncio.AbstractEventLoop):
             budget -= 1
             if not budget:
                 raise StepBudgetExceeded(
-                    f"the body ran {STEP_BUDGET:,} callbacks without waiting for an operation: "
-                    "await a step or a timer in its loop"
+                    f"the body of {self.execution.title} ran {allowed:,} callbacks "
+                    "without waiting for an operation: await a step or a timer in its loop"
                 )
+            if not budget % IDLE_CHECK:
+                before, polls = polls, self._polls()
+                if polls and len(polls) == len(before) and all(one in before for one in polls):
+                    return
+
+    def _polls(self) -> list[Callable[..., object]]:
+        """What is ready, where no task is among it. Where that is the same as thousands of
+        callbacks ago, it only puts itself back: it stays queued until the next fact.
+
+        anyio's cancel scopes do so while a task that they cancel waits for its step to end.
+        """
+        callbacks = [handle.callback for handle in self.ready if not handle.is_cancelled]
+        if any(isinstance(getattr(one, "__self__", None), asyncio.Task) for one in callbacks):
+            return []
+        return callbacks
 
     def __enter__(self) -> None:
         """Be the running loop of this thread, which may have another one (a body is activated from
@@ -183,30 +210,38 @@ class BodyLoop(asyncio.AbstractEventLoop):
         """Run nothing more: the body is in a state that must not go on."""
         self._stopped = True
 
+    def go_on(self) -> None:
+        self._stopped = False
+
     def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._generator_count += 1
-        number = self._generator_count
-        self._generators[number] = weakref.ref(
-            generator, lambda _: self._generators.pop(number, None)
-        )
+        self.count += 1
+        self._generators[self.count] = generator
+        self._generator_numbers[id(generator)] = self.count
 
     def _generator_given_up(self, generator: AsyncGenerator[Any, Any]) -> None:
-        for number, reference in self._generators.items():
-            if reference() is generator:
-                self._given_up[number] = generator
-                return
-        self._generator_count += 1
-        self._given_up[self._generator_count] = generator
+        # The collector has cleared its weak references by now: its number is known by its address.
+        self._given_up[self._generator_numbers[id(generator)]] = generator
 
     async def close_generators(self) -> None:
         """Close those that were given up or are still open, in the order in which they began."""
-        alive = {
-            number: generator for number, ref in self._generators.items() if (generator := ref())
-        }
-        left = self._given_up | alive
+        left = self._given_up | dict(self._generators)
         self._given_up = {}
+        last: BaseException | None = None
         for _, generator in sorted(left.items()):
-            await generator.aclose()
+            try:
+                await generator.aclose()
+            except Exception as error:
+                self.call_exception_handler(
+                    {"message": "closing an async generator raised", "exception": error}
+                )
+            except BaseException as error:
+                last = error
+        if last is not None:
+            raise last
+
+    def tasks(self) -> list[BodyTask[Any]]:
+        """Those that are not done, in the order in which they were made."""
+        return [task for _, task in sorted(self._tasks.items()) if not task.done()]
 
     # -- what asyncio asks
 

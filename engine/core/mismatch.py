@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,8 @@ _NEXT: Final = (
     "bring back the recorded order, or keep it for runs under way with "
     '`if wf.patched("…"):` around the new code, then restart the worker'
 )
+PYTHON_MINOR: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""What STARTED records."""
 CONTEXT: Final = 3
 """Operations shown on either side of the place where history and body part."""
 
@@ -87,8 +90,22 @@ def explain(
         f"  likely: {cause}",
         f"  next: {_NEXT}; `wf runs show {shown}` shows the run",
     ]
-    message = "\n".join(lines)
-    return NonDeterminism(message, ordinal=ordinal, diff="\n".join(lines[1:-3]))
+    diff = "\n".join(lines[1:-3])
+    other = _other_python(events)
+    if other:
+        lines.insert(1, other)
+    return NonDeterminism("\n".join(lines), ordinal=ordinal, diff=diff)
+
+
+def _other_python(events: list[Event]) -> str:
+    """asyncio schedules differently from minor to minor, so that comes first where it differs."""
+    recorded = next((event.name for event in events if event.kind == Kind.STARTED), "")
+    if recorded in ("", PYTHON_MINOR):
+        return ""
+    return (
+        f"  the run began on Python {recorded} and this is {PYTHON_MINOR}, where asyncio schedules "
+        f"otherwise: let a worker on {recorded} finish it, or read on"
+    )
 
 
 def _judge(

@@ -6,6 +6,7 @@ call does the thing at once: a step just runs, a task is triggered and waited fo
 
 from __future__ import annotations
 
+import atexit
 import sys
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+class Dropped(BaseException):
+    """What an operation raises in a body that is dropped from memory: its `finally` blocks may run,
+    but no operation any more."""
+
+
+_exit: list[str] = []
+atexit.register(_exit.append, "begun")
 
 
 def current_execution() -> Execution | None:
@@ -42,6 +52,7 @@ class OperationFuture(BodyFuture):
     settle: Callable[[Execution, OperationFuture, Any], None]
     on_cancel: Callable[[Execution, OperationFuture], bool] | None = None
     is_canceled = False
+    cancel_message: Any = None
     attempt = 1
     """Of a step: which attempt is, or will be, under way."""
     retry_at = 0
@@ -55,19 +66,33 @@ class OperationFuture(BodyFuture):
         execution: Execution = cast("Any", self.get_loop()).execution
         first = not self.is_canceled
         self.is_canceled = True
-        if self.on_cancel is not None and (not first or self.on_cancel(execution, self)):
+        self.cancel_message = msg
+        if (
+            self.on_cancel is not None
+            and not execution.is_closing
+            and (not first or self.on_cancel(execution, self))
+        ):
             return True
         execution.open.pop(self.ordinal, None)
         return super().cancel(msg)
 
     def cancel_now(self) -> None:
-        super().cancel()
+        """The cancel that had to wait. Its message is kept: anyio knows its own cancels by it."""
+        super().cancel(self.cancel_message)
 
 
 class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
     """Await it once in a task body (or `yield from` it in a generator task)."""
 
-    __slots__ = ("__weakref__", "_awaited", "_code", "_future", "_instruction", "_iterator")
+    __slots__ = (
+        "__weakref__",
+        "_awaited",
+        "_code",
+        "_future",
+        "_hash",
+        "_instruction",
+        "_iterator",
+    )
     verb: ClassVar[str] = "operation"
     """For messages: "step", "timer", …"""
 
@@ -90,6 +115,15 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         raise NotConnected(
             f"a {self.verb} is awaited outside a task body: call it in a function with @wf.task"
         )
+
+    def __hash__(self) -> int:
+        """By (run, number), like the loop's tasks: `as_completed` walks a set of operations."""
+        try:
+            return self._hash
+        except AttributeError:
+            loop = events._get_running_loop()  # pyright: ignore[reportPrivateUsage]
+            self._hash: int = loop.next_hash() if type(loop) is BodyLoop else id(self)
+            return self._hash
 
     # -- being awaited
 
@@ -119,8 +153,17 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         if future is None:
             execution = current_execution()
             if execution is None:
+                if (
+                    _exit
+                ):  # The interpreter lets go of bodies that are in memory: see Execution.close.
+                    raise Dropped
                 return self.outside().__await__()
-            self._future = future = self.issue(execution)
+            try:
+                self._future = future = self.issue(execution)
+            except BaseException:
+                if not execution.is_stuck:
+                    raise
+                future = execution.loop.create_future()
         return future.__await__()
 
     def __iter__(self) -> Generator[Operation[Any], Any, T_co]:

@@ -78,7 +78,7 @@ async def _just_run(runnable: Runnable[..., T], args: tuple[Any, ...], kwargs: d
 
 def _on_cancel(execution: Execution, future: OperationFuture) -> bool:
     """A step in flight ends first; one that waits for its next attempt is given up at once."""
-    if execution.is_closing or future.retry_at > execution.now:
+    if future.retry_at > execution.now:
         return False
     execution.decide(CancelStep(future.ordinal))
     return True

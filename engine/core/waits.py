@@ -12,7 +12,7 @@ from wf.engine.core.handles import Token
 from wf.engine.core.operation import Operation, OperationFuture
 from wf.engine.core.values import Shape
 from wf.history.errors import TokenCanceled, TokenTimedOut
-from wf.history.events import Event
+from wf.history.events import Event, Kind
 from wf.history.ids import derived_id, parse, show
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class AwaitTokenCall(Operation[T]):
         recorded = execution.next_recorded()
         ordinal = execution.number(self, "wait for token", "", 0)
         future = execution.open_operation(ordinal, self._settle)
+        execution.waits[ordinal] = Kind.TOKEN_ENDED
         if recorded is None:
             execution.decide(AwaitToken(ordinal, self._token_id))
         return future
