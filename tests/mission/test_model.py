@@ -11,8 +11,8 @@ import pytest
 
 import wf
 from tests.mission import tasks
-from tests.mission.observing import ended, until
-from tests.mission.observing import wf as command
+from tests.observing import ended, until
+from tests.observing import wf as command
 
 
 async def test_s2_one_import_gives_queue_workers_retries_and_observability(database: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 import wf
 from tests.mission import tasks
-from tests.mission.observing import until
-from tests.mission.observing import wf as command
+from tests.observing import until
+from tests.observing import wf as command
 
 
 async def test_s19_a_task_is_an_id_and_a_function_found_without_a_list(

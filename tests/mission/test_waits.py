@@ -10,8 +10,8 @@ import pytest
 
 import wf
 from tests.mission import tasks
-from tests.mission.observing import ended, until
-from tests.mission.observing import wf as command
+from tests.observing import ended, until
+from tests.observing import wf as command
 
 USER = tasks.User(user_id="1", email="a@x")
 
