@@ -40,6 +40,7 @@ class Session:
         self.clock = SkippingClock()
         self.clock.sync(store.now())
         self.run_id = b""
+        self._root = b""
         self._paranoid = paranoid
         self._skips = skip_waits
         self._observer = observer
@@ -48,16 +49,27 @@ class Session:
 
     def begin(self, task: str, payload: bytes, options: dict[str, Any] | None = None) -> str:
         """Make the run and start working on it; answers its id."""
+        self.make(task, payload, options)
+        self.start()
+        return show("run", self.run_id)
+
+    def resume(self, run_id: bytes) -> Run:
+        """Go on with a run. Raises NotFound, AlreadyEnded."""
+        run = self.find(run_id)
+        self.start()
+        return run
+
+    def make(self, task: str, payload: bytes, options: dict[str, Any] | None = None) -> None:
+        """Make the run; `start` begins to work on it."""
         now = self.clock.now()
         run = new_run(
             new_id(now), task, payload, options or {}, environment=self.environment, now=now
         )
         [(self.run_id, _)] = self.store.trigger([run])
-        self._start()
-        return show("run", self.run_id)
+        self._root = self.run_id
 
-    def resume(self, run_id: bytes) -> Run:
-        """Go on with a run. Raises NotFound, AlreadyEnded."""
+    def find(self, run_id: bytes) -> Run:
+        """A run that is there; `start` goes on with it. Raises NotFound, AlreadyEnded."""
         run = self.store.get_runs([run_id]).get(run_id)
         if run is None or run.environment != self.environment:
             raise NotFound(
@@ -67,8 +79,7 @@ class Session:
         if run.status.ended:
             raise AlreadyEnded(f"{show('run', run_id)} has ended: {run.status}")
         self.registry.get(run.task)
-        self.run_id = run_id
-        self._start(run.root_id)
+        self.run_id, self._root = run_id, run.root_id or run_id
         return run
 
     def look(self) -> Run:
@@ -116,16 +127,25 @@ class Session:
         if self._host is not None:
             self._host.stop(seconds)
 
-    def _start(self, root: bytes | None = None) -> None:
+    @property
+    def steps_in_flight(self) -> int:
+        return self._host.worker.steps_in_flight if self._host is not None else 0
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the worker's end after `request_stop`. False: it is still at work."""
+        return self._host is None or self._host.join(seconds)
+
+    def start(self, observer: Observer | None = None) -> None:
+        """Work on the run that was made or found."""
         settings = WorkerSettings(
-            environment=self.environment, paranoid=self._paranoid, root=root or self.run_id
+            environment=self.environment, paranoid=self._paranoid, root=self._root
         )
         self._host = Host(
             self.store,
             self.registry,
             settings,
             clock=self.clock,
-            observer=self._observer,
+            observer=observer or self._observer,
             idle=self._skip if self._skips else None,
         )
         self._host.start()
