@@ -136,8 +136,7 @@ class Wakeups:
             self._inbox, self._thread, self._inbox_path = None, None, ""
         if inbox is None or thread is None:
             return
-        with contextlib.suppress(OSError):
-            inbox.shutdown(socket.SHUT_RD)
+        self._send(path, _STOP)
         if thread is not threading.current_thread():
             thread.join(timeout=1)
         inbox.close()
