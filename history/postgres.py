@@ -26,6 +26,7 @@ from wf.history.postgres_rows import (
     end_tokens,
     insert_runs,
     insert_tokens,
+    look,
     take_keys,
     transaction,
 )
@@ -72,7 +73,7 @@ class PostgresStore(Looks):
             raise
 
     def now(self) -> int:
-        return int(self._query(workers.NOW, ())[0][0])
+        return int(self.pool.run(lambda c: send(c, workers.NOW).fetchall())[0][0])
 
     def close(self) -> None:
         self._wakes.close()
@@ -116,12 +117,12 @@ class PostgresStore(Looks):
             self.pool.run(work)
 
     def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
-        look = sql.LOCKED_TOKEN.format(TOKEN_COLUMNS)
+        find = sql.LOCKED_TOKEN.format(TOKEN_COLUMNS)
         shown = show("token", token_id)
 
         def work(connection: Connection) -> Token:
             with transaction(connection):
-                row = send(connection, look, [token_id]).fetchone()
+                row = send(connection, find, [token_id]).fetchone()
                 if row is None:
                     raise NotFound(f"there is no token {shown}: see `wf tokens list`")
                 token = token_of(row)
@@ -195,7 +196,7 @@ class PostgresStore(Looks):
             texts(list(claim.tasks) if claim.limit > 0 else []),
             lease.environment,
         ]
-        ((alive, busy),) = self.pool.run(lambda c: send(c, sql.IDLE, values).fetchall())
+        ((alive, busy),) = self.pool.run(lambda c: look(c, sql.IDLE, values))
         if not alive:
             raise self._refused(lease, None)
         return not busy
@@ -213,7 +214,7 @@ class PostgresStore(Looks):
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
         found: dict[bytes, list[Event]] = {run_id: [] for run_id, _ in runs}
         values = table("bi", runs) if runs else [byteas(()), int8s(())]
-        rows = self.pool.run(lambda c: send(c, workers.LOAD, values).fetchall())
+        rows = self.pool.run(lambda c: look(c, workers.LOAD, values))
         for row in rows:
             found[row[0]].append(Event(*row[1:]))
         return found
@@ -226,7 +227,7 @@ class PostgresStore(Looks):
                 self._orphan(connection, lost, now, Reason.TAKEN)
             return lost
 
-        if not gone and not self._query(workers.ANY_LOST, (lease_ms,))[0][0]:
+        if not gone and not self.pool.run(lambda c: look(c, workers.ANY_LOST, [lease_ms]))[0][0]:
             return []
         lost = self.pool.run(work)
         self.hint()
@@ -249,7 +250,7 @@ class PostgresStore(Looks):
     def next_due(self, environment: str, root: bytes | None = None) -> int | None:
         text = sql.NEXT_DUE if root is None else sql.NEXT_DUE_UNDER
         values = {"environment": environment, "root": root}
-        due: int | None = self.pool.run(lambda c: send(c, text, values).fetchall())[0][0]
+        due: int | None = self.pool.run(lambda c: look(c, text, values))[0][0]
         return due
 
     # --- wake-ups ---------------------------------------------------------------------------------
@@ -263,11 +264,13 @@ class PostgresStore(Looks):
     # --- within -----------------------------------------------------------------------------------
 
     def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """A list is planned each time: which plan is good depends on its LIMIT."""
         text = sql.replace("?", "%s")
-        return self.pool.run(lambda c: send(c, text, parameters).fetchall())
+        prepare = False if "LIMIT" in text else None
+        return self.pool.run(lambda c: look(c, text, parameters, prepare=prepare))
 
     def _group_no(self, lease: Lease) -> int | None:
-        rows = self._query(sql.GROUP_NO, (lease.worker,))
+        rows = self.pool.run(lambda c: look(c, sql.GROUP_NO, [lease.worker]))
         return int(rows[0][0]) if rows else None
 
     @staticmethod

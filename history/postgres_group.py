@@ -176,8 +176,10 @@ def _turn(connection: Connection, activations: Sequence[Activation]) -> None:
     turning = [(a, a.next_chapter) for a in activations if a.next_chapter]
     if not turning:
         return
-    kept = [(a.run_id, a.chapter, n.number, n.before_seq, n.forget) for a, n in turning]
-    send(connection, sql.KEPT, table("biiii", kept))
+    kept = [(a.run_id, a.chapter, n.number, n.before_seq) for a, n in turning]
+    forget = [(a.run_id, ordinal) for a, n in turning for ordinal in n.forget]
+    ordinals = [byteas([row[0] for row in forget]), int8s([row[1] for row in forget])]
+    send(connection, sql.KEPT, [*table("biii", kept), *ordinals])
     added = [
         (a.run_id, n.number, place, *event[1:])
         for a, n in turning

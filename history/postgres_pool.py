@@ -147,10 +147,14 @@ class Pool:
 
 
 def send(
-    connection: Connection, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    connection: Connection,
+    statement: str,
+    values: Sequence[Any] | Mapping[str, Any] = (),
+    *,
+    prepare: bool | None = None,
 ) -> Cursor:
     """Execute. Answers come in binary, so that bytes need no decoding."""
-    return connection.execute(statement.encode(), values, binary=True)
+    return connection.execute(statement.encode(), values, binary=True, prepare=prepare)
 
 
 def _is_direct(connection: Connection) -> bool:

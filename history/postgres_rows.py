@@ -6,9 +6,11 @@ for costs no round trip. MARK is the caller's, once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import psycopg
 
 from wf.history import postgres_sql as sql
 from wf.history.events import STORED, Kind, Status
@@ -32,11 +34,38 @@ Answer = tuple[bytes, Triggered]
 @contextmanager
 def transaction(connection: Connection) -> Generator[Connection]:
     """BEGIN … COMMIT, in one round trip as far as no answer is asked for."""
-    with connection.pipeline():
+    with _pipeline(connection):
         send(connection, sql.BEGIN)
         send(connection, sql.SETTINGS)
         yield connection
         send(connection, "COMMIT")
+
+
+@contextmanager
+def _pipeline(connection: Connection) -> Generator[None]:
+    """A pipeline that is at rest when an error leaves it: psycopg would log what follows."""
+    with connection.pipeline() as pipeline:
+        try:
+            yield
+        except BaseException:
+            with suppress(psycopg.Error):
+                pipeline.sync()
+            raise
+
+
+def look(
+    connection: Connection,
+    statement: str,
+    values: Sequence[Any] | Mapping[str, Any] = (),
+    *,
+    prepare: bool | None = None,
+) -> list[tuple[Any, ...]]:
+    """One statement and its rows. The two of a pipeline are one transaction, so that it runs with
+    our settings."""
+    with _pipeline(connection):
+        send(connection, sql.LOOK_SETTINGS)
+        cursor = send(connection, statement, values, prepare=prepare)
+    return cursor.fetchall()
 
 
 # --- made ----------------------------------------------------------------------------------------

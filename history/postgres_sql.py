@@ -55,13 +55,23 @@ def noted(name: str) -> str:
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
-SETTINGS: Final = f"""SELECT
- set_config('idle_in_transaction_session_timeout', '{LEASE_MS // 2}', true),
- set_config('enable_seqscan', 'off', true),
- set_config('jit', 'off', true)"""
+
+def _settings(**settings: str) -> str:
+    each = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    return f"SELECT {each}"
+
+
+LOOK_SETTINGS: Final = _settings(enable_seqscan="off", jit="off")
+SETTINGS: Final = _settings(
+    idle_in_transaction_session_timeout=str(LEASE_MS // 2),
+    enable_seqscan="off",
+    enable_hashjoin="off",
+    enable_mergejoin="off",
+    jit="off",
+)
 """Of the transaction only. A process that is stopped in the middle holds its locks for half a lease
-at most. Plans may be kept while a table grows from nothing to millions of rows: they must use
-indexes from the start, whatever its size was when they were made."""
+at most. Plans may be kept, or made without statistics, while a table grows from nothing to millions
+of rows: whatever its size, they look each of their few rows up in an index."""
 
 FENCE: Final = f"""WITH hit AS (
  UPDATE workers SET group_no = group_no + 1, beat = {CLOCK}
@@ -192,10 +202,10 @@ KEPT: Final = """INSERT INTO events
  (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)
 SELECT e.run_id, n.number, row_number() OVER (PARTITION BY e.run_id ORDER BY e.seq),
  e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt, e.took, e.data
-FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[])
- AS n(run_id, old, number, before_seq, forget)
+FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[]) AS n(run_id, old, number, before_seq)
 JOIN events e ON e.run_id = n.run_id AND e.chapter = n.old AND e.seq < n.before_seq
- AND (n.forget = 0 OR e.ordinal <> n.forget)"""
+WHERE NOT EXISTS (SELECT FROM unnest(%s::bytea[], %s::int8[]) AS f(run_id, ordinal)
+ WHERE f.run_id = e.run_id AND f.ordinal = e.ordinal)"""
 """The next chapter begins with the prefix of the old one."""
 
 APPENDED: Final = """INSERT INTO events
@@ -294,7 +304,6 @@ _PLAIN: Final = (
     f"(d.kind = {int(DueKind.RESUME)} OR d.kind = {int(DueKind.START)} AND r.ttl_ms = 0)"
 )
 _IS_DUE: Final = "d.environment = %(environment)s AND d.at <= %(now)s"
-_RUN_UNDER: Final = " AND r.root_id = %(root)s"
 _WAITED_UNDER: Final = """(
  EXISTS (SELECT FROM tokens x JOIN runs u ON u.id = x.run_id
   WHERE x.id = d.id AND u.root_id = %(root)s)
@@ -306,49 +315,55 @@ _ANY_UNDER: Final = (
 )
 
 
-def _due(run_under: str, any_under: str) -> str:
-    return f"""WITH picked AS (
- SELECT d.id, d.kind FROM due d JOIN runs r ON r.id = d.id
- WHERE {_IS_DUE} AND {_PLAIN}{run_under}
- ORDER BY d.at LIMIT {DUE_ROWS} FOR UPDATE OF d SKIP LOCKED),
-gone AS (DELETE FROM due USING picked p WHERE due.id = p.id)
-SELECT {note("woken", f"picked WHERE kind = {int(DueKind.RESUME)}")},
- {note("new", f"picked WHERE kind = {int(DueKind.START)}")},
- (SELECT CASE WHEN count(*) > 0 THEN ('due ' || count(*))::int END FROM (
-  SELECT coalesce({_PLAIN}, false) AS plain FROM due d LEFT JOIN runs r ON r.id = d.id
-  WHERE {_IS_DUE}{any_under} ORDER BY d.at LIMIT {DUE_ROWS}) d WHERE NOT plain)"""
+_FIRST: Final = f"FROM due d WHERE {_IS_DUE} ORDER BY d.at LIMIT {DUE_ROWS}"
+_FIRST_UNDER: Final = f"""FROM due d LEFT JOIN runs r ON r.id = d.id
+ WHERE {_IS_DUE}{_ANY_UNDER} ORDER BY d.at LIMIT {DUE_ROWS}"""
+"""The first due rows, alone: a join could be planned from its other end, with a million overdue."""
 
 
-DUE: Final = _due("", "")
+def _due(first: str) -> str:
+    return f"""WITH picked AS MATERIALIZED (
+ SELECT d.id, d.kind {first} FOR UPDATE OF d SKIP LOCKED),
+seen AS MATERIALIZED (
+ SELECT d.id, d.kind, coalesce({_PLAIN}, false) AS plain
+ FROM picked d LEFT JOIN runs r ON r.id = d.id),
+gone AS (DELETE FROM due USING seen WHERE due.id = seen.id AND seen.plain)
+SELECT {note("woken", f"seen WHERE plain AND kind = {int(DueKind.RESUME)}")},
+ {note("new", f"seen WHERE plain AND kind = {int(DueKind.START)}")},
+ (SELECT CASE WHEN count(*) > 0 THEN ('due ' || count(*))::int END FROM seen WHERE NOT plain)"""
+
+
+DUE: Final = _due(_FIRST)
 """Runs whose time has come are noted for MARK. Where something else is due (an expiry, a token),
 fails with invalid_text_representation: the group is written again, the long way."""
 
-DUE_UNDER: Final = _due(_RUN_UNDER, _ANY_UNDER)
+DUE_UNDER: Final = _due(_FIRST_UNDER)
 """The same among the descendants of one run; so are all that are called `under`."""
 
 
-def _due_runs(under: str) -> str:
-    return f"""SELECT d.id, d.kind, d.at, r.ttl_ms FROM due d JOIN runs r ON r.id = d.id
-WHERE {_IS_DUE}{under} ORDER BY d.at LIMIT {DUE_ROWS}
+def _due_runs(first: str) -> str:
+    return f"""SELECT d.id, d.kind, d.at, r.ttl_ms FROM (SELECT d.id {first}) x
+JOIN due d ON d.id = x.id JOIN runs r ON r.id = x.id ORDER BY d.at
 FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF r SKIP LOCKED"""
 
 
-DUE_RUNS: Final = _due_runs("")
-DUE_RUNS_UNDER: Final = _due_runs(_RUN_UNDER)
+DUE_RUNS: Final = _due_runs(_FIRST)
+DUE_RUNS_UNDER: Final = _due_runs(_FIRST_UNDER)
 """The long way: all runs of which something is due, with their rows locked."""
 
 
-def _due_tokens(under: str) -> str:
-    return f"""SELECT d.id FROM due d JOIN tokens t ON t.id = d.id
-WHERE {_IS_DUE} AND d.kind = {int(DueKind.TOKEN)}{under} ORDER BY d.at LIMIT {DUE_ROWS}
-FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED"""
+def _due_tokens(first: str) -> str:
+    return f"""SELECT d.id FROM (SELECT d.id {first}) x
+JOIN due d ON d.id = x.id AND d.kind = {int(DueKind.TOKEN)} JOIN tokens t ON t.id = x.id
+ORDER BY d.id FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED"""
 
 
-DUE_TOKENS: Final = _due_tokens("")
-DUE_TOKENS_UNDER: Final = _due_tokens(f" AND {_WAITED_UNDER}")
+DUE_TOKENS: Final = _due_tokens(_FIRST)
+DUE_TOKENS_UNDER: Final = _due_tokens(_FIRST_UNDER)
 
-DUE_NO_MORE: Final = f"""DELETE FROM due d WHERE {_IS_DUE} AND d.kind <> {int(DueKind.TOKEN)}
-AND NOT EXISTS (SELECT FROM runs r WHERE r.id = d.id)"""
+DUE_NO_MORE: Final = f"""DELETE FROM due WHERE id IN (
+ SELECT x.id FROM (SELECT d.id, d.kind {_FIRST}) x
+ WHERE x.kind <> {int(DueKind.TOKEN)} AND NOT EXISTS (SELECT FROM runs r WHERE r.id = x.id))"""
 """Of runs that somebody has removed."""
 
 UNQUEUE: Final = f"""DELETE FROM ready WHERE run_id IN (
