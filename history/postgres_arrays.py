@@ -7,7 +7,7 @@ several times, which would be half of the store's time.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from psycopg.adapt import AdaptersMap, Dumper
@@ -54,9 +54,11 @@ def texts(values: Sequence[str]) -> Texts:
     return Texts(b"".join(parts))
 
 
-def table(kinds: str, rows: Iterable[Sequence[Any]]) -> list[bytes]:
+def table(kinds: str, rows: Sequence[Sequence[Any]]) -> list[bytes]:
     """One array per column. `kinds` has a letter for each: i(nt), b(ytes or None), t(ext)."""
     made = {"i": int8s, "b": byteas, "t": texts}
+    if not rows:
+        return [made[kind](()) for kind in kinds]
     return [made[kind](column) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]
 
 

@@ -204,9 +204,10 @@ SELECT e.run_id, n.number, row_number() OVER (PARTITION BY e.run_id ORDER BY e.s
  e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt, e.took, e.data
 FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[]) AS n(run_id, old, number, before_seq)
 JOIN events e ON e.run_id = n.run_id AND e.chapter = n.old AND e.seq < n.before_seq
-WHERE NOT EXISTS (SELECT FROM unnest(%s::bytea[], %s::int8[]) AS f(run_id, ordinal)
+WHERE e.ordinal = 0 OR NOT EXISTS (
+ SELECT FROM unnest(%s::bytea[], %s::int8[]) AS f(run_id, ordinal)
  WHERE f.run_id = e.run_id AND f.ordinal = e.ordinal)"""
-"""The next chapter begins with the prefix of the old one."""
+"""The next chapter begins with the prefix of the old one, but for what (run, ordinal) names."""
 
 APPENDED: Final = """INSERT INTO events
  (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)

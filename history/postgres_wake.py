@@ -36,6 +36,7 @@ class Wakes:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._me = secrets.token_hex(4)
+        self._warned = False
         self._begin()
 
     def _begin(self) -> None:
@@ -101,6 +102,9 @@ class Wakes:
 
     def _listen_on(self, connection: Connection) -> None:
         connection.execute(f"LISTEN {CHANNEL}")
+        if connection.prepare_threshold is None and not self._warned:
+            self._warned = True
+            _log.warning("a pooler stands before Postgres: wake-ups may be lost, wf polls instead")
         stopped, stop = socket.socketpair()
         with stopped, stop:
             with self._lock:

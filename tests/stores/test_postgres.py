@@ -195,6 +195,22 @@ def test_behind_a_pooler_nothing_is_prepared(world: World, monkeypatch: pytest.M
     assert rows == (0,)
 
 
+def test_behind_a_pooler_one_warning_says_that_wake_ups_may_be_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def pooled(_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(postgres_pool, "_is_direct", pooled)
+    told = Flag()
+    world.another_store().listen(told.set)
+    assert told.wait(10)
+    told.clear()
+    kill_connections(world.url)
+    assert told.wait(10)
+    assert len([r for r in caplog.records if "polls instead" in r.message]) == 1
+
+
 def test_a_poll_that_finds_nothing_writes_nothing(world: World) -> None:
     worker = world.worker()
     worker.claim()
