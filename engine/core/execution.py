@@ -29,6 +29,7 @@ from wf.engine.core.loop import BodyLoop, BodyTask, Handle
 from wf.engine.core.mismatch import VERBS, Issued, explain
 from wf.engine.core.operation import Dropped, Operation, OperationFuture
 from wf.engine.core.outcome import failure_of, outcome_of
+from wf.engine.core.scopes import order_scopes
 from wf.history.errors import NonDeterminism, StepBudgetExceeded
 from wf.history.events import COMPLETIONS, FACTS, Event, Kind, Status
 from wf.history.ids import show
@@ -165,6 +166,7 @@ class Execution:
             self._complete(fact)
         elif kind == Kind.STARTED:
             _live.add(self)
+            order_scopes()
             self._root = BodyTask(self._main(), self.loop, "body", Context())
         elif kind == Kind.STEP_ATTEMPT_FAILED:
             self._retry_later(fact)
