@@ -18,6 +18,7 @@ from wf.history.errors import CannotLoad, Error, UnknownTask
 
 _TASK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HERE: Final = Path(__file__).resolve().parent
+_IMPORTS_WF: Final = re.compile(r"^\s*(import|from) wf\b", re.MULTILINE)
 _DOTTED: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -43,6 +44,7 @@ def load(target: str) -> tuple[ModuleType, Registry]:
 def load_all(targets: Iterable[str]) -> Registry:
     """The runnables of several files and modules. Raises CannotLoad, DeclarationError."""
     together = Registry()
+    targets = list(targets)
     for target in targets:
         for runnable in load(target)[1]:
             together.add(runnable)
@@ -53,11 +55,28 @@ def load_all(targets: Iterable[str]) -> Registry:
     return together
 
 
+def load_project(path: str) -> Registry:
+    """The runnables of a file, a module, or of all files below a folder that name `wf`."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return load_all([path])
+    files = [file for file in sorted(folder.rglob("*.py")) if _is_of_project(file, folder)]
+    if not files:
+        raise CannotLoad(f"no file below {path} imports wf: name the folder with the tasks")
+    return load_all(map(str, files))
+
+
+def _is_of_project(file: Path, folder: Path) -> bool:
+    parts = file.relative_to(folder).parts
+    if any(part.startswith((".", "__pycache__")) or part == "site-packages" for part in parts):
+        return False
+    return _IMPORTS_WF.search(file.read_text(encoding="utf-8", errors="replace")) is not None
+
+
 def choose(module: ModuleType, name: str, target: str) -> Runnable[..., Any]:
     """The task of that id (or function name). Without a name: the one named like the file, else
     `main`, else the only one. Raises UnknownTask, listing what there is."""
-    own = [value for value in vars(module).values() if isinstance(value, Runnable)]
-    runnables = list({id(one): one for one in own}.values())
+    runnables = runnables_of(module)
     if name:
         found = _named(runnables, name)
         if found is None:
@@ -75,6 +94,15 @@ def choose(module: ModuleType, name: str, target: str) -> Runnable[..., Any]:
     if not tasks:
         raise UnknownTask(f"{target} has no task: write `@wf.task` above an `async def` at the top")
     raise UnknownTask(f"which task of {target}? {_listed(tasks)}: name one, `{target}:TASK`")
+
+
+def runnables_of(module: ModuleType) -> list[Runnable[..., Any]]:
+    """What a module's globals define and import, each once."""
+    found: dict[int, Runnable[..., Any]] = {}
+    for value in list(vars(module).values()):
+        if isinstance(value, Runnable):
+            found[id(value)] = value  # pyright: ignore[reportUnknownArgumentType]
+    return list(found.values())
 
 
 def _named(runnables: Sequence[Runnable[..., Any]], name: str) -> Runnable[..., Any] | None:

@@ -1,0 +1,93 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+if TYPE_CHECKING:
+    from wf.client.client import Client
+
+Db = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        help="The database: sqlite:///path, a path, or postgresql://…  Default: WF_URL.",
+        show_default=False,
+    ),
+]
+RunDb = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        help="The database: sqlite:///path, a path, or postgresql://…  "
+        "Default: WF_URL, else .wf/wf.db at the project's root.",
+        show_default=False,
+    ),
+]
+Env = Annotated[
+    str | None,
+    typer.Option(
+        "--env",
+        metavar="NAME",
+        help="The environment. Default: WF_ENVIRONMENT, else dev.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
+
+
+def database(db: str | None) -> str:
+    """The URL to use. Raises NotConnected."""
+    from wf.history.errors import NotConnected
+
+    url = db or os.environ.get("WF_URL")
+    if url:
+        return url
+    local = local_database()
+    hint = f"; for what `wf run` made here: --db {shown(str(local))}" if local.exists() else ""
+    raise NotConnected(f"no database is named: give --db URL, or set WF_URL{hint}")
+
+
+def environment(env: str | None) -> str:
+    from wf.history import connections
+
+    return env or connections.environment()
+
+
+def client(db: str | None, env: str | None) -> Client:
+    """A client of a database that is there. Raises NotConnected, BadURL, StoreUnavailable."""
+    from wf.client.client import Client
+    from wf.history.open import open_store
+
+    store = open_store(database(db), create=False)
+    return Client(store=store, environment=environment(env))
+
+
+def local_database() -> Path:
+    """`.wf/wf.db` at the project's root, which may not be there yet."""
+    from wf.engine.engine import project_root
+
+    return project_root() / ".wf" / "wf.db"
+
+
+def shown(url: str) -> str:
+    """A URL for other people's eyes and for the shell: no password in it, a path relative to here
+    where it is below."""
+    import shlex
+
+    if url.startswith(("postgresql", "postgres")):
+        password = urlsplit(url).password
+        return shlex.quote(url.replace(f":{password}@", ":***@") if password else url)
+    path = Path(url.removeprefix("sqlite:///") if url.startswith("sqlite:") else url)
+    try:
+        return shlex.quote(str(path.absolute().relative_to(Path.cwd())))
+    except ValueError:
+        return shlex.quote(str(path.absolute()))

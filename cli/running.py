@@ -1,0 +1,381 @@
+"""One `wf run`: load, begin or resume, watch, and say how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final, TextIO
+
+from wf.cli import options
+from wf.cli.draw import Commands
+from wf.cli.errors import SIGNALED, Failed
+from wf.cli.logs import logs_to
+from wf.cli.screen import Live, Plain, Screen, Silent, Standard
+from wf.cli.tree import TokenNode, Tree, parents_first
+from wf.engine.core.runnable import Runnable
+from wf.engine.engine import default_database
+from wf.engine.loading import choose, load, split_target
+from wf.engine.registry import Registry
+from wf.engine.run import Session
+from wf.history.errors import PayloadError
+from wf.history.events import Failure, Status
+from wf.history.ids import show
+from wf.history.limits import MAX_LIST
+from wf.history.open import open_store
+from wf.history.store import Run, RunFilter, Store
+
+STOP_SECONDS: Final = 10.0
+"""After the first Ctrl-C, steps that are under way may end."""
+AT_ONCE_SECONDS: Final = 1.0
+"""After the second, the process is gone within this time."""
+DRAW_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 1.0
+"""Without a hint the store is asked this often: hints are not the truth."""
+GIVE_UP_SECONDS: Final = 30.0
+"""A database that stays out of reach for so long ends the command; the run stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was typed."""
+
+    target: str
+    payload: str | None
+    fields: tuple[str, ...]
+    db: str | None
+    env: str | None
+    resume: str | None
+    skip_waits: bool
+    tags: tuple[str, ...]
+    as_json: bool
+    is_quiet: bool
+    is_debug: bool
+
+
+class Stopped(BaseException):
+    """A signal came."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How it came out: the run as it was seen last, and what ended the watch (0: no signal)."""
+
+    run: Run
+    signum: int = 0
+
+
+def run(request: Request) -> int:
+    if request.resume and (request.payload is not None or request.fields):
+        raise PayloadError("--resume goes on with the payload that the run has: leave PAYLOAD out")
+    standard = Standard()
+    try:
+        with logs_to(lambda text: standard.line(text)):
+            ended, commands = _run(request, standard)
+    finally:
+        standard.restore()
+    return _report(request, ended, commands)
+
+
+def _run(request: Request, standard: Standard) -> tuple[Ended, Commands]:
+    file, name = split_target(request.target)
+    module, registry = load(file)
+    run_id, payload, task = b"", b"", None
+    if request.resume:
+        run_id = _parse_run(request.resume)
+    else:
+        from wf.cli.payload import payload_for
+
+        task = choose(module, name, file)
+        payload = payload_for(task, request.payload, request.fields)
+    store = open_store(request.db or os.environ.get("WF_URL") or default_database())
+    try:
+        watch = Watch(request, store, registry, standard)
+        if task is None:
+            return watch.resume(run_id), watch.commands
+        return watch.begin(task, payload), watch.commands
+    finally:
+        store.close()
+
+
+def _parse_run(shown: str) -> bytes:
+    from wf.client.client import parse_id
+
+    return parse_id("run", shown)
+
+
+class Watch:
+    """A session with somebody who looks on."""
+
+    def __init__(
+        self, request: Request, store: Store, registry: Registry, standard: Standard
+    ) -> None:
+        self._request = request
+        self._standard = standard
+        self._store = store
+        self._session = Session(
+            store,
+            registry,
+            environment=options.environment(request.env),
+            skip_waits=request.skip_waits,
+        )
+        self._tree = Tree(self._session.clock.now)
+        self._wake = threading.Event()
+        self._tree.changed = self._wake.set
+        self._looked_at = 0.0
+        self._quiet_looks = 0
+        self._troubled_since: float | None = None
+        self._last = Run(b"", "", "", b"", 0)
+        self.commands = Commands()
+
+    def begin(self, task: Runnable[..., Any], payload: bytes) -> Ended:
+        from wf.client.client import with_defaults
+        from wf.engine.core.triggers import trigger_options
+
+        given = trigger_options({"tags": list(self._request.tags)} if self._request.tags else {})
+        with _signals() as signals:
+            self._session.make(task.id, payload, with_defaults(task, given))
+            self._last = self._session.look()
+            return self._watch(signals)
+
+    def resume(self, run_id: bytes) -> Ended:
+        with _signals() as signals:
+            self._last = self._session.find(run_id)
+            self._fill(self._last)
+            return self._watch(signals)
+
+    def _fill(self, run: Run) -> None:
+        """The tree begins with what the history has."""
+        root = run.root_id or run.id
+        wanted = RunFilter(self._session.environment, root_id=root, limit=MAX_LIST)
+        for one in parents_first(self._store.list_runs(wanted), run.id):
+            self._tree.fill(one, self._store.history(one.id, one.chapter))
+            for token in self._store.list_tokens(self._session.environment, run_id=one.id):
+                self._tree.fill_token(token)
+
+    def _watch(self, signals: _Signals) -> Ended:
+        self.commands = _commands(self._request, self._session.run_id)
+        screen = _screen(self._request, self._standard.stderr, self._tree, self.commands)
+        self._standard.line = screen.line
+        unlisten = self._store.listen(self._wake.set)
+        try:
+            signals.check()
+            if isinstance(screen, Plain):
+                screen.line(f"wf: to go on, should this stop: {self.commands.resume}")
+            self._offer_tokens(screen)
+            self._session.start(self._tree)
+            ended = Ended(self._follow(screen))
+            self._session.stop()
+        except Stopped as stopped:
+            ended = Ended(self._stop(stopped.signum, screen, signals), stopped.signum)
+        except BaseException:
+            self._session.request_stop(0)
+            self._session.join(AT_ONCE_SECONDS)
+            raise
+        finally:
+            unlisten()
+            screen.close()
+            self._standard.line = self._standard.write
+        return ended
+
+    def _follow(self, screen: Screen) -> Run:
+        """Draw until the run has ended or is parked. Raises what ended the worker, Stopped."""
+        version = -1
+        while True:
+            hinted = self._wake.is_set()
+            self._wake.clear()
+            now = time.monotonic()
+            if hinted or now - self._looked_at >= LOOK_SECONDS:
+                found = self._look(now, hinted)
+                if found is not None:
+                    return found
+            screen.refresh()
+            with self._tree.lock:
+                quiet = version == self._tree.version and not self._tree.is_moving()
+                version = self._tree.version
+            self._wake.wait(LOOK_SECONDS if quiet else DRAW_SECONDS)
+
+    def _look(self, now: float, hinted: bool) -> Run | None:
+        self._looked_at = now
+        self._session.check()
+        self._check_trouble(now)
+        self._last = run = self._session.look()
+        if run.status.ended or run.blocked is not None:
+            return run
+        self._quiet_looks = 0 if hinted else self._quiet_looks + 1
+        if self._quiet_looks and self._quiet_looks & (self._quiet_looks - 1) == 0:
+            return self._parked_child(run)
+        return None
+
+    def _parked_child(self, run: Run) -> Run | None:
+        """Nothing has happened for a while. A run below that is parked holds up all."""
+        wanted = RunFilter(
+            self._session.environment,
+            status=[Status.WAITING],
+            root_id=run.root_id or run.id,
+            limit=MAX_LIST,
+        )
+        return next((one for one in self._store.list_runs(wanted) if one.blocked), None)
+
+    def _check_trouble(self, now: float) -> None:
+        trouble = self._session.trouble
+        if trouble is None:
+            self._troubled_since = None
+        elif self._troubled_since is None:
+            self._troubled_since = now
+        elif now - self._troubled_since > GIVE_UP_SECONDS:
+            raise Failed(f"{trouble}; then go on with {self.commands.resume}")
+
+    def _offer_tokens(self, screen: Screen) -> None:
+        """On --resume: tokens that are open."""
+        with self._tree.lock:
+            for node in list(self._tree):
+                for item in list(node.items.values()):
+                    if isinstance(item, TokenNode) and not item.state.is_over:
+                        self._tree.tell(node, item, "awaited")
+
+    def _stop(self, signum: int, screen: Screen, signals: _Signals) -> Run:
+        """Leave a run that can be resumed. A second signal ends the process at once."""
+        resume = self.commands.resume
+
+        def at_once() -> None:
+            self._session.request_stop(0)
+            threading.Timer(AT_ONCE_SECONDS, _vanish, [signum, resume, screen]).start()
+
+        signals.again = at_once
+        steps = self._session.steps_in_flight
+        if steps:
+            what = "a step" if steps == 1 else f"{steps} steps"
+            screen.line(
+                f"wf: {what} may end, at most {STOP_SECONDS:.0f} s; once more stops at once"
+            )
+        self._session.request_stop(STOP_SECONDS)
+        while not self._session.join(DRAW_SECONDS):
+            screen.refresh()
+        signals.again = lambda: None
+        with suppress(Exception):
+            self._last = self._session.look()
+        return self._last
+
+
+def _vanish(signum: int, resume: str, screen: Screen) -> None:
+    with suppress(Exception):
+        screen.line(f"wf: stopped; to go on: {resume}")
+    os._exit(SIGNALED + signum)
+
+
+def _screen(request: Request, stderr: TextIO, tree: Tree, commands: Commands) -> Screen:
+    if request.is_quiet:
+        return Silent()
+    if stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return Live(stderr, tree, commands)
+    return Plain(stderr, tree, commands)
+
+
+def _commands(request: Request, run_id: bytes) -> Commands:
+    env = f" --env {shlex.quote(request.env)}" if request.env else ""
+    db = f" --db {options.shown(request.db)}" if request.db else ""
+    skips = " --skip-waits" if request.skip_waits else ""
+    file, _ = split_target(request.target)
+    resume = f"wf run {shlex.quote(file)} --resume {show('run', run_id)}{db}{env}{skips}"
+    if not db and not os.environ.get("WF_URL"):
+        db = f" --db {options.shown(str(options.local_database()))}"
+    return Commands(db + env, resume)
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+class _Signals:
+    """SIGINT and SIGTERM: the first raises Stopped in the main thread, others call `again`."""
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self.again: Any = None
+        self._is_open = False
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum and self.again is not None:
+            self.again()
+        elif not self.signum:
+            self.signum = signum
+            if self._is_open:
+                raise Stopped(signum)
+
+    def check(self) -> None:
+        """From here on it may be raised at any point; what came before is raised here."""
+        self._is_open = True
+        if self.signum:
+            raise Stopped(self.signum)
+
+
+@contextmanager
+def _signals() -> Generator[_Signals]:
+    signals = _Signals()
+    before = {
+        number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- how it ended ---------------------------------------------------------------------------------
+
+
+def _report(request: Request, ended: Ended, commands: Commands) -> int:
+    run = ended.run
+    failure = Failure.decode(run.failure) if run.failure is not None else None
+    output = json.loads(run.output) if run.output is not None else None
+    if request.as_json:
+        told = None
+        if failure is not None:
+            told = {"type": failure.type, "message": failure.message}
+            told |= {"traceback": failure.traceback, "code": failure.code}
+        elif run.blocked is not None:
+            told = {"type": run.blocked.reason, "message": run.blocked.detail}
+            told |= {"traceback": "", "code": "WF1001"}
+        found = {"id": show("run", run.id), "status": run.status, "output": output, "error": told}
+        print(json.dumps(found, ensure_ascii=False))
+    if run.status is Status.COMPLETED:
+        if not request.as_json and output is not None:
+            text = output if isinstance(output, str) else json.dumps(output, indent=2)
+            print(text)
+        return 0
+    if run.status.ended:
+        _say_failure(request, run, failure, commands)
+        return 1
+    if run.blocked is not None:
+        print(f"wf: {run.task} {show('run', run.id)} is parked", file=sys.stderr)
+        print(run.blocked.detail, file=sys.stderr)
+        print(f"wf: with code that fits, go on: {commands.resume}", file=sys.stderr)
+        return 1
+    print(f"wf: stopped; to go on: {commands.resume}", file=sys.stderr)
+    return SIGNALED + ended.signum
+
+
+def _say_failure(request: Request, run: Run, failure: Failure | None, commands: Commands) -> None:
+    shown = show("run", run.id)
+    word = run.status.value.lower().replace("_", " ")
+    told = " ".join(f": {failure.type}: {failure.message}".split()) if failure is not None else ""
+    if failure is not None and request.is_debug:
+        print(failure.traceback.rstrip(), file=sys.stderr)
+    hint = f" (wf runs show {shown}{commands.options})"
+    print(f"wf: {run.task} {word}{told}{hint}", file=sys.stderr)
+
+
+__all__ = ["Request", "run"]

@@ -1,0 +1,196 @@
+"""`wf runs`: list, show, cancel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from wf.cli import options, output
+from wf.cli.errors import FAILED, Failed
+from wf.cli.options import Db, Debug, Env, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wf.client.views import EventView, RunView
+
+app = typer.Typer(name="runs", help="Look at runs, and cancel them.", no_args_is_help=True)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="run_…", show_default=False)]
+
+
+@app.command("list")
+def list_runs(
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS", help="Only these; may be repeated.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Only of this task.", show_default=False)] = "",
+    tag: Annotated[str, typer.Option(help="Only with this tag.", show_default=False)] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="So many at most.")] = 50,
+    cursor: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="Begin after this run: the last one of the page before.",
+            show_default=False,
+        ),
+    ] = "",
+    db: Db = None,
+    env: Env = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The newest runs first."""
+    found = options.client(db, env).runs.list(
+        status=status or (), task=task, tag=tag, limit=limit, cursor=cursor
+    )
+    if json:
+        output.print_json([run.to_json() for run in found])
+        return
+    output.print_table(
+        ["run", "task", "status", "created", "ended", "tags"],
+        [
+            [
+                run.id,
+                run.task,
+                f"{run.status} (parked)" if run.blocked is not None else run.status,
+                output.moment(run.created_at),
+                output.moment(run.ended_at),
+                " ".join(run.tags),
+            ]
+            for run in found
+        ],
+    )
+
+
+@app.command()
+def show(
+    run: RunId,
+    db: Db = None,
+    env: Env = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """One run: status, times, output or error, and its operations."""
+    client = options.client(db, env)
+    view = client.runs.retrieve(run)
+    history = client.runs.history(run)
+    if json:
+        output.print_json(view.to_json() | {"history": [event.to_json() for event in history]})
+        return
+    output.print_fields(_fields(view))
+    rows = _operations(history)
+    if rows:
+        print()
+        output.print_table(["#", "operation", "state", "attempts", "took", "at", "detail"], rows)
+
+
+@app.command()
+def cancel(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="run_…", show_default=False)],
+    db: Db = None,
+    env: Env = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Ask runs to end. Their `finally` blocks run; children that they await are canceled, too."""
+    reached = options.client(db, env).runs.cancel(*runs)
+    if json:
+        output.print_json(reached)
+    else:
+        for run in reached:
+            print(f"{run} is being canceled")
+    missed = [run for run in runs if run not in reached]
+    if missed:
+        raise Failed(f"not there, or ended before: {', '.join(missed)}", FAILED)
+    return 0
+
+
+def _fields(run: RunView) -> list[tuple[str, str]]:
+    fields = [
+        ("run", run.id),
+        ("task", run.task),
+        ("status", run.status + (f", attempt {run.attempt}" if run.attempt > 1 else "")),
+        ("tags", " ".join(run.tags)),
+        ("environment", run.environment),
+        ("parent", run.parent or ""),
+        ("created", output.moment(run.created_at)),
+        ("started", output.moment(run.started_at)),
+        ("ended", output.moment(run.ended_at)),
+        ("goes on", output.moment(run.due_at)),
+        ("payload", output.value(run.payload)),
+        ("output", output.value(run.output) if run.output is not None else ""),
+    ]
+    if run.blocked is not None:
+        fields.append(("parked", f"{run.blocked.reason}, since {output.moment(run.blocked.since)}"))
+        fields.append(("", run.blocked.detail))
+    if run.error is not None:
+        fields.append(("error", f"{run.error.type}: {run.error.message}"))
+        fields.append(("traceback", run.error.traceback.rstrip()))
+    return fields
+
+
+# --- operations: the rows of a history, one line for each thing that the body did -----------------
+
+_STATES = {
+    "STEP_STARTED": "running",
+    "STEP_FINISHED": "done",
+    "STEP_FAILED": "failed",
+    "STEP_ATTEMPT_FAILED": "retrying",
+    "TIMER_FIRED": "done",
+    "CHILD_TRIGGERED": "triggered",
+    "CHILD_AWAITED": "waiting",
+    "CHILD_STARTED": "triggered",
+    "TOKEN_CREATED": "open",
+    "TOKEN_AWAITED": "waiting",
+    "MESSAGE_AWAITED": "waiting",
+    "MESSAGE_RECEIVED": "done",
+}
+_WORDS = {
+    "STEP": "step",
+    "TIMER": "wait",
+    "CHILD": "child",
+    "TOKEN": "token",
+    "MESSAGE": "message",
+}
+_DETAIL = 80
+
+
+def _operations(history: Sequence[EventView]) -> list[list[str]]:
+    rows: dict[tuple[int, int], list[str]] = {}
+    for event in history:
+        if event.ordinal:
+            key = (event.chapter, event.ordinal)
+            rows[key] = _operation(event, rows.get(key))
+        elif event.kind in {"TAKEN", "CANCEL_REQUESTED", "ATTEMPT_FAILED", "PATCHED"}:
+            detail = event.name or _failure(event)
+            word = event.kind.lower().replace("_", " ")
+            at = output.moment(event.at)
+            rows[event.chapter, -event.seq] = ["", word, "", "", "", at, detail]
+    return list(rows.values())
+
+
+def _operation(event: EventView, before: list[str] | None) -> list[str]:
+    from wf.engine.core.durations import show_duration
+
+    word = _WORDS.get(event.kind.partition("_")[0], "")
+    state = _STATES.get(event.kind) or event.name.lower()
+    name = f"{word} {event.name}" if word in {"step", "child"} and event.name else word
+    if before is not None and (event.kind.endswith("_ENDED") or not event.name):
+        name = before[1]
+    failed = event.kind in {"STEP_FAILED", "STEP_ATTEMPT_FAILED"}
+    took = show_duration(event.took_ms) if event.kind == "STEP_FINISHED" else ""
+    if event.data is None:
+        detail = before[6] if before is not None else ""
+    elif failed or event.name in {"FAILED", "TIMED_OUT", "CANCELED", "EXPIRED"}:
+        detail = _failure(event)
+    else:
+        detail = event.data if isinstance(event.data, str) else output.value(event.data, _DETAIL)
+    attempts = str(event.attempt) if word == "step" and event.attempt else ""
+    return [str(event.ordinal), name, state, attempts, took, output.moment(event.at), detail]
+
+
+def _failure(event: EventView) -> str:
+    data = cast("dict[str, str]", event.data or {})
+    return f"{data.get('type', '')}: {data.get('message', '')}"

@@ -1,0 +1,59 @@
+"""`wf trigger`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from wf.cli import options, output
+from wf.cli.options import Db, Debug, Env, Json
+
+
+def trigger(
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)],
+    payload: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PAYLOAD",
+            help="JSON, @file, - for standard input, or a word. Or fields at the end: -- --name x",
+            show_default=False,
+        ),
+    ] = None,
+    idempotency_key: Annotated[str | None, typer.Option(metavar="KEY")] = None,
+    idempotency_key_ttl: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
+    concurrency_key: Annotated[str | None, typer.Option(metavar="KEY")] = None,
+    queue: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    delay: Annotated[str | None, typer.Option(metavar="DURATION", help="Such as 30s, 1d.")] = None,
+    ttl: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    priority: Annotated[int | None, typer.Option()] = None,
+    max_attempts: Annotated[int | None, typer.Option()] = None,
+    db: Db = None,
+    env: Env = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Start a run, for a worker to take up; print its id."""
+    from wf.cli.payload import any_payload
+
+    given: dict[str, Any] = {
+        "idempotency_key": idempotency_key,
+        "idempotency_key_ttl": idempotency_key_ttl,
+        "concurrency_key": concurrency_key,
+        "queue": queue,
+        "delay": delay,
+        "ttl": ttl,
+        "tags": tag,
+        "priority": priority,
+        "max_attempts": max_attempts,
+    }
+    wanted = {name: value for name, value in given.items() if value is not None}
+    data = any_payload(payload, context.obj.fields)
+    handle = options.client(db, env).trigger(task, data, **wanted)
+    if json:
+        told = {"id": handle.id, "task": task, "is_cached": handle.is_cached}
+        output.print_json(told | {"payload_differs": handle.payload_differs})
+    else:
+        print(handle.id)

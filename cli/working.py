@@ -1,0 +1,94 @@
+"""One worker process: an engine, until a signal comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final
+
+from wf.cli.errors import SIGNALED, Failed, line_of
+from wf.engine.engine import Engine
+from wf.engine.host import STOP_SECONDS
+from wf.engine.loading import load_all
+from wf.engine.worker import WorkerSettings
+from wf.history.open import open_store
+
+SWITCH_SECONDS: Final = 0.0005
+"""At Python's own 5 ms, one sync step that computes makes every hand-over between threads wait
+5-20 ms; at this, 0.7 ms."""
+AT_ONCE_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 1.0
+
+log = logging.getLogger("wf.worker")
+
+
+class Stop:
+    """SIGTERM and SIGINT: the first stops gracefully, the second at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.wanted = threading.Event()
+        self.signum = 0
+        self.times = 0
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        self.times += 1
+        if self.times > 1:
+            self._engine.request_stop(0)
+            timer = threading.Timer(AT_ONCE_SECONDS, os._exit, [SIGNALED + signum])
+            timer.daemon = True
+            timer.start()
+        self.wanted.set()
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle)
+
+
+def work(
+    targets: Sequence[str], concurrency: int, url: str, environment: str, watch_fd: int
+) -> int:
+    """Answers the exit code: 0 after a graceful stop."""
+    set_up_logging()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    registry = load_all(targets)
+    settings = WorkerSettings(environment=environment, max_owned=concurrency)
+    store = open_store(url)
+    engine = Engine(store=store, tasks=registry, environment=environment, settings=settings)
+    stop = Stop(engine)
+    stop.install()
+    if watch_fd >= 0:
+        threading.Thread(target=_watch, args=(watch_fd,), name="wf-parent", daemon=True).start()
+    engine.start_now()
+    log.info("worker %d works on %s", os.getpid(), ", ".join(sorted(registry.ids)))
+    try:
+        while not stop.wanted.wait(LOOK_SECONDS):
+            if engine.failure is not None:
+                raise Failed(f"the worker ended: {line_of(engine.failure)}")
+        log.info("worker %d stops: at most %.0f s", os.getpid(), STOP_SECONDS)
+        engine.stop_now(STOP_SECONDS if stop.times < 2 else 0.0)
+    finally:
+        store.close()
+    log.info("worker %d has stopped", os.getpid())
+    return 0 if stop.times < 2 else SIGNALED + stop.signum
+
+
+def set_up_logging() -> None:
+    """Lines to standard error, where the author's code sets up nothing else."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.lastResort = handler  # type: ignore[assignment]
+    for name in ("wf.run", "wf.worker"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def _watch(fd: int) -> None:
+    """The supervisor holds the other end: when it is gone, so is the reason to work."""
+    os.read(fd, 1)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,90 @@
+"""I6: every history replays on this code to the same decisions. `wf audit --replay`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, Final, cast
+
+from wf.engine.body import run_info
+from wf.engine.core.decisions import (
+    AwaitRun,
+    AwaitToken,
+    CreateToken,
+    Decision,
+    End,
+    Patched,
+    TriggerChild,
+)
+from wf.engine.core.execution import replay
+from wf.engine.registry import Registry
+from wf.engine.silence import silent
+from wf.history.audit import Breach
+from wf.history.errors import NonDeterminism
+from wf.history.events import Event, Kind, Status
+from wf.history.ids import show
+from wf.history.store import Run, Store
+
+PAGE_RUNS: Final = 100
+"""Runs that are looked at in one go; each one's history is read by itself."""
+_RECORDED: Final = TriggerChild | AwaitRun | CreateToken | AwaitToken | Patched
+"""Decisions that are written together with the fact that they follow from."""
+
+Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+
+
+def replay_all(store: Store, registry: Registry) -> list[Breach]:
+    """Replay the runs of all tasks that the registry knows. Raises StoreUnavailable."""
+    found: list[Breach] = []
+    for run in _runs(store, registry):
+        shown = show("run", run.id)
+        for chapter, rows in groupby(store.history(run.id), key=lambda row: row[0]):
+            events = [event for _, event in rows]
+            found += [
+                Breach("I6", shown, what) for what in _of_chapter(run, chapter, events, registry)
+            ]
+    return found
+
+
+def _runs(store: Store, registry: Registry) -> Iterator[Run]:
+    query = cast("Query", store._query)  # type: ignore[attr-defined] # pyright: ignore
+    last = b""
+    while rows := query(f"SELECT id FROM runs WHERE id > ? ORDER BY id LIMIT {PAGE_RUNS}", [last]):
+        ids = [bytes(row[0]) for row in rows]
+        last = ids[-1]
+        runs = store.get_runs(ids)
+        yield from (runs[id] for id in ids if id in runs and runs[id].task in registry)
+
+
+def _of_chapter(run: Run, chapter: int, events: list[Event], registry: Registry) -> Iterator[str]:
+    if events[0].kind != Kind.STARTED:
+        return  # it ended before it began
+    info = replace(run_info(run), chapter=chapter)
+    try:
+        with silent():
+            execution, pending = replay(registry.get(run.task), info, events)
+            execution.close()
+    except NonDeterminism as error:
+        yield str(error)
+        return
+    except Exception as error:
+        yield f"chapter {chapter} cannot be replayed: {type(error).__name__}: {error}"
+        return
+    yield from _compare(pending, events[-1])
+
+
+def _compare(pending: Sequence[Decision], last: Event) -> Iterator[str]:
+    """What is decided now, and stands in no row."""
+    for decision in pending:
+        if isinstance(decision, _RECORDED):
+            yield f"it decides {decision!r} now, which its history does not have"
+    end = next((one for one in pending if isinstance(one, End)), None)
+    if last.kind == Kind.ENDED:
+        if last.name == Status.COMPLETED and (end is None or end.digest != last.digest):
+            now = "nothing" if end is None else f"{end.status} with another output"
+            yield f"it COMPLETED, and replayed it comes to {now}"
+        elif last.name == Status.FAILED and end is not None and end.status != Status.FAILED:
+            yield f"it FAILED, and replayed it comes to {end.status}"
+    elif end is not None and last.kind != Kind.ATTEMPT_FAILED:
+        yield f"it is live, and replayed it comes to {end.status}"

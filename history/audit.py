@@ -1,0 +1,408 @@
+"""Everything that must be true of a store, checked: `wf audit`, and the end of every fault test.
+
+The numbers are those of the invariants in ARCHITECTURE.md. I6 (histories replay) is
+`wf.engine.replaying`, because it needs the code; I7 and I10 need a witness outside; that a message
+is consumed once (I8) is I2 of the operation that received it. Each check is
+one statement, so that it sees one moment of a store that others work on; histories are read in
+pages of runs, so that memory stays flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any, Final, cast
+
+from wf.history.events import CHAPTER_ENDS, COMPLETIONS, STORED, Kind, Status
+from wf.history.ids import show
+from wf.history.rows import RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.store import InboxKind, Reason, Store
+
+PAGE_RUNS: Final = 100
+"""Runs whose histories are in memory at once."""
+MAX_OF_ONE: Final = 1_000
+"""Breaches of one kind that are listed: more tell nothing new."""
+
+Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One thing that is not as it must be. `subject`: the run, token or queue."""
+
+    invariant: str
+    subject: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant} {self.subject}: {self.what}"
+
+    def to_json(self) -> dict[str, str]:
+        return {"invariant": self.invariant, "subject": self.subject, "what": self.what}
+
+
+def audit(store: Store) -> list[Breach]:
+    """All breaches; an empty list where all is well. Raises StoreUnavailable."""
+    query = cast("Query", store._query)  # type: ignore[attr-defined] # pyright: ignore
+    found = [breach for pages in _pages(query) for breach in pages]
+    for check in CHECKS:
+        found += check.breaches(query)
+    return found
+
+
+# --- histories ------------------------------------------------------------------------------------
+
+_HISTORIES: Final = f"""SELECT r.id, r.status, r.chapter, r.attempt, r.ended_at, r.failure,
+ CASE WHEN e.kind = {Kind.ENDED.value} THEN r.output END,
+ e.chapter, e.seq, e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt,
+ CASE WHEN e.kind = {Kind.ENDED.value} THEN e.data END
+FROM (SELECT * FROM runs WHERE id > ? ORDER BY id LIMIT {PAGE_RUNS}) r
+LEFT JOIN events e ON e.run_id = r.id ORDER BY r.id, e.chapter, e.seq"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A run's row beside its last event."""
+
+    status: int
+    chapter: int
+    attempt: int
+    ended_at: int | None
+    failure: bytes | None
+    output: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    chapter: int
+    seq: int
+    kind: int
+    ordinal: int
+    at: int
+    name: str
+    digest: int
+    attempt: int
+    data: bytes | None
+
+
+def _pages(query: Query) -> Iterator[list[Breach]]:
+    last = b""
+    while True:
+        rows = query(_HISTORIES, [last])
+        if not rows:
+            return
+        found: list[Breach] = []
+        start = 0
+        for place in range(1, len(rows) + 1):
+            if place == len(rows) or rows[place][0] != rows[start][0]:
+                found += _of_run(rows[start:place])
+                start = place
+        last = bytes(rows[-1][0])
+        yield found
+
+
+def _of_run(rows: Sequence[tuple[Any, ...]]) -> Iterator[Breach]:
+    """The breaches of one run: its row and its history."""
+    shown = show("run", bytes(rows[0][0]))
+    run = _Row(*rows[-1][1:7])
+    events = [_Event(*row[7:]) for row in rows if row[7] is not None]
+    for invariant, what in [
+        *_order(events),
+        *_completions(events),
+        *_ends(events),
+        *_projections(run, events),
+    ]:
+        yield Breach(invariant, shown, what)
+
+
+def _order(events: list[_Event]) -> Iterator[tuple[str, str]]:
+    """I1: dense and unique; I3: time never falls."""
+    chapter, seq, at = 0, 0, 0
+    for event in events:
+        if event.chapter != chapter:
+            if event.chapter != chapter + 1:
+                yield "I1", f"chapter {event.chapter} follows chapter {chapter}"
+            chapter, seq, at = event.chapter, 0, 0
+        if event.seq != seq + 1:
+            yield "I1", f"chapter {chapter}: event {event.seq} follows event {seq}"
+        if event.at < at:
+            fell = f"chapter {chapter}: event {event.seq} is {at - event.at} ms before the last one"
+            yield "I3", fell
+        seq, at = event.seq, max(at, event.at)
+
+
+def _completions(events: list[_Event]) -> Iterator[tuple[str, str]]:
+    """I2: at most one final completion per operation."""
+    seen: set[tuple[int, int, bool]] = set()
+    for event in events:
+        if event.kind not in COMPLETIONS:
+            continue
+        key = (event.chapter, event.ordinal, event.kind == Kind.CHILD_STARTED)
+        if key in seen:
+            place = f"chapter {event.chapter}: operation {event.ordinal}"
+            yield "I2", f"{place} is completed twice, again by event {event.seq}"
+        seen.add(key)
+
+
+def _ends(events: list[_Event]) -> Iterator[tuple[str, str]]:
+    """I4: nothing after the terminal fact, of a chapter or of the run."""
+    for event, following in pairwise(events):
+        if event.kind == Kind.ENDED:
+            yield "I4", f"event {following.seq} of chapter {following.chapter} follows the end"
+        elif event.kind in CHAPTER_ENDS and event.chapter == following.chapter:
+            yield "I4", f"event {following.seq} follows the end of chapter {event.chapter}"
+    if events and events[-1].kind == Kind.ATTEMPT_FAILED:
+        yield "I4", f"chapter {events[-1].chapter} ended, and no other one follows"
+
+
+def _projections(run: _Row, events: list[_Event]) -> Iterator[tuple[str, str]]:
+    """I12: the run's row says what its history says."""
+    last = events[-1] if events else None
+    if last is not None and last.chapter != run.chapter:
+        yield "I12", f"it is in chapter {run.chapter}, its history in chapter {last.chapter}"
+    attempts = 1 + sum(event.kind == Kind.ATTEMPT_FAILED for event in events)
+    if attempts != run.attempt:
+        yield "I12", f"it is at attempt {run.attempt}, its history at attempt {attempts}"
+    end = next((event for event in events if event.kind == Kind.ENDED), None)
+    if run.status == 0:
+        if end is not None:
+            yield "I12", f"it is live, and its history ended: {end.name}"
+        return
+    status = RUN_STATUS.get(run.status)
+    if end is None:
+        yield "I12", f"it is {status}, and its history has no end"
+        return
+    if end.name != status:
+        yield "I12", f"it is {status}, and its history ended {end.name}"
+    if end.at != run.ended_at:
+        yield "I12", f"it ended at {run.ended_at}, by its history at {end.at}"
+    if end.data != run.failure:
+        yield "I12", "its failure is not the one of its history"
+    if run.status == STORED[Status.COMPLETED] and (
+        run.output is None or end.digest != digest_of(run.output)
+    ):
+        yield "I12", "its output is not the one of its history"
+
+
+def digest_of(data: bytes) -> int:
+    """What ENDED says of an output; the same as the core's."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big", signed=True)
+
+
+# --- everything else ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A statement that finds what must never be: rows of (id, detail…)."""
+
+    invariant: str
+    what: str
+    sql: str
+    of: str = "run"
+
+    def breaches(self, query: Query) -> Iterator[Breach]:
+        for row in query(f"{self.sql} LIMIT {MAX_OF_ONE}", ()):
+            subject = show(self.of, bytes(row[0])) if self.of in {"run", "token"} else str(row[0])
+            yield Breach(self.invariant, subject, self.what.format(*row[1:]))
+
+
+_TOKENS_ENDED: Final = " ".join(
+    f"WHEN {number} THEN '{name}'" for number, name in TOKEN_NAME.items()
+)
+_RUNS_ENDED: Final = " ".join(f"WHEN {number} THEN '{one}'" for number, one in RUN_STATUS.items())
+_IDS: Final = (
+    f"({Kind.CHILD_TRIGGERED.value}, {Kind.CHILD_AWAITED.value}, {Kind.CHILD_STARTED.value})"
+)
+
+
+def _nothing_wakes() -> Check:
+    nowhere = " ".join(
+        f"AND NOT EXISTS (SELECT 1 FROM {table} x WHERE x.{column} = r.id)"
+        for table, column in _LIVES_IN
+    )
+    sql = f"SELECT r.id FROM runs r WHERE r.status = 0 {nowhere}"
+    return Check("I5", "it is live, and nothing will ever wake it", sql)
+
+
+_LIVES_IN: Final = (
+    ("ready", "run_id"),
+    ("owned", "run_id"),
+    ("due", "id"),
+    ("waits", "run_id"),
+    ("blocked", "run_id"),
+)
+
+
+def _of_ended() -> Iterator[Check]:
+    """Rows of runs that have ended. Marks and inboxes may come late; the next claim drops them."""
+    for table, column in _LIVES_IN[1:]:
+        sql = f"SELECT r.id FROM runs r JOIN {table} x ON x.{column} = r.id WHERE r.status <> 0"
+        yield Check("I5", f"it has ended, and has a row in {table}", sql)
+
+
+def _of_unknown() -> Iterator[Check]:
+    """Rows of runs that are not there."""
+    for table, column in (*_LIVES_IN, ("inbox", "run_id"), ("slots", "run_id")):
+        beside = f"AND x.kind <> {DueKind.TOKEN.value}" if table == "due" else ""
+        sql = f"""SELECT x.{column} FROM {table} x
+        WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = x.{column}) {beside}"""
+        yield Check("orphan", f"{table} has a row of it, and it is not there", sql)
+
+
+CHECKS: Final[Sequence[Check]] = (
+    _nothing_wakes(),
+    *_of_ended(),
+    *_of_unknown(),
+    Check(
+        "I5",
+        "its inbox has something, and nothing will wake it",
+        f"""SELECT DISTINCT i.run_id FROM inbox i JOIN runs r ON r.id = i.run_id
+        WHERE i.kind <> {InboxKind.MESSAGE.value} AND r.status = 0
+        AND NOT EXISTS (SELECT 1 FROM ready x WHERE x.run_id = i.run_id)
+        AND NOT EXISTS (SELECT 1 FROM owned x WHERE x.run_id = i.run_id)
+        AND NOT EXISTS (SELECT 1 FROM blocked x WHERE x.run_id = i.run_id)""",
+    ),
+    Check(
+        "I5",
+        "it is owned by worker {}, which is not there",
+        """SELECT o.run_id, o.worker FROM owned o
+        WHERE NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = o.worker)""",
+    ),
+    Check(
+        "I5",
+        "it is owned, and its mark is for somebody else",
+        """SELECT o.run_id FROM owned o JOIN ready m ON m.run_id = o.run_id
+        WHERE m.owner IS NULL OR m.owner <> o.worker""",
+    ),
+    Check(
+        "I5",
+        "its mark is for a worker that does not own it",
+        """SELECT m.run_id FROM ready m WHERE m.owner IS NOT NULL AND NOT EXISTS
+        (SELECT 1 FROM owned o WHERE o.run_id = m.run_id AND o.worker = m.owner)""",
+    ),
+    Check(
+        "I5",
+        "it is owned, and due or parked as well",
+        """SELECT o.run_id FROM owned o WHERE EXISTS (SELECT 1 FROM due d WHERE d.id = o.run_id)
+        OR EXISTS (SELECT 1 FROM blocked b WHERE b.run_id = o.run_id)""",
+    ),
+    Check(
+        "I5",
+        "it has begun, and waits for its beginning",
+        f"""SELECT r.id FROM runs r JOIN events e ON e.run_id = r.id AND e.chapter = 1 AND e.seq = 1
+        WHERE r.status = 0 AND (EXISTS (SELECT 1 FROM ready m
+         WHERE m.run_id = r.id AND m.reason = {Reason.NEW.value})
+        OR EXISTS (SELECT 1 FROM due d WHERE d.id = r.id
+         AND d.kind IN ({DueKind.START.value}, {DueKind.TTL.value})))""",
+    ),
+    Check(
+        "I9",
+        "it waits for what has ended",
+        """SELECT w.run_id FROM waits w
+        WHERE EXISTS (SELECT 1 FROM runs r WHERE r.id = w.target AND r.status <> 0)
+        OR EXISTS (SELECT 1 FROM tokens t WHERE t.id = w.target AND t.status <> 0)""",
+    ),
+    Check(
+        "I9",
+        "it waits for what is not there",
+        """SELECT w.run_id FROM waits w
+        WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = w.target)
+        AND NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = w.target)""",
+    ),
+    Check(
+        "I9",
+        "its parent or its root is not there",
+        """SELECT c.id FROM runs c WHERE (c.parent_id IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM runs p WHERE p.id = c.parent_id))
+        OR NOT EXISTS (SELECT 1 FROM runs p WHERE p.id = c.root_id)""",
+    ),
+    Check(
+        "I9",
+        "its child of operation {} is not there",
+        f"""SELECT e.run_id, e.ordinal FROM events e WHERE e.kind = {Kind.CHILD_TRIGGERED.value}
+        AND NOT EXISTS (SELECT 1 FROM runs c WHERE c.id = e.data)
+        AND NOT EXISTS (SELECT 1 FROM events s WHERE s.run_id = e.run_id AND s.chapter = e.chapter
+         AND s.ordinal = e.ordinal AND s.kind = {Kind.CHILD_STARTED.value})
+        AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.run_id = e.run_id AND i.chapter = e.chapter
+         AND i.ordinal = e.ordinal AND i.kind = {InboxKind.CHILD_STARTED.value})
+        AND EXISTS (SELECT 1 FROM runs r WHERE r.id = e.run_id AND r.status = 0
+         AND r.chapter = e.chapter)""",
+    ),
+    Check(
+        "I9",
+        "its operation {} saw a child end {}, and the child's row says otherwise",
+        f"""SELECT e.run_id, e.ordinal, e.name FROM events e
+        JOIN events a ON a.run_id = e.run_id AND a.chapter = e.chapter AND a.ordinal = e.ordinal
+         AND a.kind IN {_IDS}
+        JOIN runs c ON c.id = a.data
+        WHERE e.kind = {Kind.CHILD_ENDED.value}
+        AND (CASE c.status {_RUNS_ENDED} ELSE '' END <> e.name
+         OR coalesce(c.output, c.failure) <> e.data)""",
+    ),
+    Check(
+        "I12",
+        "its operation {} saw a token end {}, and the token's row says otherwise",
+        f"""SELECT e.run_id, e.ordinal, e.name FROM events e
+        JOIN events a ON a.run_id = e.run_id AND a.chapter = e.chapter AND a.ordinal = e.ordinal
+         AND a.kind = {Kind.TOKEN_AWAITED.value}
+        JOIN tokens t ON t.id = a.data
+        WHERE e.kind = {Kind.TOKEN_ENDED.value}
+        AND (CASE t.status {_TOKENS_ENDED} END <> e.name OR t.data <> e.data)""",
+    ),
+    Check(
+        "I12",
+        "it is open, and the run that made it has ended",
+        """SELECT t.id FROM tokens t JOIN runs r ON r.id = t.run_id
+        WHERE t.status = 0 AND r.status <> 0""",
+        "token",
+    ),
+    Check(
+        "I12",
+        "it has ended, and is due",
+        "SELECT t.id FROM tokens t JOIN due d ON d.id = t.id WHERE t.status <> 0",
+        "token",
+    ),
+    Check(
+        "I11",
+        "{} runs hold slots, its limit is {}",
+        """SELECT q.name, count(*), q.concurrency_limit FROM queues q
+        JOIN slots s ON s.environment = q.environment AND s.queue = q.name
+        WHERE q.concurrency_limit IS NOT NULL
+        GROUP BY q.environment, q.name, q.concurrency_limit
+        HAVING count(*) > q.concurrency_limit""",
+        "queue",
+    ),
+    Check(
+        "I11",
+        "{1} runs of key {0} hold slots, its limit per key is {2}",
+        """SELECT q.name, s.key, count(*), q.per_key_limit FROM queues q
+        JOIN slots s ON s.environment = q.environment AND s.queue = q.name
+        WHERE s.key <> '' GROUP BY q.environment, q.name, s.key, q.per_key_limit
+        HAVING count(*) > q.per_key_limit""",
+        "queue",
+    ),
+    Check(
+        "I11",
+        "it has ended, and holds a slot",
+        "SELECT r.id FROM runs r JOIN slots s ON s.run_id = r.id WHERE r.status <> 0",
+    ),
+    Check(
+        "orphan",
+        "it did not complete, and has its idempotency key still",
+        "SELECT r.id FROM runs r JOIN idempotency k ON k.run_id = r.id WHERE r.status > 1",
+    ),
+    Check(
+        "orphan",
+        "an idempotency key is its, and it is not there",
+        """SELECT k.run_id FROM idempotency k
+        WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = k.run_id)""",
+    ),
+)
+
+
+def lines(breaches: Iterable[Breach]) -> str:
+    """For the message of a test that failed."""
+    return "\n".join(str(breach) for breach in breaches)
