@@ -51,7 +51,16 @@ class Commands:
 
     options: str = ""
     """` --db … --env …`, where they are needed."""
-    resume: str = ""
+    resume_form: str = ""
+    """With `{}` for the id of the run."""
+    run_id: bytes = b""
+
+    @property
+    def resume(self) -> str:
+        return self.resume_of(self.run_id)
+
+    def resume_of(self, run_id: bytes) -> str:
+        return self.resume_form.replace("{}", show("run", run_id))
 
     def complete(self, token: TokenNode) -> str:
         return f"wf tokens complete {show('token', token.token_id)} {example(token.schema)}" + (

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Final, TextIO
 
 from wf.cli import options
-from wf.cli.draw import Commands
+from wf.cli.draw import Commands, moment
 from wf.cli.errors import SIGNALED, Failed
 from wf.cli.logs import logs_to
 from wf.cli.screen import Live, Plain, Screen, Silent, Standard
@@ -37,6 +37,8 @@ STOP_SECONDS: Final = 10.0
 """After the first Ctrl-C, steps that are under way may end."""
 AT_ONCE_SECONDS: Final = 1.0
 """After the second, the process is gone within this time."""
+LINGER_MS: Final = 10_000
+"""Runs that it started and did not wait for are seen to their end, unless they sleep for longer."""
 DRAW_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 1.0
 """Without a hint the store is asked this often: hints are not the truth."""
@@ -75,6 +77,10 @@ class Ended:
 
     run: Run
     signum: int = 0
+    parked: Run | None = None
+    """The run, or one below it, that cannot go on."""
+    left: tuple[Run, ...] = ()
+    """Runs that it started and did not wait for, and that sleep for long."""
 
 
 def run(request: Request) -> int:
@@ -176,10 +182,12 @@ class Watch:
                 screen.line(f"wf: to go on, should this stop: {self.commands.resume}")
             self._offer_tokens(screen)
             self._session.start(self._tree)
-            ended = Ended(self._follow(screen))
+            ended = self._follow(screen)
             self._session.stop()
         except Stopped as stopped:
-            ended = Ended(self._stop(stopped.signum, screen, signals), stopped.signum)
+            run = self._stop(stopped.signum, screen, signals)
+            left = tuple(self._live()) if run.status.ended else ()
+            ended = Ended(run, stopped.signum, left=left)
         except BaseException:
             self._session.request_stop(0)
             self._session.join(AT_ONCE_SECONDS)
@@ -190,7 +198,7 @@ class Watch:
             self._standard.line = self._standard.write
         return ended
 
-    def _follow(self, screen: Screen) -> Run:
+    def _follow(self, screen: Screen) -> Ended:
         """Draw until the run has ended or is parked. Raises what ended the worker, Stopped."""
         version = -1
         while True:
@@ -207,27 +215,44 @@ class Watch:
                 version = self._tree.version
             self._wake.wait(LOOK_SECONDS if quiet else DRAW_SECONDS)
 
-    def _look(self, now: float, hinted: bool) -> Run | None:
+    def _look(self, now: float, hinted: bool) -> Ended | None:
         self._looked_at = now
         self._session.check()
         self._check_trouble(now)
         self._last = run = self._session.look()
-        if run.status.ended or run.blocked is not None:
-            return run
+        if run.blocked is not None:
+            return Ended(run, parked=run)
+        if run.status.ended:
+            live = self._live()
+            return None if any(map(self._goes_on, live)) else Ended(run, left=tuple(live))
         self._quiet_looks = 0 if hinted else self._quiet_looks + 1
         if self._quiet_looks and self._quiet_looks & (self._quiet_looks - 1) == 0:
-            return self._parked_child(run)
+            parked = next((one for one in self._live() if one.blocked is not None), None)
+            return Ended(run, parked=parked) if parked is not None else None
         return None
 
-    def _parked_child(self, run: Run) -> Run | None:
-        """Nothing has happened for a while. A run below that is parked holds up all."""
+    def _live(self) -> list[Run]:
+        """The runs below this one that have not ended."""
+        run = self._last
         wanted = RunFilter(
             self._session.environment,
-            status=[Status.WAITING],
+            status=[status for status in Status if not status.ended],
             root_id=run.root_id or run.id,
             limit=MAX_LIST,
         )
-        return next((one for one in self._store.list_runs(wanted) if one.blocked), None)
+        live = [one for one in self._store.list_runs(wanted) if one.id != run.id]
+        if run.root_id in {None, run.id}:
+            return live
+        with self._tree.lock:  # of a run that has a parent: not what stands beside it
+            return [one for one in live if one.id in self._tree.runs]
+
+    def _goes_on(self, run: Run) -> bool:
+        """It has ended, what it started has not: is that worth waiting for?"""
+        if run.status in {Status.QUEUED, Status.EXECUTING}:
+            return run.task in self._session.registry
+        if run.blocked is not None or not run.due_at:
+            return False
+        return self._request.skip_waits or run.due_at - self._session.clock.now() < LINGER_MS
 
     def _check_trouble(self, now: float) -> None:
         trouble = self._session.trouble
@@ -289,10 +314,10 @@ def _commands(request: Request, run_id: bytes) -> Commands:
     db = f" --db {options.shown(request.db)}" if request.db else ""
     skips = " --skip-waits" if request.skip_waits else ""
     file, _ = split_target(request.target)
-    resume = f"wf run {shlex.quote(file)} --resume {show('run', run_id)}{db}{env}{skips}"
+    resume = f"wf run {shlex.quote(file)} --resume {{}}{db}{env}{skips}"
     if not db and not os.environ.get("WF_URL"):
         db = f" --db {options.shown(str(options.local_database()))}"
-    return Commands(db + env, resume)
+    return Commands(db + env, resume, run_id)
 
 
 # --- signals --------------------------------------------------------------------------------------
@@ -342,30 +367,42 @@ def _report(request: Request, ended: Ended, commands: Commands) -> int:
     failure = Failure.decode(run.failure) if run.failure is not None else None
     output = json.loads(run.output) if run.output is not None else None
     if request.as_json:
-        told = None
-        if failure is not None:
-            told = {"type": failure.type, "message": failure.message}
-            told |= {"traceback": failure.traceback, "code": failure.code}
-        elif run.blocked is not None:
-            told = {"type": run.blocked.reason, "message": run.blocked.detail}
-            told |= {"traceback": "", "code": "WF1001"}
-        found = {"id": show("run", run.id), "status": run.status, "output": output, "error": told}
-        print(json.dumps(found, ensure_ascii=False))
+        _print_json(ended, failure, output)
+    elif run.status is Status.COMPLETED and output is not None:
+        print(output if isinstance(output, str) else json.dumps(output, indent=2))
+    for left in ended.left:
+        until = f" until {moment(left.due_at)}" if left.due_at else ""
+        print(f"wf: {left.task} waits{until}: {commands.resume_of(left.id)}", file=sys.stderr)
     if run.status is Status.COMPLETED:
-        if not request.as_json and output is not None:
-            text = output if isinstance(output, str) else json.dumps(output, indent=2)
-            print(text)
         return 0
     if run.status.ended:
         _say_failure(request, run, failure, commands)
         return 1
-    if run.blocked is not None:
-        print(f"wf: {run.task} {show('run', run.id)} is parked", file=sys.stderr)
-        print(run.blocked.detail, file=sys.stderr)
+    if ended.parked is not None and ended.parked.blocked is not None:
+        parked = ended.parked
+        print(f"wf: {parked.task} {show('run', parked.id)} is parked:", file=sys.stderr)
+        print(ended.parked.blocked.detail, file=sys.stderr)
         print(f"wf: with code that fits, go on: {commands.resume}", file=sys.stderr)
         return 1
     print(f"wf: stopped; to go on: {commands.resume}", file=sys.stderr)
     return SIGNALED + ended.signum
+
+
+def _print_json(ended: Ended, failure: Failure | None, output: Any) -> None:
+    run = ended.run
+    error: dict[str, str] | None = None
+    if failure is not None:
+        error = {
+            "type": failure.type,
+            "message": failure.message,
+            "traceback": failure.traceback,
+            "code": failure.code,
+        }
+    elif ended.parked is not None and ended.parked.blocked is not None:
+        blocked = ended.parked.blocked
+        error = {"type": blocked.reason, "message": blocked.detail, "traceback": "", "code": ""}
+    found = {"id": show("run", run.id), "status": run.status, "output": output, "error": error}
+    print(json.dumps(found, ensure_ascii=False))
 
 
 def _say_failure(request: Request, run: Run, failure: Failure | None, commands: Commands) -> None:

@@ -255,7 +255,7 @@ class Tree:
             node.error = failure_line(event.data)
         elif kind is Kind.ENDED:
             self._end(node, Status(event.name), event.data)
-            node.took_ms = event.at - node.started_at if node.started_at else None
+            node.took_ms = max(0, event.at - node.started_at) if node.started_at else None
             self.tell(node, None, "ended")
 
     def _apply_step(self, node: RunNode, event: Event, kind: Kind) -> None:

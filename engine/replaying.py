@@ -48,7 +48,7 @@ def replay_all(store: Store, registry: Registry) -> list[Breach]:
 
 
 def _runs(store: Store, registry: Registry) -> Iterator[Run]:
-    query = cast("Query", store._query)  # type: ignore[attr-defined] # pyright: ignore
+    query = cast("Query", store._query)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     last = b""
     while rows := query(f"SELECT id FROM runs WHERE id > ? ORDER BY id LIMIT {PAGE_RUNS}", [last]):
         ids = [bytes(row[0]) for row in rows]

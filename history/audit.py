@@ -45,7 +45,7 @@ class Breach:
 
 def audit(store: Store) -> list[Breach]:
     """All breaches; an empty list where all is well. Raises StoreUnavailable."""
-    query = cast("Query", store._query)  # type: ignore[attr-defined] # pyright: ignore
+    query = cast("Query", store._query)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     found = [breach for pages in _pages(query) for breach in pages]
     for check in CHECKS:
         found += check.breaches(query)
