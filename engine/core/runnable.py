@@ -286,6 +286,11 @@ def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
             f"{name} is a method: a run has no object to call it on; write a function, "
             f"`@wf.{kind}` and `async def {name}(payload: …)`, at the top of a module"
         )
+    if kind == "task" and inspect.isasyncgenfunction(fn):
+        raise DeclarationError(
+            f"{name} is an async generator: a task returns one result; write `async def` without "
+            "yield, or a generator that returns `wf.Gen[…]`"
+        )
     if kind == "task" and not (inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn)):
         raise DeclarationError(
             f"{name} is a plain def: a task waits, so write `async def {name}(…)`, "

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -185,7 +184,7 @@ def _difference(a: Any, b: Any, place: str) -> str | None:
 
 
 def _leaf_difference(a: Any, b: Any, place: str) -> str | None:
-    if isinstance(a, float) and isinstance(b, float | int) and math.isfinite(a) and b == a:
+    if _is_number(a) and _is_number(b) and a == b:
         return None
     if a == b and isinstance(b, type(a)):
         return None
@@ -193,6 +192,11 @@ def _leaf_difference(a: Any, b: Any, place: str) -> str | None:
         f"{place}: {_short(a)} comes back as {_short(b)}; "
         "JSON cannot carry it under this annotation"
     )
+
+
+def _is_number(value: Any) -> bool:
+    """int and float are one: which of them comes back is the annotation's choice."""
+    return type(value) in (int, float)
 
 
 def _first(parts: Mapping[Any, Any], other: Callable[[Any], Any], place: str) -> str | None:
@@ -233,6 +237,7 @@ class Signature:
                     f"{name}: *{parameter.name} has no place in a payload; "
                     f"write `def {fn.__name__}(items: list[Item])` or a pydantic model"
                 )
+        self._positional = [p.name for p in self.parameters if p.kind is p.POSITIONAL_ONLY]
         self.names = [parameter.name for parameter in self.parameters]
         required = [p for p in self.parameters if p.default is p.empty]
         self.form: PayloadForm
@@ -310,13 +315,14 @@ class Signature:
                     return (), {}
                 if payload.startswith(b'{"wf.arguments":'):
                     inner = json.dumps(json.loads(payload)[_WRAPPED]).encode()
-                    return (), self._object_shape.decode(inner)
+                    return self._by_name(self._object_shape.decode(inner))
                 value = self._bare_shape.decode(payload)
                 if self.bare.kind is inspect.Parameter.KEYWORD_ONLY:
                     return (), {self.bare.name: value}
                 return (value,), {}
             case "object":
-                return (), self._object_shape.decode(payload if payload != b"null" else b"{}")
+                decoded = self._object_shape.decode(payload if payload != b"null" else b"{}")
+                return self._by_name(decoded)
 
     def validate(self, payload: bytes) -> bytes:
         """A payload that came as JSON (command line, client by name), in the form in which it is
@@ -341,6 +347,10 @@ class Signature:
         return Shape(annotation, f"result of {self.name}")
 
     # -- inside
+
+    def _by_name(self, values: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args = tuple(values.pop(name) for name in self._positional if name in values)
+        return args, values
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
