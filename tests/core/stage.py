@@ -246,6 +246,10 @@ class Stage:
         other.now = other.events[-1].at
         other._children, other._tokens = dict(self._children), dict(self._tokens)
         other.execution, pending = replay(self.runnable, self.run, other.events)
+        for decision in pending:
+            row = decision.record(len(other.events) + 1, other.now)
+            if row is not None and not isinstance(decision, End):
+                other.events.append(row)
         if self.paranoid:
             other._twin = Paranoid(self.runnable, self.run, other.events, nullcontext)
         if self.script.cancel_at is not None and not other.execution.cancel_requested:
