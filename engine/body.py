@@ -52,6 +52,7 @@ from wf.history.store import (
 )
 
 _FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
+_ARRIVALS: Final = frozenset({Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
 
 
 @dataclass(slots=True)
@@ -85,6 +86,7 @@ class Body:
         self._is_paranoid = paranoid
         self._queue: deque[Event] = deque()
         self._failed_at: dict[int, int] = {}
+        self._arrived_at: dict[tuple[int, int], int] = {}
         self._at_least = 0
         self._limit_ms: int = self.options.get("max_duration", runnable.settings.max_duration_ms)
         self._active_ms = 0
@@ -100,28 +102,29 @@ class Body:
             self._paranoid = Paranoid(self.runnable, self.info, [], silent)
         self._execution = Execution(self.runnable, self.info)
         self._deliver(started, recorded=True)
+        self._run_queue()
 
     def rebuild(self, events: list[Event]) -> None:
         """Build it again from its history. Raises NonDeterminism where the code does not fit."""
         with silent():
             execution, pending = replay(self.runnable, self.info, events)
         self._execution = execution
-        if self._is_paranoid:
-            self._paranoid = Paranoid(self.runnable, self.info, events, silent)
         self.seq = events[-1].seq
         self._at_least = events[-1].at
         begun: set[int] = set()
         for event in events:
             if event.kind == Kind.STEP_STARTED:
                 begun.add(event.ordinal)
-            elif event.kind in _FAILURES:
-                self._failed_at[event.ordinal] = event.seq
+            self._remember(event)
         self._active_ms = active_ms(events) if self._limit_ms else 0
         for decision in pending:
             if isinstance(decision, RunStep) and decision.ordinal in begun:
                 self._take_up_begun(decision)
             elif not isinstance(decision, CancelStep | Log):
                 self._decide(decision)
+        if self._is_paranoid:
+            rows = [*events, *self.activation.events]
+            self._paranoid = Paranoid(self.runnable, self.info, rows, silent)
         for ordinal in list(self.steps):
             future = execution.open.get(ordinal)
             if future is None:
@@ -313,8 +316,7 @@ class Body:
             numbered = fact._replace(seq=self.seq)
             self.activation.events.append(numbered)
         self._at_least = max(self._at_least, numbered.at)
-        if fact.kind in _FAILURES:
-            self._failed_at[fact.ordinal] = numbered.seq
+        self._remember(numbered)
         first = len(self.activation.events)
         try:
             decisions = self.execution.apply(numbered)
@@ -417,6 +419,23 @@ class Body:
                 step for step in self.effects.run_steps if step.ordinal != ordinal
             ]
 
+    def _remember(self, event: Event) -> None:
+        """Where in the history things came back: a retry of the task keeps what came before."""
+        if event.kind in _FAILURES:
+            self._failed_at[event.ordinal] = event.seq
+        if event.kind in _ARRIVALS:
+            self._arrived_at[event.kind, event.ordinal] = event.seq
+
+    def _not_kept(self, failed: int, before: int) -> list[int]:
+        """Operations that the next chapter does anew: the one that failed, and those that waited
+        at that moment for a run or a token. Nobody would tell the next chapter of their ends."""
+        waiting = {
+            ordinal
+            for ordinal, kind in self.execution.waits.items()
+            if self._arrived_at.get((kind, ordinal), before) >= before
+        }
+        return sorted(waiting | {failed})
+
     def _end(self, end: End) -> None:
         activation, at = self.activation, self._time(self.execution.now)
         self.effects.stop_steps += sorted(self.in_flight)
@@ -430,7 +449,7 @@ class Body:
                 )
             )
             before = 2 if retry.fresh else self._failed_at[end.failed]
-            forget = 0 if retry.fresh else end.failed
+            forget = [] if retry.fresh else self._not_kept(end.failed, before)
             activation.next_chapter = NextChapter(self.run.chapter + 1, before, forget)
             activation.release = True
             activation.due_at = at + retry.delay_ms(

@@ -15,6 +15,11 @@ class Clock(Protocol):
         """The database says that it is so late now."""
         ...
 
+    def monotonic(self) -> int:
+        """For intervals of this process (beats, polls): milliseconds that pass whatever the
+        database says."""
+        ...
+
 
 class DatabaseClock:
     def __init__(self) -> None:
@@ -27,6 +32,9 @@ class DatabaseClock:
 
     def sync(self, database_ms: int) -> None:
         self._offset = database_ms - time.monotonic() * 1_000
+
+    def monotonic(self) -> int:
+        return round(time.monotonic() * 1_000)
 
 
 class SkippingClock(DatabaseClock):

@@ -126,7 +126,7 @@ class Host:
                 self._wait(delay)
                 continue
             if not worked and not (self._idle is not None and self._idle(worker)):
-                self._wait((worker.next_wake() - worker.clock.now()) / 1_000)
+                self._wait(worker.wait_ms() / 1_000)
             else:
                 self._forget_wakes()
         self._leave()

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 from typing import Final, Protocol
@@ -25,6 +24,7 @@ from wf.engine.author import StepCallInfo
 from wf.engine.body import Body
 from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
+from wf.engine.group import Group
 from wf.engine.registry import Registry
 from wf.engine.settings import CLAIM_LIMIT, MAX_TAKEOVERS
 from wf.engine.settings import WorkerSettings as WorkerSettings
@@ -60,17 +60,6 @@ class Observer(Protocol):
     def committed(self, run: Run, activation: Activation) -> None: ...
 
 
-@dataclass(slots=True)
-class Group:
-    """What one commit writes, kept until it is known to have happened."""
-
-    bodies: list[Body]
-    parked: list[Activation]
-
-    def __bool__(self) -> bool:
-        return bool(self.bodies or self.parked)
-
-
 class Worker:
     """See the module. `random` draws jitter; `runner` runs steps and reports by `deliver`."""
 
@@ -101,14 +90,16 @@ class Worker:
         self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
         self._alarms: list[tuple[int, bytes]] = []
         self._graces: list[tuple[int, bytes, int, StepOrder]] = []
+        self._ticked_at = 0
         self._parked: list[Activation] = []
         self._sent: Group | None = None
         self._resync = False
         self._is_hinted = True
-        self._polled_at = 0
+        # By the monotonic clock: a database whose clock is set back must not stop beats.
+        self._polled_at = -NEVER
         self._store_due = NEVER
-        self._beaten_at = 0
-        self._swept_at = 0
+        self._beaten_at = -NEVER
+        self._swept_at = -NEVER
 
     # -- from outside (any thread)
 
@@ -134,6 +125,7 @@ class Worker:
 
     def _tick(self) -> bool:
         now = self.clock.now()
+        self._ticked_at = self.clock.monotonic()
         lease = self._joined(now)
         if self._sent is not None:
             self._settle(self._sent, lease, now)
@@ -142,7 +134,7 @@ class Worker:
         claim = self._claim(now)
         group = Group(self._ready_to_commit(), self._parked)
         self._parked = []
-        if group or claim is not None or now - self._beaten_at >= self.settings.beat_ms:
+        if group or claim is not None or self._ticked_at - self._beaten_at >= self.settings.beat_ms:
             self._commit(lease, group, claim, now)
             worked = worked or bool(group)
         return worked or bool(self._dirty) or bool(self._done)
@@ -152,7 +144,7 @@ class Worker:
         if self.store.landed(lease):
             self._resync = True
             self._is_hinted = True
-            self._beaten_at = now
+            self._beaten_at = self._ticked_at
             self._sent = None
             self._let_out(group.bodies, now)
         elif group:
@@ -160,30 +152,36 @@ class Worker:
         else:
             self._sent = None
 
-    def next_wake(self) -> int:
-        """When to tick again without a hint (ms)."""
-        now = self.clock.now()
-        times = [
-            self._polled_at + self.settings.poll_ms,
-            self._beaten_at + self.settings.beat_ms,
-            self._store_due,
+    def wait_ms(self) -> int:
+        """After how long to tick again without a hint."""
+        now, passed = self.clock.now(), self.clock.monotonic()
+        waits = [
+            self._polled_at + self.settings.poll_ms - passed,
+            self._beaten_at + self.settings.beat_ms - passed,
+            self._store_due - now,
         ]
         if self._alarms:
-            times.append(self._alarms[0][0])
+            waits.append(self._alarms[0][0] - now)
         if self._graces:
-            times.append(self._graces[0][0])
-        return max(now, min(times))
+            waits.append(self._graces[0][0] - passed)
+        return max(0, min(waits))
 
     def _joined(self, now: int) -> Lease:
         if self.lease is None:
             self.lease = self.store.join(self.settings.environment, self.info)
-            self._beaten_at = now
+            self._beaten_at = self._ticked_at
             self._is_hinted = True
-        if now - self._swept_at >= self.settings.lease_ms // 2:
-            self._swept_at = now
-            self.clock.sync(self.store.now())
+        if self._ticked_at - self._swept_at >= self.settings.lease_ms // 2:
+            self._swept_at = self._ticked_at
+            self._sync()
             self.store.take_over(now, self.settings.lease_ms)
         return self.lease
+
+    def _sync(self) -> None:
+        """Take the database's time, unless the answer was long under way."""
+        database_ms = self.store.now()
+        if self.clock.monotonic() - self._ticked_at < self.settings.lease_ms // 20:
+            self.clock.sync(database_ms)
 
     # -- facts in
 
@@ -212,7 +210,7 @@ class Worker:
             if body is not None:
                 worked = True
                 self._guard(body, lambda body=body: body.tick(now))
-        while self._graces and self._graces[0][0] <= now:
+        while self._graces and self._graces[0][0] <= self._ticked_at:
             _, run_id, ordinal, order = heappop(self._graces)
             body = self.bodies.get(run_id)
             if body is not None and self._orders.get((run_id, ordinal)) is order:
@@ -252,12 +250,12 @@ class Worker:
         if self.is_draining or not (
             self._is_hinted
             or self._resync
-            or now >= self._polled_at + self.settings.poll_ms
+            or self._ticked_at >= self._polled_at + self.settings.poll_ms
             or now >= self._store_due
         ):
             return None
         self._is_hinted = False
-        self._polled_at = now
+        self._polled_at = self._ticked_at
         room = max(0, self.settings.max_owned - len(self.bodies))
         return Claim(
             limit=min(CLAIM_LIMIT, room),
@@ -280,8 +278,8 @@ class Worker:
         return ready
 
     def _commit(self, lease: Lease, group: Group, claim: Claim | None, now: int) -> None:
-        activations = [body.activation for body in group.bodies] + group.parked
-        if claim is None and not self.is_draining and _makes_work(activations):
+        activations = group.activations
+        if claim is None and not self.is_draining and group.makes_work:
             self._is_hinted = True
             claim = self._claim(now)
         self._sent = group
@@ -291,7 +289,7 @@ class Worker:
             self._is_hinted = self._is_hinted or claim is not None
             raise
         self._sent = None
-        self._beaten_at = now
+        self._beaten_at = self._ticked_at
         self._let_out(group.bodies, now)
         if claim is not None:
             self._resync = self._resync and not claim.resync
@@ -350,7 +348,9 @@ class Worker:
         order = self._orders.get((run_id, ordinal))
         if order is not None and self.runner is not None:
             self.runner.cancel(order)
-            heappush(self._graces, (now + self.settings.grace_ms, run_id, ordinal, order))
+            heappush(
+                self._graces, (self._ticked_at + self.settings.grace_ms, run_id, ordinal, order)
+            )
 
     def _keep(self, body: Body, due_at: int) -> None:
         """A run that waits: its body stays while there is room."""
@@ -408,16 +408,21 @@ class Worker:
                     kept.close()
                 body = Body(run, self.registry.get(run.task), paranoid=self.settings.paranoid)
                 events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
-                if not self._begin(body, events):
+                if not self._begin(body, events, claimed.reason):
                     return
             self.bodies[run.id] = body
         if self.observer is not None:
             self.observer.claimed(run, history or [])
         self._guard(body, lambda: _feed(body, claimed.inbox, now))
+        is_due = claimed.reason is Reason.RESUME and not claimed.inbox
+        if is_due and body.execution.next_due() > now:
+            # Due by another worker's clock: this one is behind. It asks the database.
+            self._swept_at = -NEVER
 
-    def _begin(self, body: Body, events: list[Event]) -> bool:
-        """Build a body. False: it cannot be built, and the run is parked."""
-        if _lost_in_a_row(events) > MAX_TAKEOVERS:
+    def _begin(self, body: Body, events: list[Event], reason: Reason) -> bool:
+        """Build a body. False: it cannot be built, and the run is parked. One that was parked for
+        its lost workers and is marked again (by other code, say) has another try."""
+        if reason is Reason.TAKEN and _lost_in_a_row(events) > MAX_TAKEOVERS:
             self._park(
                 body,
                 "poisoned",
@@ -475,11 +480,6 @@ def _feed(body: Body, inbox: Iterable[InboxRow], now: int) -> None:
     for row in inbox:
         body.receive(row, now)
     body.tick(now)
-
-
-def _makes_work(activations: list[Activation]) -> bool:
-    """This commit makes runs or marks that this worker may take at once."""
-    return any(a.children or a.waits or a.cancels or a.ending is not None for a in activations)
 
 
 def _lost_in_a_row(events: list[Event]) -> int:

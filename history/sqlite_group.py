@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
@@ -27,7 +28,8 @@ _KEEP: Final = """INSERT INTO events
  (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)
 SELECT run_id, ?, row_number() OVER (ORDER BY seq), kind, ordinal, at, name, digest, attempt,
  took, data
-FROM events WHERE run_id = ? AND chapter = ? AND seq < ? AND (ordinal <> ? OR ordinal = 0)"""
+FROM events WHERE run_id = ? AND chapter = ? AND seq < ?
+ AND (ordinal = 0 OR ordinal NOT IN (SELECT value FROM json_each(?)))"""
 _BLOCK: Final = """INSERT OR REPLACE INTO blocked
  (run_id, environment, task, reason, detail, next, since, code)
 SELECT id, environment, task, ?, ?, ?, ?, (SELECT code FROM workers WHERE id = ?)
@@ -128,7 +130,8 @@ def _open_waits(
 
 def _turn(tx: Transaction, a: Activation, chapter: NextChapter) -> None:
     """The next chapter begins, with what is kept of the old one."""
-    tx.db.execute(_KEEP, (chapter.number, a.run_id, a.chapter, chapter.before_seq, chapter.forget))
+    forget = json.dumps(list(chapter.forget))
+    tx.db.execute(_KEEP, (chapter.number, a.run_id, a.chapter, chapter.before_seq, forget))
     last = tx.db.execute(
         "SELECT coalesce(max(seq), 0) FROM events WHERE run_id = ? AND chapter = ?",
         (a.run_id, chapter.number),

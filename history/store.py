@@ -137,13 +137,13 @@ class Wait:
 class NextChapter:
     """The attempt failed: the history goes on in chapter `number`.
 
-    Kept are the rows of the old chapter with seq < `before_seq`, without those of ordinal `forget`,
+    Kept are the rows of the old chapter with seq < `before_seq`, without the ordinals `forget`,
     numbered anew. Then follow `events` (their seq is filled in by the store).
     """
 
     number: int
     before_seq: int
-    forget: int = 0
+    forget: Sequence[int] = ()
     events: Sequence[Event] = ()
 
 

@@ -352,7 +352,7 @@ def test_the_next_chapter_keeps_what_it_is_told_to(world: World) -> None:
             run_id,
             1,
             events=[step(2, 1), step(3, 2, data=b"bad"), step(4, 3), failed],
-            next_chapter=NextChapter(2, before_seq=5, forget=2, events=[retry, retry]),
+            next_chapter=NextChapter(2, before_seq=5, forget=[2], events=[retry, retry]),
         )
     )
     run = world.run(run_id)

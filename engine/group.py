@@ -1,0 +1,28 @@
+"""What one commit of a worker writes, kept until it is known to have happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wf.engine.body import Body
+from wf.history.store import Activation
+
+
+@dataclass(slots=True)
+class Group:
+    bodies: list[Body]
+    parked: list[Activation]
+
+    def __bool__(self) -> bool:
+        return bool(self.bodies or self.parked)
+
+    @property
+    def activations(self) -> list[Activation]:
+        return [body.activation for body in self.bodies] + self.parked
+
+    @property
+    def makes_work(self) -> bool:
+        """It makes runs or marks that this worker may take at once."""
+        return any(
+            a.children or a.waits or a.cancels or a.ending is not None for a in self.activations
+        )

@@ -1,0 +1,172 @@
+"""A StepRunner without threads: steps run when the test says so, in virtual time.
+
+`start` only remembers. `run_one` begins or ends one thing that is possible now, drawn from a seed;
+`next_at` says when there will be something. A sync step runs in one go and its result arrives
+later; an async one runs on a loop whose time is virtual. Thrown away at any moment, the runner
+leaves what a dead process leaves: effects without results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from wf.engine.attempts import StepOutcome
+from wf.engine.steps import Deliver, StepOrder, canceled, run_sync, start_async
+from wf.testing.clock import VirtualClock
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop that never waits: `pump` runs what is due at the time of the clock."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._whens: list[asyncio.TimerHandle] = []
+        super().__init__()
+
+    def time(self) -> float:
+        return self._clock.seconds()
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        handle = super().call_at(when, callback, *args, context=context)
+        self._whens.append(handle)
+        return handle
+
+    def pump(self) -> None:
+        """Until nothing is ready at this time."""
+        is_ready = True
+        while is_ready:
+            self.call_soon(self.stop)
+            self.run_forever()
+            is_ready = bool(getattr(self, "_ready", ()))
+
+    def next_at(self) -> int | None:
+        """When the next timer is due (ms)."""
+        self._whens = [
+            one for one in self._whens if not one.cancelled() and one.when() > self.time()
+        ]
+        # A step's timer is a fraction of a millisecond late rather than early.
+        return min((int(one.when() * 1_000) + 1 for one in self._whens), default=None)
+
+
+@dataclass(slots=True)
+class _Job:
+    """`outcome` None: it has not begun, or (async) is under way."""
+
+    order: StepOrder
+    at: int
+    has_begun: bool = False
+    outcome: StepOutcome | None = None
+
+
+class VirtualRunner:
+    """See the module. `delay_ms`: how long a step may take to begin, and its result to arrive."""
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        deliver: Deliver,
+        random: Random | None = None,
+        delay_ms: int = 0,
+    ) -> None:
+        self._clock = clock
+        self._deliver = deliver
+        self._random = random
+        self._delay_ms = delay_ms
+        self._jobs: list[_Job] = []
+        self._loop: VirtualLoop | None = None
+
+    # -- StepRunner
+
+    def start(self, orders: Iterable[StepOrder]) -> None:
+        self._jobs += [_Job(order, self._later()) for order in orders]
+
+    def cancel(self, order: StepOrder) -> None:
+        order.is_canceled = True
+        if order.task is not None:
+            order.task.cancel()
+
+    def stop(self) -> None:
+        """The process is gone: nothing is delivered any more."""
+        self._jobs.clear()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.pump()
+            loop.close()
+
+    # -- the test
+
+    def next_at(self) -> int | None:
+        """When something can be done (ms); None: nothing is under way."""
+        times = [job.at for job in self._jobs if job.outcome is not None or not job.has_begun]
+        timer = self._loop.next_at() if self._loop is not None else None
+        if timer is not None:
+            times.append(timer)
+        return min(times, default=None)
+
+    def run_one(self) -> bool:
+        """Begin a step, or hand in a result. False: nothing is possible now."""
+        now = self._clock.now()
+        possible = [
+            job
+            for job in self._jobs
+            if job.at <= now and (job.outcome is not None or not job.has_begun)
+        ]
+        pumped = self._loop is not None and self._pump()
+        if not possible:
+            return pumped
+        job = self._random.choice(possible) if self._random else possible[0]
+        if job.outcome is not None:
+            self._jobs.remove(job)
+            self._deliver(job.order, job.outcome)
+        else:
+            self._begin(job)
+        return True
+
+    def run_all(self) -> bool:
+        """Until nothing is possible now. True: something was."""
+        worked = False
+        while self.run_one():
+            worked = True
+        return worked
+
+    # -- inside
+
+    def _later(self) -> int:
+        delay = self._random.randint(0, self._delay_ms) if self._random and self._delay_ms else 0
+        return self._clock.now() + delay
+
+    def _begin(self, job: _Job) -> None:
+        job.has_begun = True
+        order = job.order
+        if order.is_canceled:
+            self._finish(job, canceled(order))
+        elif inspect.iscoroutinefunction(order.runnable.fn):
+            if self._loop is None:
+                self._loop = VirtualLoop(self._clock)
+            done: Deliver = lambda _, outcome: self._finish(job, outcome)  # noqa: E731
+            start_async(self._loop, order, done, self._clock.seconds)
+            self._pump()
+        else:
+            self._finish(job, copy_context().run(run_sync, order, self._clock.seconds))
+
+    def _finish(self, job: _Job, outcome: StepOutcome) -> None:
+        job.outcome = outcome
+        job.at = self._later()
+
+    def _pump(self) -> bool:
+        """Let async steps go on. True: one of them ended."""
+        assert self._loop is not None
+        waiting = sum(job.outcome is None for job in self._jobs)
+        if any(job.has_begun and job.outcome is None for job in self._jobs):
+            self._loop.pump()
+        return sum(job.outcome is None for job in self._jobs) < waiting

@@ -1,0 +1,497 @@
+"""The engine in the mill: a store, workers and clients under a scheduler that draws everything from
+one seed.
+
+Real are the store (a SQLite file), the workers, the bodies and the steps' code. Virtual are time,
+the scheduler, and the world between a worker and its store: calls are delayed, fail, or answer
+nothing although they have happened; processes are lost at any call or between two; workers stand
+still for longer than their lease and go on as if nothing had been (while a worker is in a call,
+others live on); clocks jump. After the storm comes a calm in which everything has to end.
+
+One seed gives one trace, on every machine: `Report.trace` is its hash.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from random import Random
+from typing import Final, Protocol, TypeVar
+
+from wf.engine.registry import Registry
+from wf.engine.settings import WorkerSettings
+from wf.engine.worker import Worker
+from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
+from wf.history.events import Status
+from wf.history.ids import derived_id, show
+from wf.history.sqlite import SQLiteStore
+from wf.history.store import NewRun, Run, Store, WorkerInfo
+from wf.testing.clock import SkewedClock, VirtualClock
+from wf.testing.ledger import MemoryLedger, breaches, using
+from wf.testing.runner import VirtualRunner
+from wf.testing.watched import WRITES, Cut, WatchedStore
+
+T = TypeVar("T")
+
+ENVIRONMENT: Final = "dev"
+LEASE_MS: Final = 10_000
+POLL_MS: Final = 4_000
+LOST_HINTS: Final = 0.3
+MAX_DEPTH: Final = 2
+"""Calls within calls: what others do while one waits for the store."""
+CALM_MOVES: Final = 20_000
+"""More than any scenario needs to end when nothing fails any more."""
+CALM_MS: Final = 40 * 24 * 3_600_000
+
+
+class Scenario(Protocol):
+    """What clients do, and what must come of it."""
+
+    registry: Registry
+
+    def new_run(self, random: Random, now: int) -> NewRun:
+        """A run that a client triggers; its id is filled in by the simulation."""
+        ...
+
+    def token_data(self, random: Random) -> bytes:
+        """What somebody completes a token with."""
+        ...
+
+    def wrong(self, run: Run, canceled: bool) -> str:
+        """What is wrong with how this run ended ("": nothing). `canceled`: a client canceled some
+        run of this simulation."""
+        ...
+
+
+@dataclass(slots=True)
+class Odds:
+    """How often things go wrong, per call of the store or per move."""
+
+    fail: float = 0.02
+    lose_answer: float = 0.03
+    lose_call: float = 0.02
+    crash_before: float = 0.01
+    crash_after: float = 0.01
+    delay: float = 0.15
+    stall: float = 0.01
+    """While a call waits, time passes beyond the lease."""
+
+
+CALM: Final = Odds(0, 0, 0, 0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class Report:
+    seed: int
+    trace: str = ""
+    moves: int = 0
+    breaches: list[str] = field(default_factory=list[str])
+    faults: Counter[str] = field(default_factory=Counter[str])
+    statuses: Counter[str] = field(default_factory=Counter[str])
+
+
+class Process:
+    """A worker process: what is lost together."""
+
+    def __init__(
+        self, name: str, worker: Worker, runner: VirtualRunner, clock: SkewedClock
+    ) -> None:
+        self.name = name
+        self.worker = worker
+        self.runner = runner
+        self.clock = clock
+        self.is_busy = False
+        """In a call: others move, this one waits."""
+        self.asleep_until = 0
+        self.leaves_at = 0
+
+    def die(self) -> None:
+        self.runner.stop()
+        self.worker.runner = None
+        self.worker.drop()
+
+
+Audit = Callable[[Store], Iterable[str]]
+
+
+class Simulation:
+    """One seed. `run` answers what happened. `audit` says what is wrong with the store's rows."""
+
+    def __init__(
+        self,
+        seed: int,
+        scenario: Scenario,
+        directory: Path,
+        audit: Audit,
+        *,
+        moves: int = 250,
+        odds: Odds | None = None,
+    ) -> None:
+        self.report = Report(seed)
+        self.random = Random(seed)
+        self.scenario = scenario
+        self.clock = VirtualClock()
+        path = directory / f"sim-{seed}.db"
+        shutil.copy(template(directory), path)
+        self.path = path
+        self.store = SQLiteStore(path, clock=self.clock.now, random=Random(seed + 1))
+        self.ledger = MemoryLedger()
+        self.odds = odds or Odds()
+        self.processes: list[Process] = []
+        self.asked: dict[bytes, NewRun] = {}
+        """Runs that a client wants: maybe they are there, maybe not yet."""
+        self.acknowledged: set[bytes] = set()
+        self.canceled: set[bytes] = set()
+        self._audit = audit
+        self._moves = moves
+        self._depth = 0
+        self._count = 0
+        self._trace = blake2b(digest_size=16)
+        self._client = WatchedStore(self.store, partial(self._door, None))
+
+    # -- the whole
+
+    def run(self) -> Report:
+        report = self.report
+        try:
+            with using(self.ledger):
+                for _ in range(self.random.randint(1, 3)):
+                    self._start_process()
+                for _ in range(self._moves):
+                    self._move()
+                self._calm()
+            self._check()
+        finally:
+            for process in self.processes:
+                process.die()
+            self.store.close()
+            for left in self.path.parent.glob(f"{self.path.name}*"):
+                left.unlink()
+        self._note("end", *sorted(report.statuses.items()))
+        report.trace = self._trace.hexdigest()
+        return report
+
+    def _note(self, *words: object) -> None:
+        """A line of the trace."""
+        self._trace.update(repr((self.clock.now(), *words)).encode())
+
+    # -- moves
+
+    def _move(self) -> None:
+        self.report.moves += 1
+        moves: list[tuple[float, Callable[[], None]]] = [
+            (40, self._tick),
+            (25, self._step),
+            (12, self._pass_time),
+            (3, self._trigger),
+            (1, self._cancel),
+            (3, self._end_token),
+            (0.7, self._crash),
+            (0.4, self._leave),
+            (0.7, self._stall),
+            (0.7, self._jump),
+            (1.5 if len(self.processes) < 3 else 0, self._start_process),
+        ]
+        self.random.choices([move for _, move in moves], [weight for weight, _ in moves])[0]()
+
+    def _free(self) -> list[Process]:
+        now = self.clock.now()
+        return [one for one in self.processes if not one.is_busy and one.asleep_until <= now]
+
+    def _pick(self) -> Process | None:
+        free = self._free()
+        return self.random.choice(free) if free else None
+
+    def _tick(self) -> None:
+        process = self._pick()
+        if process is not None:
+            self._tick_process(process)
+
+    def _tick_process(self, process: Process) -> bool:
+        """True: another tick may find more."""
+        worker = process.worker
+        if worker.is_draining and (
+            not worker.steps_in_flight or process.leaves_at <= self.clock.now()
+        ):
+            self._inside(process, worker.leave)
+            if process in self.processes:
+                self.processes.remove(process)
+                process.die()
+            return True
+        return bool(self._inside(process, process.worker.tick))
+
+    def _inside(self, process: Process, call: Callable[[], T]) -> T | None:
+        process.is_busy = True
+        try:
+            return call()
+        except StoreUnavailable as error:
+            self._note(process.name, "unavailable", error.outcome_unknown)
+        except Cut:
+            self._lose(process)
+        finally:
+            process.is_busy = False
+        return None
+
+    def _step(self) -> None:
+        process = self._pick()
+        if process is not None and process.runner.run_one():
+            self._note(process.name, "step")
+
+    def _pass_time(self) -> None:
+        """To the next moment at which something is due, or by chance."""
+        if self.random.random() < 0.2:
+            self.clock.advance(self.random.randint(1, 4_000))
+        else:
+            self._to_next_event()
+
+    def _to_next_event(self) -> None:
+        now = self.clock.now()
+        times = [one.runner.next_at() or 0 for one in self.processes]
+        times += [now + one.worker.wait_ms() for one in self.processes]
+        times += [one.asleep_until for one in self.processes]
+        times.append(self.store.next_due(ENVIRONMENT) or 0)
+        later = [at for at in times if at > now]
+        self.clock.advance_to(min(later, default=now + POLL_MS))
+
+    def _start_process(self, code: str = "code") -> None:
+        self._count += 1
+        name = f"w{self._count}"
+        settings = WorkerSettings(
+            environment=ENVIRONMENT,
+            paranoid=self.random.random() < 0.2,
+            python="3.11",
+            max_owned=self.random.choice([1, 3, 1_000]),
+            cache_size=self.random.choice([0, 1, 1_000]),
+            poll_ms=POLL_MS,
+            lease_ms=LEASE_MS,
+        )
+        clock = SkewedClock(self.clock)
+        info = WorkerInfo("sim", self._count, self.scenario.registry.ids, code)
+        random = Random(self.random.getrandbits(64))
+
+        def door(name: str, call: Callable[[], T]) -> T:
+            return self._door(process, name, call)
+
+        store = WatchedStore(self.store, door)
+        worker = Worker(store, self.scenario.registry, clock, settings, info, random)
+        runner = VirtualRunner(self.clock, worker.deliver, random, delay_ms=3_000)
+        worker.runner = runner
+        process = Process(name, worker, runner, clock)
+        self.processes.append(process)
+        self._note(name, "starts")
+
+    def _crash(self) -> None:
+        process = self._pick()
+        if process is not None:
+            self._lose(process)
+
+    def _lose(self, process: Process) -> None:
+        self.report.faults["crash"] += 1
+        self._note(process.name, "is lost")
+        self.processes.remove(process)
+        process.die()
+
+    def _leave(self) -> None:
+        process = self._pick()
+        if process is not None:
+            self._note(process.name, "drains")
+            process.worker.is_draining = True
+            process.leaves_at = self.clock.now() + self.random.randint(0, 10_000)
+
+    def _stall(self) -> None:
+        process = self._pick()
+        if process is not None:
+            self.report.faults["stall"] += 1
+            process.asleep_until = self.clock.now() + self.random.randint(1, 3 * LEASE_MS)
+
+    def _jump(self) -> None:
+        process = self._pick()
+        if process is not None:
+            self.report.faults["jump"] += 1
+            # Ahead it is by little: it takes the database's time, and adds what really passed.
+            process.clock.jump(self.random.randint(-60_000, 100))
+
+    # -- clients
+
+    def _trigger(self) -> None:
+        """A new run, or one asked for before whose answer was lost."""
+        waiting = [run for run_id, run in self.asked.items() if run_id not in self.acknowledged]
+        if waiting and self.random.random() < 0.5:
+            new = self.random.choice(waiting)
+        else:
+            new = self.scenario.new_run(self.random, self.clock.now())
+            new.id = derived_id(
+                self.clock.now(), self.report.seed.to_bytes(16, "big"), 0, len(self.asked)
+            )
+            self.asked[new.id] = new
+        try:
+            [(run_id, how)] = self._client.trigger([new])
+        except (StoreUnavailable, Cut):
+            return
+        self._note("trigger", run_id, how)
+        self.acknowledged.add(run_id)
+        if run_id != new.id:
+            self.asked.pop(new.id, None)
+
+    def _cancel(self) -> None:
+        runs = self._list_live()
+        if not runs:
+            return
+        run_id = self.random.choice(runs)
+        self.canceled.add(run_id)
+        try:
+            self._client.cancel([run_id], self.clock.now())
+        except (StoreUnavailable, Cut):
+            return
+        self._note("cancel", run_id)
+
+    def _list_live(self) -> list[bytes]:
+        rows = self._rows("SELECT id FROM runs WHERE status = 0 ORDER BY id")
+        return [row[0] for row in rows]
+
+    def _end_token(self) -> None:
+        rows = self._rows("SELECT id FROM tokens ORDER BY id")
+        if not rows:
+            return
+        token_id = self.random.choice(rows)[0]
+        status = "COMPLETED" if self.random.random() < 0.9 else "CANCELED"
+        data = self.scenario.token_data(self.random) if status == "COMPLETED" else None
+        try:
+            self._client.end_token(token_id, status, data, self.clock.now())
+        except (StoreUnavailable, Cut, AlreadyEnded, NotFound):
+            return
+        self._note("token", token_id, status)
+
+    def _rows(self, sql: str) -> list[tuple[bytes, ...]]:
+        return self.store._query(sql, ())  # pyright: ignore[reportPrivateUsage]
+
+    # -- the world between a process and its store
+
+    def _door(self, process: Process | None, name: str, call: Callable[[], T]) -> T:
+        odds, draw, faults = self.odds, self.random.random, self.report.faults
+        who = process.name if process is not None else "client"
+        if draw() < odds.delay:
+            self._meanwhile()
+        if draw() < odds.stall:
+            faults["stall in a call"] += 1
+            self.clock.advance(self.random.randint(LEASE_MS, 3 * LEASE_MS))
+            self._meanwhile()
+        if draw() < odds.fail:
+            faults["failed call"] += 1
+            raise StoreUnavailable("simulated: not reached")
+        if name not in WRITES:
+            return call()
+        if draw() < odds.lose_call:
+            faults["lost call"] += 1
+            raise StoreUnavailable("simulated: never arrived", outcome_unknown=True)
+        if draw() < odds.crash_before:
+            faults["crash before a write"] += 1
+            raise Cut
+        answer = call()
+        self._note(who, name)
+        for other in self.processes:
+            if draw() >= LOST_HINTS:
+                other.worker.hint()
+        if draw() < odds.crash_after:
+            faults["crash after a write"] += 1
+            raise Cut
+        if draw() < odds.lose_answer:
+            faults["lost answer"] += 1
+            raise StoreUnavailable("simulated: the answer was lost", outcome_unknown=True)
+        if draw() < odds.delay:
+            self._meanwhile()
+        return answer
+
+    def _meanwhile(self) -> None:
+        """Others live while this one waits."""
+        if self._depth >= MAX_DEPTH:
+            return
+        self._depth += 1
+        try:
+            for _ in range(self.random.randint(1, 6)):
+                self._move()
+        finally:
+            self._depth -= 1
+
+    # -- the calm
+
+    def _calm(self) -> None:
+        """Nothing fails any more; two workers finish what is there."""
+        self.odds = CALM
+        self._note("calm")
+        self._start_process()
+        for run_id, new in list(self.asked.items()):
+            if run_id not in self.acknowledged:
+                [(answer, _)] = self.store.trigger([new])
+                if answer != run_id:
+                    self.asked.pop(run_id)
+                self.acknowledged.add(answer)
+        until = self.clock.now() + CALM_MS
+        most = self._count + 3
+        for _ in range(CALM_MOVES):
+            self.report.moves += 1
+            worked = False
+            for process in list(self.processes):
+                if process.asleep_until <= self.clock.now():
+                    worked |= process.runner.run_one() | self._tick_process(process)
+            self.clock.advance(1)
+            if worked:
+                continue
+            if not self._list_live() or self.clock.now() > until:
+                return
+            if self._count < most and self._only_parked():
+                self._start_process(f"calm {self._count}")
+                continue
+            if not self.processes:
+                self._start_process()
+            self._to_next_event()
+
+    def _only_parked(self) -> bool:
+        """What is left was parked, because its workers were lost: other code tries it again."""
+        alive = ("SELECT run_id FROM ready", "SELECT run_id FROM owned", "SELECT id FROM due")
+        return not any(map(self._rows, alive)) and bool(
+            self._rows("SELECT run_id FROM blocked WHERE reason = 'poisoned'")
+        )
+
+    # -- what must be true
+
+    def _check(self) -> None:
+        report = self.report
+        found = report.breaches
+        found += self._audit(self.store)
+        ids = [row[0] for row in self._rows("SELECT id FROM runs ORDER BY id")]
+        runs = self.store.get_runs(ids)
+        for run_id in sorted(self.acknowledged - set(runs)):
+            found.append(f"{show('run', run_id)} was acknowledged and is not there")
+        for run_id in ids:
+            run = runs[run_id]
+            report.statuses[run.status] += 1
+            self._note(run_id, run.status, run.output)
+            if not run.status.ended:
+                why = run.blocked.detail if run.blocked is not None else "nothing wakes it"
+                found.append(
+                    f"{run.task} {show('run', run_id)} has not ended ({run.status}): {why}"
+                )
+            elif run.status is Status.CANCELED and self.canceled:
+                continue
+            elif wrong := self.scenario.wrong(run, bool(self.canceled)):
+                found.append(f"{run.task} {show('run', run_id)}: {wrong}")
+        found += breaches(self.ledger.read(), self.store, ids, self.scenario.registry)
+
+
+def template(directory: Path) -> Path:
+    """An empty store, made once: a copy is faster than its schema."""
+    path = directory / "template.db"
+    if not path.exists():
+        made = directory / "template.making.db"
+        SQLiteStore(made).close()
+        with sqlite3.connect(made) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        made.rename(path)
+    return path

@@ -1,0 +1,136 @@
+"""A store behind a door: every call goes through one function, which may count, delay, cut or lie.
+
+The Store itself is the real one. A `Cut` is a process that is lost at that point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar
+
+from wf.history.errors import StoreUnavailable
+from wf.history.events import Event
+from wf.history.store import (
+    Activation,
+    Claim,
+    Committed,
+    Lease,
+    NewRun,
+    NewToken,
+    Run,
+    RunFilter,
+    Store,
+    Token,
+    Triggered,
+    WorkerInfo,
+)
+
+T = TypeVar("T")
+
+WRITES: Final = frozenset(
+    {"trigger", "cancel", "create_tokens", "end_token", "join", "commit", "take_over", "leave"}
+)
+"""The calls that change the store."""
+
+
+class Cut(BaseException):
+    """The process is lost here: nothing in memory survives."""
+
+
+class Door(Protocol):
+    """What stands around every call: `name` of the method, `call` to do it."""
+
+    def __call__(self, name: str, call: Callable[[], T], /) -> T: ...
+
+
+class WatchedStore:
+    """A `Store` whose calls go through `door`. Where the door raises StoreUnavailable the caller's
+    lease is as it was before, whatever has happened in the store: the answer is lost."""
+
+    def __init__(self, store: Store, door: Door) -> None:
+        self.inner = store
+        self.door = door
+        self.url = store.url
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def now(self) -> int:
+        return self.door("now", self.inner.now)
+
+    def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+        return self.door("trigger", lambda: self.inner.trigger(runs))
+
+    def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
+        return self.door("cancel", lambda: self.inner.cancel(run_ids, now))
+
+    def create_tokens(self, tokens: Sequence[NewToken]) -> None:
+        return self.door("create_tokens", lambda: self.inner.create_tokens(tokens))
+
+    def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
+        return self.door("end_token", lambda: self.inner.end_token(token_id, status, data, now))
+
+    def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
+        return self.door("get_runs", lambda: self.inner.get_runs(run_ids))
+
+    def list_runs(self, filter: RunFilter) -> list[Run]:
+        return self.door("list_runs", lambda: self.inner.list_runs(filter))
+
+    def get_token(self, token_id: bytes) -> Token | None:
+        return self.door("get_token", lambda: self.inner.get_token(token_id))
+
+    def list_tokens(
+        self, environment: str, *, status: str = "", run_id: bytes | None = None, limit: int = 50
+    ) -> list[Token]:
+        def call() -> list[Token]:
+            return self.inner.list_tokens(environment, status=status, run_id=run_id, limit=limit)
+
+        return self.door("list_tokens", call)
+
+    def history(self, run_id: bytes, chapter: int | None = None) -> list[tuple[int, Event]]:
+        return self.door("history", lambda: self.inner.history(run_id, chapter))
+
+    def has_worker(self, environment: str, task: str) -> bool:
+        return self.door("has_worker", lambda: self.inner.has_worker(environment, task))
+
+    def join(self, environment: str, info: WorkerInfo) -> Lease:
+        return self.door("join", lambda: self.inner.join(environment, info))
+
+    def commit(
+        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+    ) -> Committed:
+        number = lease.group_no
+        try:
+            return self.door("commit", lambda: self.inner.commit(lease, activations, claim, now))
+        except StoreUnavailable:
+            lease.group_no = number
+            raise
+
+    def landed(self, lease: Lease) -> bool:
+        number = lease.group_no
+        try:
+            return self.door("landed", lambda: self.inner.landed(lease))
+        except StoreUnavailable:
+            lease.group_no = number
+            raise
+
+    def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
+        return self.door("load", lambda: self.inner.load(runs))
+
+    def workers(self, environment: str) -> list[tuple[int, WorkerInfo]]:
+        return self.door("workers", lambda: self.inner.workers(environment))
+
+    def take_over(self, now: int, lease_ms: int, gone: Sequence[int] = ()) -> list[int]:
+        return self.door("take_over", lambda: self.inner.take_over(now, lease_ms, gone))
+
+    def leave(self, lease: Lease, now: int) -> None:
+        return self.door("leave", lambda: self.inner.leave(lease, now))
+
+    def next_due(self, environment: str, root: bytes | None = None) -> int | None:
+        return self.door("next_due", lambda: self.inner.next_due(environment, root))
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        return self.inner.listen(wake)
+
+    def hint(self) -> None:
+        self.inner.hint()

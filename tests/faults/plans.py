@@ -1,0 +1,470 @@
+"""Tasks that do what their payload says, and the plain model of what must come of it.
+
+A plan is a list of operations, `["work", 3, 1]`, done one after the other; some hold plans of their
+own. The output is the list of what each gave. `fits` is the model: it knows no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final, cast
+
+import wf
+from wf.engine.registry import Registry
+from wf.history.errors import (
+    StepFailed,
+    StepInterrupted,
+    StepTimedOut,
+    TokenCanceled,
+    TokenTimedOut,
+)
+from wf.history.events import Status
+from wf.history.store import NewRun, Run
+from wf.testing.ledger import note
+
+Op = list[Any]
+Plan = list[Op]
+
+RETRY: Final = wf.Retry(max_attempts=4, min_delay="2s", max_delay="10s")
+
+
+def _attempt() -> int:
+    step = wf.current().step
+    assert step is not None
+    return step.attempt
+
+
+@wf.step(retry=RETRY)
+async def work(value: int, fails: int) -> int:
+    note()
+    await asyncio.sleep(value % 3)
+    if _attempt() <= fails:
+        raise ValueError(f"attempt {_attempt()}")
+    return value * 2
+
+
+@wf.step(retry=RETRY)
+def work_sync(value: int, fails: int) -> int:
+    note()
+    if _attempt() <= fails:
+        raise wf.RetryAfter(3)
+    return value * 2
+
+
+@wf.step(at_most_once=True)
+async def once(value: int) -> int:
+    note()
+    return value * 2
+
+
+@wf.step(timeout="4s", retry=wf.Retry(max_attempts=2, min_delay="1s"))
+async def slow(seconds: int) -> str:
+    note()
+    await asyncio.sleep(seconds)
+    return "in time"
+
+
+@wf.step(retry=RETRY)
+async def doomed() -> None:
+    note()
+    raise wf.Abort("no use")
+
+
+async def do(plan: Plan) -> list[Any]:
+    return [await do_one(op) for op in plan]
+
+
+async def do_one(op: Op) -> Any:
+    name, *args = op
+    return await _OPERATIONS[name](*args)
+
+
+async def _slow(seconds: int) -> str:
+    try:
+        return await slow(seconds)
+    except StepTimedOut:
+        return "late"
+
+
+async def _once(value: int) -> Any:
+    try:
+        return await once(value)
+    except StepInterrupted:
+        return "interrupted"
+
+
+async def _doomed() -> str:
+    try:
+        await doomed()
+    except StepFailed as error:
+        return error.type
+    return "?"
+
+
+async def _sleep(ms: int) -> str:
+    await wf.wait.for_(milliseconds=ms)
+    return "slept"
+
+
+async def _nap(ms: int) -> str:
+    await asyncio.sleep(ms / 1_000)
+    return "slept"
+
+
+async def _all(plans: list[Plan]) -> list[Any]:
+    return list(await asyncio.gather(*(do(plan) for plan in plans)))
+
+
+async def _group(plans: list[Plan]) -> list[Any]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(do(plan)) for plan in plans]
+    return [task.result() for task in tasks]
+
+
+async def _race(plans: list[Plan]) -> list[Any]:
+    """[which, what it gave] of the first."""
+    tasks = [asyncio.create_task(do(plan)) for plan in plans]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    first = next(n for n, end in enumerate(ends) if not isinstance(end, BaseException))
+    return [first, ends[first]]
+
+
+async def _within(ms: int, plan: Plan) -> Any:
+    try:
+        async with asyncio.timeout(ms / 1_000):
+            return await do(plan)
+    except TimeoutError:
+        return "timeout"
+
+
+async def _child(plan: Plan) -> Any:
+    try:
+        return await follow(plan)
+    except wf.RunCanceled:
+        return "canceled"
+
+
+async def _keyed(key: str, plan: Plan) -> Any:
+    try:
+        return await follow.options(idempotency_key=key).trigger_and_wait(plan)
+    except wf.RunCanceled:
+        return "canceled"
+
+
+async def _handle(key: str, plan: Plan) -> Any:
+    options: Any = {"idempotency_key": key} if key else {"tags": ["spawned"]}
+    handle = await follow.options(**options).trigger(plan)
+    try:
+        return await handle.result()
+    except wf.RunCanceled:
+        return "canceled"
+
+
+async def _spawn(plan: Plan) -> str:
+    await follow.trigger(plan)
+    return "spawned"
+
+
+async def _token(timeout_ms: int) -> Any:
+    timeout = timeout_ms / 1_000 if timeout_ms else None
+    token = await wf.wait.create_token(int, timeout=timeout)
+    try:
+        return await wf.wait.for_token(token)
+    except TokenTimedOut:
+        return "nobody"
+    except TokenCanceled:
+        return "canceled"
+
+
+async def _flaky(kind: str, fails: int, plan: Plan) -> Any:
+    try:
+        return await (flaky_fresh if kind == "fresh" else flaky)([fails, plan])
+    except wf.RunCanceled:
+        return "canceled"
+
+
+async def _broken(plan: Plan) -> str:
+    try:
+        await broken(plan)
+    except wf.RunFailed as error:
+        return error.type
+    except wf.RunCanceled:
+        return "canceled"
+    return "?"
+
+
+async def _undo(plan: Plan, value: int) -> Any:
+    try:
+        return await do(plan)
+    finally:
+        await work(value, 0)
+
+
+async def _ids() -> list[Any]:
+    before = wf.now()
+    return [str(wf.uuid4()), wf.random().random(), wf.now() >= before, wf.patched("new")]
+
+
+async def _generator(plan: Plan) -> Any:
+    try:
+        return await follow_generator(plan)
+    except wf.RunCanceled:
+        return "canceled"
+
+
+_OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
+    "work": work,
+    "sync": work_sync,
+    "once": _once,
+    "slow": _slow,
+    "doomed": _doomed,
+    "sleep": _sleep,
+    "nap": _nap,
+    "all": _all,
+    "group": _group,
+    "race": _race,
+    "within": _within,
+    "child": _child,
+    "keyed": _keyed,
+    "handle": _handle,
+    "spawn": _spawn,
+    "token": _token,
+    "flaky": _flaky,
+    "broken": _broken,
+    "undo": _undo,
+    "ids": _ids,
+    "generator": _generator,
+}
+
+
+@wf.task
+async def follow(plan: list[Any]) -> list[Any]:
+    return await do(plan)
+
+
+@wf.task
+def follow_generator(plan: list[Any]) -> wf.Gen[list[Any]]:
+    """Only steps and timers: what a generator can yield."""
+    done: list[Any] = []
+    for name, value in plan:
+        if name == "work":
+            done.append((yield from work(value, 0)))
+        else:
+            yield from wf.wait.for_(milliseconds=value)
+            done.append("slept")
+    return done
+
+
+@wf.task(retry=wf.Retry(max_attempts=5, min_delay="1s"))
+async def flaky(given: list[Any]) -> list[Any]:
+    """Fails by a step of its own in its first attempts; keeps what was completed."""
+    fails, plan = given
+    done = await do(plan)
+    await asyncio.gather(do(plan[:1]), trip(fails))
+    return done
+
+
+@wf.task(retry=wf.Retry(max_attempts=5, min_delay="1s", fresh=True))
+async def flaky_fresh(given: list[Any]) -> list[Any]:
+    fails, plan = given
+    done = await do(plan)
+    if wf.current().run.attempt <= fails:
+        raise ValueError("not yet")
+    return done
+
+
+@wf.step(retry=wf.Retry(max_attempts=1))
+async def trip(fails: int) -> int:
+    note()
+    attempt = wf.current().run.attempt
+    if attempt <= fails:
+        raise ValueError(f"run attempt {attempt}")
+    return attempt
+
+
+@wf.task
+async def broken(plan: list[Any]) -> None:
+    await do(plan)
+    raise KeyError("broken")
+
+
+# --- the model ------------------------------------------------------------------------------------
+
+
+def fits(plan: Plan, output: Any) -> bool:
+    """Can a run of this plan have given this?"""
+    if not isinstance(output, list):
+        return False
+    given = cast("list[Any]", output)
+    return len(plan) == len(given) and all(map(_fits, plan, given))
+
+
+def _fits(op: Op, given: Any) -> bool:
+    match op:
+        case ["work" | "sync", value, _]:
+            return given == value * 2
+        case ["once", value]:
+            return given in (value * 2, "interrupted")
+        case ["slow", seconds]:
+            return given == "late" or (given == "in time" and seconds < 4)  # time may stand still
+        case ["doomed"]:
+            return given == "Abort"
+        case ["sleep" | "nap", _]:
+            return given == "slept"
+        case ["all" | "group", plans]:
+            return len(given) == len(plans) and all(map(fits, plans, given))
+        case ["race", plans]:
+            return fits(plans[given[0]], given[1])
+        case ["within", _, plan]:
+            return given == "timeout" or fits(plan, given)
+        case ["undo", plan, _]:
+            return fits(plan, given)
+        case ["child" | "generator", plan] | ["keyed" | "handle", _, plan] | ["flaky", _, _, plan]:
+            return given == "canceled" or _fits_child(op, plan, given)
+        case ["spawn", _]:
+            return given == "spawned"
+        case ["token", timeout]:
+            return given == 7 or given == "canceled" or bool(timeout and given == "nobody")
+        case ["broken", _]:
+            return given in ("KeyError", "canceled")
+        case ["ids"]:
+            return given[2] is True and given[3] is True
+        case _:
+            return False
+
+
+def _fits_child(op: Op, plan: Plan, given: Any) -> bool:
+    if op[0] == "generator":
+        plan = [[name, value, 0] if name == "work" else [name, value] for name, value in plan]
+    return fits(plan, given)
+
+
+# --- plans at random ------------------------------------------------------------------------------
+
+
+def random_plan(random: Random, depth: int = 2, length: int = 4) -> Plan:
+    return [_random_op(random, depth) for _ in range(random.randint(1, length))]
+
+
+def _random_op(random: Random, depth: int) -> Op:
+    value = random.randint(1, 9)
+    leaves: list[Callable[[], Op]] = [
+        lambda: ["work", value, random.choice([0, 0, 0, 1, 3])],
+        lambda: ["work", value, 0],
+        lambda: ["sync", value, random.choice([0, 0, 1])],
+        lambda: ["once", value],
+        lambda: ["slow", random.choice([1, 3, 8])],
+        lambda: ["doomed"],
+        lambda: ["sleep", random.choice([0, 1, 500, 5_000, 30_000])],
+        lambda: ["nap", random.choice([10, 2_000, 20_000])],
+        lambda: ["token", random.choice([1_000, 20_000, 60_000])],
+        lambda: ["ids"],
+    ]
+
+    def plan() -> Plan:
+        return random_plan(random, depth - 1, 2)
+
+    def plans() -> list[Plan]:
+        return [plan() for _ in range(random.randint(2, 3))]
+
+    def key() -> tuple[str, Plan]:
+        name = random.choice("abcd")
+        return name, random_plan(Random(name), 1, 2)
+
+    nodes: list[Callable[[], Op]] = [
+        lambda: ["all", plans()],
+        lambda: ["group", plans()],
+        lambda: ["race", plans()],
+        lambda: ["within", random.choice([100, 3_000, 30_000]), plan()],
+        lambda: ["child", plan()],
+        lambda: ["keyed", *key()],
+        lambda: ["handle", *key()],
+        lambda: ["handle", "", plan()],
+        lambda: ["spawn", plan()],
+        lambda: ["flaky", random.choice(["keep", "fresh"]), random.randint(0, 2), plan()],
+        lambda: ["broken", plan()],
+        lambda: ["undo", plan(), value],
+        lambda: ["generator", [random.choice([["work", value], ["sleep", 700]])] * 2],
+    ]
+    choose = nodes if depth > 0 and random.random() < 0.55 else leaves
+    return random.choice(choose)()
+
+
+class Plans:
+    """A `Scenario` of the simulation: plans at random."""
+
+    def __init__(self) -> None:
+        self.registry = REGISTRY
+
+    def new_run(self, random: Random, now: int) -> NewRun:
+        key = random.choice(["", "", "k1", "k2"])
+        plan = random_plan(Random(key) if key else random)
+        return NewRun(
+            id=b"",
+            environment="dev",
+            task="follow",
+            payload=_payload(plan),
+            created_at=now,
+            start_at=now + 5_000 if random.random() < 0.1 else 0,
+            ttl_ms=20_000 if random.random() < 0.1 else 0,
+            idempotency_key=key,
+            priority=random.randint(0, 2),
+        )
+
+    def token_data(self, random: Random) -> bytes:
+        return b"7"
+
+    def wrong(self, run: Run, canceled: bool) -> str:
+        if run.status is Status.COMPLETED:
+            return _wrong_output(run)
+        if run.status is Status.EXPIRED:
+            return "" if run.ttl_ms else "it had no ttl"
+        if run.status is Status.FAILED and run.task == "broken":
+            return "" if b"KeyError" in (run.failure or b"") else f"failed by {run.failure!r}"
+        if run.status is Status.CANCELED and run.parent_id is not None:
+            return ""
+        return f"{run.status} {run.failure!r} of {run.payload!r}"
+
+
+def _payload(plan: Plan) -> bytes:
+    return follow.signature.encode_payload(plan)
+
+
+def _wrong_output(run: Run) -> str:
+    args, _ = REGISTRY.get(run.task).signature.decode_call(run.payload)
+    output = json.loads(run.output or b"null")
+    match run.task:
+        case "follow":
+            fine = fits(args[0], output)
+        case "follow-generator":
+            fine = _fits_child(["generator"], args[0], output)
+        case "flaky" | "flaky-fresh":
+            fine = fits(args[0][1], output)
+        case _:
+            fine = False
+    return "" if fine else f"{run.payload!r} gave {run.output!r}"
+
+
+REGISTRY: Final = Registry(
+    [
+        work,
+        work_sync,
+        once,
+        slow,
+        doomed,
+        trip,
+        follow,
+        follow_generator,
+        flaky,
+        flaky_fresh,
+        broken,
+    ]
+)
