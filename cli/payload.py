@@ -93,6 +93,8 @@ def _of_text(task: Runnable[..., Any], text: str) -> bytes:
     except ValueError:
         is_json = False
     if is_json:
+        if signature.form == "none" and text.strip() != "null":
+            raise PayloadError(f"{task.id} takes no payload: leave it out")
         try:
             return signature.validate(text.encode())
         except PayloadError as error:

@@ -31,7 +31,7 @@ from wf.history.events import Failure, Status
 from wf.history.ids import show
 from wf.history.limits import MAX_LIST
 from wf.history.open import open_store
-from wf.history.store import Run, RunFilter, Store
+from wf.history.store import Blocked, Run, RunFilter, Store
 
 STOP_SECONDS: Final = 10.0
 """After the first Ctrl-C, steps that are under way may end."""
@@ -42,6 +42,8 @@ LINGER_MS: Final = 10_000
 DRAW_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 1.0
 """Without a hint the store is asked this often: hints are not the truth."""
+QUIET_LOOKS: Final = 2
+"""After so many looks without a hint, what is parked stays parked."""
 GIVE_UP_SECONDS: Final = 30.0
 """A database that stays out of reach for so long ends the command; the run stays as it is."""
 
@@ -142,6 +144,7 @@ class Watch:
         self._tree.changed = self._wake.set
         self._looked_at = 0.0
         self._quiet_looks = 0
+        self._parked_at = -1
         self._troubled_since: float | None = None
         self._last = Run(b"", "", "", b"", 0)
         self.commands = Commands()
@@ -158,8 +161,9 @@ class Watch:
 
     def resume(self, run_id: bytes) -> Ended:
         with _signals() as signals:
-            self._last = self._session.find(run_id)
-            self._fill(self._last)
+            self._last = run = self._session.find(run_id)
+            self._parked_at = run.blocked.since if run.blocked is not None else -1
+            self._fill(run)
             return self._watch(signals)
 
     def _fill(self, run: Run) -> None:
@@ -220,7 +224,7 @@ class Watch:
         self._session.check()
         self._check_trouble(now)
         self._last = run = self._session.look()
-        if run.blocked is not None:
+        if run.blocked is not None and self._is_final(run.blocked):
             return Ended(run, parked=run)
         if run.status.ended:
             live = self._live()
@@ -230,6 +234,10 @@ class Watch:
             parked = next((one for one in self._live() if one.blocked is not None), None)
             return Ended(run, parked=parked) if parked is not None else None
         return None
+
+    def _is_final(self, blocked: Blocked) -> bool:
+        """Parked by this code. What other code parked is tried again, once the worker is there."""
+        return blocked.since != self._parked_at or self._quiet_looks > QUIET_LOOKS
 
     def _live(self) -> list[Run]:
         """The runs below this one that have not ended."""
