@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,7 +59,9 @@ def trigger(store: Store, task: wf.Runnable[..., int], payload: object, count: i
     for start in range(0, count, BATCH):
         now = store.now()
         runs = [
-            new_run(new_id(now), task.id, encoded, with_defaults(task, {}), environment="dev", now=now)
+            new_run(
+                new_id(now), task.id, encoded, with_defaults(task, {}), environment="dev", now=now
+            )
             for _ in range(min(BATCH, count - start))
         ]
         store.trigger(runs)
@@ -102,7 +104,7 @@ def measure(url: str, runs: int) -> Iterator[tuple[str, float, str]]:
 
 
 @contextmanager
-def databases(postgres: str | None) -> Iterator[dict[str, str]]:
+def databases(postgres: str | None) -> Generator[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         sqlite = f"sqlite:///{Path(folder) / 'bench.db'}"
         if postgres:
