@@ -35,8 +35,8 @@ def status(db: Db = None, env: Env = None, json: Json = False, debug: Debug = Fa
     from wf.engine.machine import ended
     from wf.history.version import SCHEMA_VERSION
 
-    client = options.client(db, env)
-    workers = client.store.workers(client.environment)
+    with options.client(db, env) as client:
+        workers = client.store.workers(client.environment)
     gone = set(ended(workers))
     live = [info for worker, info in workers if worker not in gone]
     if json:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -62,13 +64,17 @@ def environment(env: str | None) -> str:
     return env or connections.environment()
 
 
-def client(db: str | None, env: str | None) -> Client:
+@contextmanager
+def client(db: str | None, env: str | None) -> Generator[Client]:
     """A client of a database that is there. Raises NotConnected, BadURL, StoreUnavailable."""
     from wf.client.client import Client
     from wf.history.open import open_store
 
     store = open_store(database(db), create=False)
-    return Client(store=store, environment=environment(env))
+    try:
+        yield Client(store=store, environment=environment(env))
+    finally:
+        store.close()
 
 
 def local_database() -> Path:

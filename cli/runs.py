@@ -42,9 +42,10 @@ def list_runs(
     debug: Debug = False,
 ) -> None:
     """The newest runs first."""
-    found = options.client(db, env).runs.list(
-        status=status or (), task=task, tag=tag, limit=limit, cursor=cursor
-    )
+    with options.client(db, env) as client:
+        found = client.runs.list(
+            status=status or (), task=task, tag=tag, limit=limit, cursor=cursor
+        )
     if json:
         output.print_json([run.to_json() for run in found])
         return
@@ -73,9 +74,9 @@ def show(
     debug: Debug = False,
 ) -> None:
     """One run: status, times, output or error, and its operations."""
-    client = options.client(db, env)
-    view = client.runs.retrieve(run)
-    history = client.runs.history(run)
+    with options.client(db, env) as client:
+        view = client.runs.retrieve(run)
+        history = client.runs.history(run)
     if json:
         output.print_json(view.to_json() | {"history": [event.to_json() for event in history]})
         return
@@ -95,7 +96,8 @@ def cancel(
     debug: Debug = False,
 ) -> int:
     """Ask runs to end. Their `finally` blocks run; children that they await are canceled, too."""
-    reached = options.client(db, env).runs.cancel(*runs)
+    with options.client(db, env) as client:
+        reached = client.runs.cancel(*runs)
     if json:
         output.print_json(reached)
     else:

@@ -35,7 +35,8 @@ def list_tokens(
     debug: Debug = False,
 ) -> None:
     """The newest tokens first."""
-    found = options.client(db, env).tokens.list(status=status, run=run, limit=limit)
+    with options.client(db, env) as client:
+        found = client.tokens.list(status=status, run=run, limit=limit)
     if json:
         output.print_json([token.to_json() for token in found])
         return
@@ -72,8 +73,9 @@ def complete(
     """Hand in the data; it is checked against what the token asks for."""
     from wf.cli.payload import json_data
 
-    client = options.client(db, env)
-    _tell(client.tokens.complete(token, json_data(data) if data is not None else None), json)
+    value = json_data(data) if data is not None else None
+    with options.client(db, env) as client:
+        _tell(client.tokens.complete(token, value), json)
 
 
 @app.command()
@@ -85,7 +87,8 @@ def cancel(
     debug: Debug = False,
 ) -> None:
     """Nobody will complete it: runs that wait for it are told so."""
-    _tell(options.client(db, env).tokens.cancel(token), json)
+    with options.client(db, env) as client:
+        _tell(client.tokens.cancel(token), json)
 
 
 def _tell(token: TokenView, as_json: bool) -> None:

@@ -51,7 +51,8 @@ def trigger(
     }
     wanted = {name: value for name, value in given.items() if value is not None}
     data = any_payload(payload, context.obj.fields)
-    handle = options.client(db, env).trigger(task, data, **wanted)
+    with options.client(db, env) as client:
+        handle = client.trigger(task, data, **wanted)
     if json:
         told = {"id": handle.id, "task": task, "is_cached": handle.is_cached}
         output.print_json(told | {"payload_differs": handle.payload_differs})

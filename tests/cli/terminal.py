@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -83,6 +84,25 @@ class Terminal:
             **options,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    def here(self, *words: str) -> Done:
+        """The same without a process of its own, which takes half a second: for commands that only
+        look, once others have shown that they work."""
+        from wf.cli.main import main
+
+        before, folder = dict(os.environ), Path.cwd()
+        out, err = io.StringIO(), io.StringIO()
+        os.environ.clear()
+        os.environ.update(self.env)
+        os.chdir(self.folder)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = main(words)
+        finally:
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(before)
+        return Done(code, out.getvalue(), err.getvalue())
 
     @contextlib.contextmanager
     def start(self, *words: str) -> Iterator[Process]:
