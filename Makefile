@@ -4,15 +4,18 @@
 #   make test          set up, then the whole gate: format, lint, types, import contract, tests
 #   make test-pythons  the core's tests on every supported Python of this machine
 #   make setup         the environment alone (.venv)
+#   make simulate      the engine in a simulation: SEEDS=100000 of them, from SEED=1
 #   make pin           resolve constraints.txt anew
 
-.PHONY: help example test test-pythons setup pin
+.PHONY: help example test test-pythons setup simulate pin
 .SUFFIXES:
 unexport PYTHONHOME PYTHONPATH
 
 PYTHON := $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
 BIN := .venv/bin
 WORKERS := 2
+SEED := 1
+SEEDS := 1000
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 ifeq ($(HOME),)
@@ -37,6 +40,9 @@ test: setup
 
 test-pythons:
 	@"$(PYTHON)" scripts/pythons.py
+
+simulate: setup
+	$(BIN)/python -m tests.faults.mill $(SEED) $(SEEDS)
 
 pin:
 	@"$(PYTHON)" scripts/pin.py

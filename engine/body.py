@@ -87,7 +87,8 @@ class Body:
         self._queue: deque[Event] = deque()
         self._failed_at: dict[int, int] = {}
         self._arrived_at: dict[tuple[int, int], int] = {}
-        self._at_least = 0
+        self._at_least = run.created_at
+        """Facts are stamped no earlier: a worker's clock may be behind."""
         self._limit_ms: int = self.options.get("max_duration", runnable.settings.max_duration_ms)
         self._active_ms = 0
         self._active_since = 0
@@ -110,7 +111,7 @@ class Body:
             execution, pending = replay(self.runnable, self.info, events)
         self._execution = execution
         self.seq = events[-1].seq
-        self._at_least = events[-1].at
+        self._at_least = max(self._at_least, events[-1].at)
         begun: set[int] = set()
         for event in events:
             if event.kind == Kind.STEP_STARTED:

@@ -416,6 +416,7 @@ class Plans:
             start_at=now + 5_000 if random.random() < 0.1 else 0,
             ttl_ms=20_000 if random.random() < 0.1 else 0,
             idempotency_key=key,
+            options=b'{"max_duration": 6000}' if random.random() < 0.1 else b"{}",
             priority=random.randint(0, 2),
         )
 
@@ -425,6 +426,8 @@ class Plans:
     def wrong(self, run: Run, canceled: bool) -> str:
         if run.status is Status.COMPLETED:
             return _wrong_output(run)
+        if run.status is Status.TIMED_OUT:
+            return "" if b"max_duration" in run.options else "it had no max_duration"
         if run.status is Status.EXPIRED:
             return "" if run.ttl_ms else "it had no ttl"
         if run.status is Status.FAILED and run.task == "broken":

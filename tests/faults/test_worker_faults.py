@@ -18,6 +18,7 @@ from wf.engine.settings import MAX_TAKEOVERS
 from wf.engine.steps import StepOrder, start_async
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Kind, Status
+from wf.testing.clock import SkewedClock
 from wf.testing.ledger import note, using
 from wf.testing.watched import Cut
 
@@ -117,11 +118,16 @@ async def patched_after_a_takeover() -> bool:
     return new
 
 
+@wf.task
+async def keyed_child() -> str:
+    return await child.options(idempotency_key="one").trigger_and_wait(10)
+
+
 REGISTRY = Registry(
     [
         *(add, slowly, fail_in_attempt, adds, give_up_at_once, two_branches, child),
         *(retried_beside_a_child, retried_in_a_group, retried_beside_a_result),
-        *(retried_beside_a_token, patched_after_a_takeover),
+        *(retried_beside_a_token, patched_after_a_takeover, keyed_child),
     ]
 )
 
@@ -293,3 +299,17 @@ def test_an_async_step_canceled_before_its_first_line_is_reported() -> None:
 
     asyncio.run(cancel_at_once())
     assert [type(outcome.error) for outcome in delivered] == [asyncio.CancelledError]
+
+
+def test_facts_are_never_older_than_their_run(world: World) -> None:
+    """Where the clock of the worker is behind that of the client."""
+    run_id = world.trigger(keyed_child)
+    process = world.start()
+    process.worker.clock = behind = SkewedClock(world.clock)
+    behind.jump(-5_000)
+    process.worker.settings.lease_ms = 1_000_000_000
+    process.worker._swept_at = 1 << 62  # pyright: ignore[reportPrivateUsage] # never asks the time
+    world.live([run_id])
+    times = [event.at for _, event in world.store.history(run_id)][1:]
+    assert times == sorted(times)
+    assert times[0] >= world.run(run_id).created_at

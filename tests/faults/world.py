@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
 
-from tests.stores.invariants import NEVER
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
 from wf.engine.registry import Registry
@@ -60,6 +59,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = self.open()
+        self.client = WatchedStore(self.store, self.door)
+        """The store as clients see it, who may be lost, too."""
         if self.is_postgres:
             self.clock.advance_to(self.store.now())
 
@@ -127,7 +128,7 @@ class World:
         run_id = derived_id(1_700_000_000_000 + number, b"trigger".ljust(16), 0, number)
         encoded = task.signature.encode_payload(payload)
         run = new_run(run_id, task.id, encoded, options, environment=ENVIRONMENT, now=now)
-        return WatchedStore(self.store, self.door).trigger([run])[0][0]
+        return self.client.trigger([run])[0][0]
 
     def run(self, run_id: bytes) -> Run:
         return self.store.get_runs([run_id])[run_id]
@@ -168,10 +169,16 @@ class World:
                 worked |= self.tick(process)
                 if process in self.processes:
                     worked |= process.runner.run_one()
-            self.outside(self)
+            self._act()
             if not worked:
                 return
         raise AssertionError("the workers do not come to rest")
+
+    def _act(self) -> None:
+        try:
+            self.outside(self)
+        except (StoreUnavailable, Cut):
+            """They try again."""
 
     def live(self, run_ids: Iterable[bytes]) -> None:
         """Until these runs and all others have ended. Time goes from event to event."""
@@ -194,13 +201,3 @@ class World:
         for process in self.processes:
             times += [process.runner.next_at() or 0, now + process.worker.wait_ms()]
         return min((at for at in times if at > now), default=now + 1_000)
-
-
-def rows_breaches(store: Any) -> list[str]:
-    """What is wrong with the rows of a store at rest, in sentences."""
-    found: list[str] = []
-    for what, sql in NEVER.items():
-        rows = store._query(sql, ())
-        if rows:
-            found.append(f"{what}: {[row[0].hex() for row in rows]}")
-    return found

@@ -1,0 +1,84 @@
+"""Seeds by the thousand, on all cores, and what they found: `make simulate SEEDS=100000`.
+
+`python -m tests.faults.mill FIRST COUNT` prints every seed that fails; with `--traces` the hash of
+each trace instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tests.faults.invariants import store_breaches
+from tests.faults.plans import REGISTRY, Plans
+from wf.testing.simulation import Report, Simulation
+
+CHUNK: Final = 20
+"""Seeds that a process takes at a time."""
+SHOWN: Final = 4
+"""Breaches of one seed that are printed: the first ones lead to the others."""
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 # a disk would only make it slower
+
+
+def one_seed(seed: int, directory: Path) -> Report:
+    """Run a seed; an error of the engine's own is a breach."""
+    simulation = Simulation(seed, Plans(), directory, lambda store: store_breaches(store, REGISTRY))
+    try:
+        return simulation.run()
+    except Exception:
+        simulation.report.breaches.append(traceback.format_exc(limit=-12))
+        return simulation.report
+
+
+def some_seeds(directory: Path, seeds: range) -> list[Report]:
+    logging.disable(logging.CRITICAL)
+    place = directory / str(os.getpid())
+    place.mkdir(exist_ok=True)
+    return [one_seed(seed, place) for seed in seeds]
+
+
+def main(first: int, count: int, *, traces: bool = False) -> int:
+    """Grind them; answers how many failed."""
+    began = time.monotonic()
+    faults: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    failed = done = moves = 0
+    chunks = [
+        range(start, min(start + CHUNK, first + count))
+        for start in range(first, first + count, CHUNK)
+    ]
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory,
+        ProcessPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for reports in pool.map(partial(some_seeds, Path(directory)), chunks):
+            for report in reports:
+                done += 1
+                moves += report.moves
+                faults += report.faults
+                statuses += report.statuses
+                if traces:
+                    print(report.seed, report.trace)
+                if report.breaches:
+                    failed += 1
+                    shown = "\n  ".join(report.breaches[:SHOWN])
+                    print(f"seed {report.seed}:\n  {shown}", flush=True)
+    if not traces:
+        seconds = time.monotonic() - began
+        print(f"{done} seeds, {failed} failed; {moves} moves; {done / seconds:.1f} seeds/s")
+        print(f"faults: {dict(faults)}\nruns: {dict(statuses)}")
+    return failed
+
+
+if __name__ == "__main__":
+    words = [word for word in sys.argv[1:] if word != "--traces"]
+    sys.exit(min(1, main(int(words[0]), int(words[1]), traces="--traces" in sys.argv)))

@@ -1,0 +1,340 @@
+"""Tasks that together use every operation, each with the people outside that it needs.
+
+Their timers are so far apart that a lease that passes (10 s, or 20) does not change who is first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import wf
+from tests.faults.world import World
+from wf.engine.core.runnable import Runnable
+from wf.engine.registry import Registry
+from wf.history.errors import (
+    AlreadyEnded,
+    StepFailed,
+    StepInterrupted,
+    StepTimedOut,
+    TokenCanceled,
+    TokenTimedOut,
+)
+from wf.history.events import Kind
+from wf.testing.ledger import note
+
+RETRY: Final = wf.Retry(max_attempts=3, min_delay="1s", jitter=False)
+
+
+def attempt() -> int:
+    step = wf.current().step
+    assert step is not None
+    return step.attempt
+
+
+# --- steps ----------------------------------------------------------------------------------------
+
+
+@wf.step(retry=RETRY)
+async def double(value: int) -> int:
+    note(str(value))
+    return value * 2
+
+
+@wf.step(retry=RETRY)
+def double_in_thread(value: int) -> int:
+    note(str(value))
+    return value * 2
+
+
+@wf.step(retry=RETRY)
+async def fail_twice() -> str:
+    note()
+    if attempt() < 3:
+        raise ValueError(f"attempt {attempt()}")
+    return "third"
+
+
+@wf.step(retry=RETRY)
+def fail_always() -> str:
+    note()
+    raise ValueError("always")
+
+
+@wf.step(retry=RETRY)
+async def abort() -> str:
+    note()
+    raise wf.Abort("no use")
+
+
+@wf.step(retry=RETRY)
+async def busy_vendor() -> str:
+    note()
+    if attempt() == 1:
+        raise wf.RetryAfter(2.5)
+    return "served"
+
+
+@wf.step(timeout="2s", retry=wf.Retry(max_attempts=2, min_delay="1s", jitter=False))
+async def hang() -> str:
+    note()
+    await asyncio.sleep(3_600)
+    return "never"
+
+
+@wf.step(at_most_once=True)
+async def charge(amount: int) -> str:
+    note(str(amount))
+    return "charged"
+
+
+@wf.step(retry=wf.Retry(max_attempts=1))
+async def fail_in_first_attempt() -> str:
+    note()
+    if wf.current().run.attempt == 1:
+        raise ValueError("first")
+    return "second"
+
+
+@wf.task
+async def steps() -> list[Any]:
+    done: list[Any] = [await double(1), await double_in_thread(2), await double(1)]
+    done += [await fail_twice(), await busy_vendor()]
+    for failing in (fail_always, abort, hang):
+        try:
+            done.append(await failing())
+        except StepTimedOut:
+            done.append("timed out")
+        except StepFailed as error:
+            done.append(error.type)
+    return done
+
+
+@wf.task
+async def charges() -> str:
+    """Whether it was interrupted depends on where the cut was."""
+    try:
+        await charge(5)
+    except StepInterrupted:
+        await double(0)
+    return "over"
+
+
+# --- concurrency and time -------------------------------------------------------------------------
+
+
+@wf.task
+async def together() -> list[Any]:
+    done: list[Any] = list(await asyncio.gather(double(1), double_in_thread(2), fail_twice()))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(double(n)) for n in (3, 4)]
+    return done + [task.result() for task in tasks]
+
+
+@wf.task
+async def races() -> list[Any]:
+    first, others = await asyncio.wait(
+        [asyncio.create_task(double(1)), asyncio.create_task(_forever())],
+        return_when=asyncio.FIRST_COMPLETED,
+    )
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    done: list[Any] = [task.result() for task in first]
+    try:
+        async with asyncio.timeout(2):
+            await wf.wait.for_("10m")
+    except TimeoutError:
+        done.append("timeout")
+    async with asyncio.timeout(600):
+        done.append(await double(2))
+    return done
+
+
+async def _forever() -> int:
+    await wf.wait.for_("1h")
+    return 0
+
+
+@wf.task
+async def timers() -> list[Any]:
+    before = wf.now()
+    await wf.wait.for_("1s")
+    await asyncio.sleep(0.5)
+    await wf.wait.until(datetime(2020, 1, 1, tzinfo=UTC))
+    passed = (wf.now() - before).total_seconds()
+    return [await double(1), passed >= 1.5]
+
+
+@wf.task
+async def chance() -> list[Any]:
+    numbers: list[Any] = [str(wf.uuid4()), wf.random().random(), await double(1)]
+    if wf.patched("new"):
+        numbers.append(await double(2))
+    return [*numbers, str(wf.uuid4()), wf.random().random()]
+
+
+@wf.task
+def generator(value: int) -> wf.Gen[int]:
+    first = yield from double(value)
+    yield from wf.wait.for_("1s")
+    return (yield from double(first))
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+@wf.task
+async def child(value: int) -> int:
+    await wf.wait.for_("1s")
+    return await double(value)
+
+
+@wf.task
+async def bad_child() -> None:
+    await double(1)
+    raise KeyError("bad")
+
+
+@wf.task
+async def parents() -> list[Any]:
+    await child.trigger(7)
+    handle = await child.trigger(2, tags=["later"])
+    done: list[Any] = [await child(1), await handle.result()]
+    try:
+        await bad_child()
+    except wf.RunFailed as error:
+        done.append(error.type)
+    return done
+
+
+@wf.task
+async def keyed() -> list[Any]:
+    """The second and third find the first one's run, under way and ended."""
+    first = await child.trigger(1, idempotency_key="one")
+    second = await child.trigger_and_wait(1, idempotency_key="one")
+    third = await child.trigger(1, idempotency_key="one")
+    return [await first.result(), second, await third.result(), third.is_cached]
+
+
+@wf.task(retry=RETRY)
+async def kept() -> list[Any]:
+    """The second attempt keeps the first two steps, and waits for the child anew."""
+    done = [await double(1), await double(2)]
+    handle = await child.trigger(3)
+    last = await asyncio.gather(handle.result(), fail_in_first_attempt())
+    return [*done, *last]
+
+
+@wf.task(retry=wf.Retry(max_attempts=3, min_delay="1s", jitter=False, fresh=True))
+async def fresh() -> list[Any]:
+    done: list[Any] = [await double(1), wf.current().run.attempt]
+    if wf.current().run.attempt < 3:
+        raise ValueError("again")
+    return done
+
+
+@wf.task
+async def sleeper() -> None:
+    await wf.wait.for_("1h")
+
+
+@wf.task
+async def canceled() -> str:
+    try:
+        await double(1)
+        await asyncio.gather(sleeper(), _forever())
+    finally:
+        await double(2)
+        await wf.wait.for_("1s")
+        await double_in_thread(3)
+    return "never"
+
+
+def cancel_it(world: World) -> None:
+    for run in world.runs():
+        kinds = world.kinds(run.id) if run.task == canceled.id else []
+        if Kind.CHILD_TRIGGERED in kinds and Kind.CANCEL_REQUESTED not in kinds:
+            world.client.cancel([run.id], world.clock.now())
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+@wf.task
+async def tokens() -> list[Any]:
+    yes = await wf.wait.create_token(str, tags=["complete"], timeout="1h")
+    no = await wf.wait.create_token(str, tags=["cancel"])
+    late = await wf.wait.create_token(str, tags=["late"], timeout="2s")
+    done: list[Any] = [await wf.wait.for_token(yes)]
+    try:
+        await wf.wait.for_token(no)
+    except TokenCanceled:
+        done.append("canceled")
+    try:
+        await wf.wait.for_token(late)
+    except TokenTimedOut:
+        done.append("timed out")
+    return done
+
+
+def answer(world: World) -> None:
+    for token in world.store.list_tokens("dev", status="WAITING"):
+        data = b'"yes"' if "complete" in token.tags else None
+        if "late" not in token.tags:
+            try:
+                status = "COMPLETED" if data else "CANCELED"
+                world.client.end_token(token.id, status, data, world.clock.now())
+            except AlreadyEnded:
+                return
+
+
+def nobody(world: World) -> None:
+    """Acts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`output` of the first run; `in_order`: its facts always come in the same order; `short`:
+    pairs of cuts are tried, too."""
+
+    task: Runnable[..., Any]
+    output: Any
+    payload: Any = None
+    outside: Callable[[World], None] = nobody
+    in_order: bool = True
+    short: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.task.id
+
+
+ANY: Final = object()
+
+SAMPLES: Final = [
+    Sample(steps, [2, 4, 2, "third", "served", "ValueError", "Abort", "timed out"]),
+    Sample(charges, "over", in_order=False, short=True),
+    Sample(together, [2, 4, "third", 6, 8], in_order=False),
+    Sample(races, [2, "timeout", 4], in_order=False),
+    Sample(timers, [2, True]),
+    Sample(chance, ANY, short=True),
+    Sample(generator, 8, 2, short=True),
+    Sample(parents, [2, 4, "KeyError"], in_order=False),
+    Sample(keyed, [2, 2, 2, True], in_order=False),
+    Sample(kept, [2, 4, 6, "second"], in_order=False),
+    Sample(fresh, [2, 3], short=True),
+    Sample(canceled, None, outside=cancel_it, in_order=False),
+    Sample(tokens, ["yes", "canceled", "timed out"], outside=answer),
+]
+
+REGISTRY: Final = Registry(
+    [
+        *(double, double_in_thread, fail_twice, fail_always, abort, busy_vendor, hang, charge),
+        *(fail_in_first_attempt, child, bad_child, sleeper),
+        *(sample.task for sample in SAMPLES),
+    ]
+)

@@ -1,0 +1,208 @@
+"""A process is lost before and after every write of the store, and the run goes on as if not.
+
+Every sample is run once in peace; its writes are counted. Then it is run once for every write and
+every kind of cut: the process is lost before it, or after it (it has happened, nobody knows), or
+lives on and only the answer is lost. What comes of it must be the same.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from enum import Enum
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pytest
+
+from tests.faults.invariants import store_breaches
+from tests.faults.samples import ANY, REGISTRY, SAMPLES, Sample
+from tests.faults.world import World
+from tests.stores.conftest import empty
+from wf.history.errors import StoreUnavailable
+from wf.history.events import Event, Kind, Status
+from wf.history.store import Run
+from wf.testing.ledger import breaches, using
+from wf.testing.simulation import template
+from wf.testing.watched import WRITES, Cut
+
+T = TypeVar("T")
+
+POSTGRES_POINTS: Final = 5
+"""Cuts of each kind and sample on Postgres, spread over its writes."""
+
+
+class How(Enum):
+    LOST_BEFORE = "the process is lost before it"
+    LOST_AFTER = "the process is lost after it"
+    UNKNOWN_NOT_DONE = "no answer, and it has not happened"
+    UNKNOWN_DONE = "no answer, and it has happened"
+
+
+class Cuts:
+    """A door that counts writes, and cuts at some: number → how."""
+
+    def __init__(self, at: dict[int, How]) -> None:
+        self.at = at
+        self.writes = 0
+
+    def __call__(self, name: str, call: Callable[[], T]) -> T:
+        if name not in WRITES:
+            return call()
+        self.writes += 1
+        match self.at.get(self.writes):
+            case How.LOST_BEFORE:
+                raise Cut
+            case How.LOST_AFTER:
+                call()
+                raise Cut
+            case How.UNKNOWN_NOT_DONE:
+                raise StoreUnavailable("no answer", outcome_unknown=True)
+            case How.UNKNOWN_DONE:
+                call()
+                raise StoreUnavailable("no answer", outcome_unknown=True)
+            case None:
+                return call()
+
+
+class Lives:
+    """Runs a sample on a fresh database of one kind."""
+
+    def __init__(self, directory: Path, postgres: str = "") -> None:
+        self.directory = directory
+        self.postgres = postgres
+        self.count = 0
+
+    def url(self) -> str:
+        if self.postgres:
+            empty(self.postgres)
+            return self.postgres
+        self.count += 1
+        path = self.directory / f"{self.count}.db"
+        shutil.copy(template(self.directory), path)
+        return f"sqlite:///{path}"
+
+    def live(self, sample: Sample, at: dict[int, How]) -> tuple[int, list[Any]]:
+        """How many writes there were, and what is there in the end."""
+        door = Cuts(at)
+        world = World(self.url(), REGISTRY, door, outside=sample.outside)
+        try:
+            with using(world.ledger):
+                run_id = insist(lambda: world.trigger(sample.task, sample.payload))
+                world.start()
+                world.live([run_id])
+            check(world, sample, run_id)
+            return door.writes, story(world, sample)
+        finally:
+            world.close()
+
+
+def insist(call: Callable[[], T]) -> T:
+    """A client that asks again until it has an answer."""
+    while True:
+        try:
+            return call()
+        except (Cut, StoreUnavailable):
+            continue
+
+
+def check(world: World, sample: Sample, run_id: bytes) -> None:
+    run = world.run(run_id)
+    if sample.output is None:
+        assert run.status is Status.CANCELED
+    else:
+        assert run.status is Status.COMPLETED, run.failure
+        assert sample.output is ANY or json.loads(run.output or b"") == sample.output
+    assert store_breaches(world.store, world.registry) == []
+    ids = [one.id for one in world.runs()]
+    assert breaches(world.ledger.read(), world.store, ids, world.registry) == []
+
+
+_IDS: Final = {
+    Kind.CHILD_TRIGGERED,
+    Kind.CHILD_AWAITED,
+    Kind.CHILD_STARTED,
+    Kind.TOKEN_CREATED,
+    Kind.TOKEN_AWAITED,
+}
+
+
+def story(world: World, sample: Sample) -> list[Any]:
+    """All runs with their histories, without what may differ: ids, times, takeovers, attempts."""
+    told = [
+        [run.task, run.status, run.output, tell(world.store.history(run.id), run, sample)]
+        for run in world.runs()
+    ]
+    return sorted(told, key=repr)
+
+
+def tell(history: Sequence[tuple[int, Event]], run: Run, sample: Sample) -> list[Any]:
+    rows = [
+        (chapter, Kind(e.kind).name, e.name, e.digest, "" if e.kind in _IDS else short(e.data))
+        for chapter, e in history
+        if e.kind != Kind.TAKEN
+    ]
+    if sample.name == "charges":
+        rows = [row for row in rows if not row[1].startswith("STEP")]
+    return rows if sample.in_order else sorted(rows, key=repr)
+
+
+def short(data: bytes | None) -> Any:
+    """Of a failure only its type: messages name runs."""
+    value: Any = json.loads(data or b"null")
+    return value["type"] if b'"traceback"' in (data or b"") else value
+
+
+named: Final = pytest.mark.parametrize("sample", SAMPLES, ids=[s.name for s in SAMPLES])
+
+
+@named
+@pytest.mark.parametrize("how", How, ids=[how.name for how in How])
+def test_a_cut_at_any_write_changes_nothing(sample: Sample, how: How, tmp_path: Path) -> None:
+    lives = Lives(tmp_path)
+    writes, expected = lives.live(sample, {})
+    assert writes > 3
+    for number in range(1, writes + 1):
+        _, story = lives.live(sample, {number: how})
+        assert story == expected, f"cut at write {number} of {writes}: {how.value}"
+
+
+@pytest.mark.parametrize("sample", [s for s in SAMPLES if s.short], ids=lambda s: s.name)
+def test_two_cuts_change_nothing(sample: Sample, tmp_path: Path) -> None:
+    lives = Lives(tmp_path)
+    writes, expected = lives.live(sample, {})
+    kinds = [How.LOST_AFTER, How.LOST_BEFORE, How.UNKNOWN_DONE]
+    tried: Counter[tuple[How, How]] = Counter()
+    for first, second in combinations(range(1, writes + 3), 2):
+        pair = kinds[first % 3], kinds[(first + second) % 3]
+        tried[pair] += 1
+        _, story = lives.live(sample, {first: pair[0], second: pair[1]})
+        assert story == expected, f"cuts at writes {first} and {second}: {pair}"
+    assert len(tried) >= 3
+
+
+@named
+def test_a_cut_changes_nothing_on_postgres(
+    sample: Sample, tmp_path: Path, empty_postgres_url: str
+) -> None:
+    lives = Lives(tmp_path, empty_postgres_url)
+    writes, expected = lives.live(sample, {})
+    step = max(1, writes // POSTGRES_POINTS)
+    for place, how in enumerate(How):
+        for number in range(1 + place % step, writes + 1, step):
+            _, story = lives.live(sample, {number: how})
+            assert story == expected, f"cut at write {number} of {writes}: {how.value}"
+
+
+@named
+def test_both_stores_tell_the_same_story(
+    sample: Sample, tmp_path: Path, empty_postgres_url: str
+) -> None:
+    _, on_sqlite = Lives(tmp_path).live(sample, {})
+    _, on_postgres = Lives(tmp_path, empty_postgres_url).live(sample, {})
+    if sample.name == "chance":  # its numbers derive from the run's id, which is the same
+        assert on_sqlite[0][2] == on_postgres[0][2]
+    assert on_sqlite == on_postgres
