@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
@@ -81,9 +82,12 @@ class Timer:
     fire: Callable[[], None]
 
 
+_signed: Final = Struct(">q").unpack
+
+
 def digest_of(data: bytes) -> int:
     """64 bits of a value: a signed integer, as databases store it."""
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big", signed=True)
+    return _signed(blake2b(data, digest_size=8).digest())[0]
 
 
 @dataclass(slots=True)

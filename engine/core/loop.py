@@ -157,7 +157,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         asyncio, except for SystemExit and KeyboardInterrupt, which end the task that raised them.
         """
         ready = self.ready
-        allowed = budget
+        left = min(budget, IDLE_CHECK)
         polls: list[Callable[..., object]] = []
         while ready and not self._stopped:
             handle = ready.popleft()
@@ -169,13 +169,15 @@ class BodyLoop(asyncio.AbstractEventLoop):
                 pass
             except Exception as error:
                 self.call_exception_handler({"message": "a callback raised", "exception": error})
-            budget -= 1
-            if not budget:
-                raise StepBudgetExceeded(
-                    f"the body of {self.execution.title} ran {allowed:,} callbacks "
-                    "without waiting for an operation: await a step or a timer in its loop"
-                )
-            if not budget % IDLE_CHECK:
+            left -= 1
+            if not left:
+                budget -= IDLE_CHECK
+                if budget <= 0:
+                    raise StepBudgetExceeded(
+                        f"the body of {self.execution.title} ran on and on without waiting for "
+                        "an operation: await a step or a timer in its loop"
+                    )
+                left = IDLE_CHECK
                 before, polls = polls, self._polls()
                 if polls and len(polls) == len(before) and all(one in before for one in polls):
                     return

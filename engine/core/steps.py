@@ -49,10 +49,8 @@ class StepCall(Operation[T]):
 
     def issue(self, execution: Execution) -> OperationFuture:
         runnable = self._runnable
-        recorded = execution.next_recorded()
-        arguments = runnable.signature.encode_call(
-            self._args, self._kwargs, checked=recorded is not None
-        )
+        recorded = execution.recorded.get(execution.ordinal + 1)
+        arguments = runnable.signature.encode_call(self._args, self._kwargs)
         digest = digest_of(arguments)
         ordinal = execution.number(self, "step", runnable.id, digest)
         future = execution.open_operation(ordinal, runnable.settle_step)
@@ -66,6 +64,7 @@ class StepCall(Operation[T]):
         return _just_run(self._runnable, self._args, self._kwargs)
 
 
+_FINISHED = Kind.STEP_FINISHED
 _ENDS = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
 
 
@@ -90,9 +89,9 @@ def settle_step(
     """STEP_FINISHED or STEP_FAILED."""
     if future.is_canceled:
         future.cancel_now()
-    elif event.kind == Kind.STEP_FINISHED:
+    elif event.kind == _FINISHED:
         try:
-            future.set_result(runnable.signature.decode_result(event.data))
+            future.set_result(runnable.signature.result.decode(event.data or b"null"))
         except Exception as error:
             future.set_exception(error)
     else:

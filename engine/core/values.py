@@ -34,6 +34,10 @@ _WRAPPED: Final = "wf.arguments"
 were given too."""
 
 
+_MISFIT: Final = (PydanticSerializationError, ValueError, TypeError, RecursionError)
+"""What pydantic raises for a value that is not of its annotation."""
+
+
 class Shape:
     """One annotation: encodes, decodes and checks values of it.
 
@@ -64,14 +68,11 @@ class Shape:
         return data
 
     def encode_unchecked(self, value: Any) -> bytes:
-        """JSON of a value that is known to survive: it was checked when it was recorded."""
+        """JSON of a value, without the look at what would come back of it."""
         try:
-            data = self._dump(value, warnings="error")
-        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
-            raise PayloadError(
-                f"{self.where}: {_short(value)} does not fit its annotation: "
-                f"{self._reason(value, error)}"
-            ) from error
+            data = self._dump(value, warnings=False)
+        except _MISFIT as error:
+            raise self._misfit(value, error) from error
         if len(data) > MAX_PAYLOAD_BYTES:
             raise PayloadTooLarge(
                 f"{self.where} is {len(data):,} bytes, over the limit of {MAX_PAYLOAD_BYTES:,}: "
@@ -79,21 +80,36 @@ class Shape:
             )
         return data
 
-    def _reason(self, value: Any, error: Exception) -> str:
+    def check(self, value: Any, data: bytes) -> None:
+        """Raise PayloadError, naming the field, where `data` does not come back as `value`.
+
+        This is quicker than to have pydantic warn of values that do not fit (it takes ten times as
+        long as to encode them), and sees those too; its words are asked for only then.
+        """
+        try:
+            back = self._load(data)
+        except ValueError as error:
+            place = f": {describe(error)}"
+        else:
+            if type(back) is type(value) and back == value:
+                return
+            place = _difference(value, back, "")
+            if place is None:
+                return
+        try:
+            self._dump(value, warnings="error")
+        except _MISFIT as error:
+            raise self._misfit(value, error) from error
+        raise PayloadError(f"{self.where}{place}")
+
+    def _misfit(self, value: Any, error: Exception) -> PayloadError:
         try:
             self._adapter.validate_python(value)
         except ValidationError as unfit:
-            return describe(unfit)
-        return _reason(error)
-
-    def check(self, value: Any, data: bytes) -> None:
-        """Raise PayloadError, naming the field, where `data` does not come back as `value`."""
-        back = self.decode(data)
-        if type(back) is type(value) and back == value:
-            return
-        place = _difference(value, back, "")
-        if place is not None:
-            raise PayloadError(f"{self.where}{place}")
+            reason = describe(unfit)
+        else:
+            reason = _reason(error)
+        return PayloadError(f"{self.where}: {_short(value)} does not fit its annotation: {reason}")
 
     def decode(self, data: bytes) -> Any:
         """The value of stored JSON.
@@ -248,26 +264,19 @@ class Signature:
             self.bare = required[0] if required else self.parameters[0]
         else:
             self.form = "object"
+        self._takes_one = self.form == "bare" and self.bare is self.parameters[0]
         default = self.bare.default if self.form == "bare" else None
         self._null_is_default = default is not None and default is not inspect.Parameter.empty
 
     # -- calls: arguments ↔ payload
 
-    def encode_call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, checked: bool = False
-    ) -> bytes:
+    def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """The payload of a call.
 
-        `checked`: it was recorded before, so that its values are known to survive.
+        On a replay as thorough as live: what was refused then has to be refused again.
         """
-        if (
-            self.form == "bare"
-            and not kwargs
-            and len(args) == 1
-            and self.bare is self.parameters[0]
-        ):
-            shape = self._bare_shape
-            data = shape.encode_unchecked(args[0]) if checked else shape.encode(args[0])
+        if self._takes_one and len(args) == 1 and not kwargs:
+            data = self._bare_shape.encode(args[0])
             if data != b"null" or not self._null_is_default:
                 return data
         if not kwargs and len(args) == len(self.names):
@@ -284,8 +293,7 @@ class Signature:
                 if data != b"null" or not self._null_is_default:
                     return data
             return b'{"%s":%s}' % (_WRAPPED.encode(), self._object_shape.encode(bound))
-        shape = self._object_shape
-        return shape.encode_unchecked(bound) if checked else shape.encode(bound)
+        return self._object_shape.encode(bound)
 
     def encode_payload(self, payload: Any) -> bytes:
         """The payload that `trigger(payload)` was given."""

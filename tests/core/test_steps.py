@@ -328,6 +328,26 @@ def test_a_late_completion_is_dropped_the_same_way_on_replay() -> None:
     check_replays(stage)
 
 
+def test_a_call_that_was_refused_is_refused_on_a_replay_too() -> None:
+    @step
+    async def half(x: float) -> float:
+        return x / 2
+
+    @task
+    async def body() -> list[str]:
+        seen: list[str] = []
+        for x in (float("nan"), 3.0, float("inf"), 5.0):
+            try:
+                seen.append(str(await half(x)))
+            except PayloadError as error:
+                seen.append(type(error).__name__)
+        return seen
+
+    stage = play(body)
+    assert stage.output == ["PayloadError", "1.5", "PayloadError", "2.5"]
+    assert stage.execution.ordinal == 2
+
+
 # --- outside bodies -----------------------------------------------------------------------------
 
 
