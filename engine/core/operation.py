@@ -29,6 +29,8 @@ class Dropped(BaseException):
 
 
 _exit: list[str] = []
+"""Not empty once the interpreter lets go of what is in memory. It closes the bodies that it finds,
+and what they await in their `finally` blocks is not to be done."""
 atexit.register(_exit.append, "begun")
 
 
@@ -153,9 +155,7 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         if future is None:
             execution = current_execution()
             if execution is None:
-                if (
-                    _exit
-                ):  # The interpreter lets go of bodies that are in memory: see Execution.close.
+                if _exit:
                     raise Dropped
                 return self.outside().__await__()
             try:
