@@ -6,7 +6,6 @@ call does the thing at once: a step just runs, a task is triggered and waited fo
 
 from __future__ import annotations
 
-import atexit
 import sys
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
@@ -26,12 +25,6 @@ T_co = TypeVar("T_co", covariant=True)
 class Dropped(BaseException):
     """What an operation raises in a body that is dropped from memory: its `finally` blocks may run,
     but no operation any more."""
-
-
-_exit: list[str] = []
-"""Not empty once the interpreter lets go of what is in memory. It closes the bodies that it finds,
-and what they await in their `finally` blocks is not to be done."""
-atexit.register(_exit.append, "begun")
 
 
 def current_execution() -> Execution | None:
@@ -155,8 +148,6 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         if future is None:
             execution = current_execution()
             if execution is None:
-                if _exit:
-                    raise Dropped
                 return self.outside().__await__()
             try:
                 self._future = future = self.issue(execution)

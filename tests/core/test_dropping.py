@@ -253,7 +253,7 @@ async def body() -> None:
     finally:
         await release("it")
 
-stage = Stage(body).start()
+stage = Stage(body, paranoid=False).start()
 """
 
 
