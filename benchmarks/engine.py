@@ -1,9 +1,10 @@
-"""One worker process, both stores: one-step runs/s, sequential steps/s over 100 runs, ms per step of one run.
+"""One worker process, both stores: one-step runs/s, sequential steps/s over 100 runs, ms per step
+of one run.
 
     python benchmarks/engine.py [--postgres URL] [--runs 5000]
 
-Default durability (SQLite FULL, Postgres synchronous_commit on), pydantic payloads, paranoid mode off, as in
-`wf worker`. Without --postgres a server is started from the tests' wheel.
+Default durability (SQLite FULL, Postgres synchronous_commit on), pydantic payloads, paranoid mode
+off, as in `wf worker`. Without --postgres a server is started from the tests' wheel.
 """
 
 from __future__ import annotations
@@ -55,13 +56,12 @@ BATCH = 500
 
 def trigger(store: Store, task: wf.Runnable[..., int], payload: object, count: int) -> list[bytes]:
     encoded = task.signature.encode_payload(payload)
+    options = with_defaults(task, {})
     ids: list[bytes] = []
     for start in range(0, count, BATCH):
         now = store.now()
         runs = [
-            new_run(
-                new_id(now), task.id, encoded, with_defaults(task, {}), environment="dev", now=now
-            )
+            new_run(new_id(now), task.id, encoded, options, environment="dev", now=now)
             for _ in range(min(BATCH, count - start))
         ]
         store.trigger(runs)
@@ -70,7 +70,8 @@ def trigger(store: Store, task: wf.Runnable[..., int], payload: object, count: i
 
 
 def wait_for(store: Store, ids: list[bytes]) -> None:
-    """Until the last of them has ended; they are looked at in chunks so that looking costs little."""
+    """Until the last of them has ended; they are looked at in chunks so that looking costs
+    little."""
     left = list(ids)
     while left:
         sample = left[-50:]
