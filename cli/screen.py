@@ -107,7 +107,7 @@ class Live:
 
     def close(self) -> None:
         self._is_last = True
-        self._live.refresh()
+        self.refresh()
         self._live.stop()
 
     def _offer(self, run: RunNode, node: Node | None, what: str) -> None:
@@ -119,37 +119,50 @@ class Live:
             return
         if what in {"token", "awaited"}:
             self._offered.add(node.token_id)
-            self._offers.append(f"{run.name} waits for a token; complete it with")
-            self._offers.append(f"  {self._commands.complete(node)}")
+            said = f"{run.name} waits for a token; complete it with"
+            self._offers.append(f"{said}\n  {self._commands.complete(node)}")
 
     def _render(self) -> Any:
-        from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
         look = draw.Look(self._tree.clock(), is_ascii=self._is_ascii)
-        lines = draw.lines_of(self._tree, look)
-        height = FULL_HEIGHT if self._is_last else max(5, self._console.size.height - 4)
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-        grid.add_column(justify="right", no_wrap=True)
-        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        for line in draw.fold(lines, height):
+        size = self._console.size
+        height = FULL_HEIGHT if self._is_last else max(5, size.height - 4)
+        lines = draw.fold(draw.lines_of(self._tree, look), height)
+        names = max((_width(_first(line)) for line in lines), default=0)
+        times = max((len(line.time) for line in lines), default=0)
+        picture = Text(no_wrap=True, overflow="ellipsis")
+        for line in lines:
             style = draw.STYLES[line.state]
-            first = Text.assemble(
+            is_loud = line.state.value in {"failed", "retrying"}
+            one = Text.assemble(
                 (line.guide, "bright_black"),
                 (line.symbol, style),
                 " ",
                 (line.name, "bold" if line.is_header else _name_style(line)),
+                " " * (names - _width(_first(line))),
+                (f"  {line.time.rjust(times)}", "bright_black"),
+                (f"  {line.note}", style if is_loud else "bright_black"),
             )
-            note_style = style if line.state.value in {"failed", "retrying"} else "bright_black"
-            grid.add_row(first, Text(line.time, "bright_black"), Text(line.note, note_style))
-        if self._is_last or not lines:
-            return grid
-        return Group(
-            grid,
-            Text(f"Ctrl-C stops; to go on: {self._commands.resume}", "bright_black", no_wrap=True),
-        )
+            one.truncate(size.width, overflow="ellipsis")
+            picture.append(one.append("\n"))
+        if lines and not self._is_last:
+            last = Text(f"Ctrl-C stops; to go on: {self._commands.resume}", "bright_black")
+            last.truncate(size.width, overflow="ellipsis")
+            picture.append(last)
+        picture.rstrip()
+        return picture
+
+
+def _first(line: draw.Line) -> str:
+    return f"{line.guide}{line.symbol} {line.name}"
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal."""
+    from rich.cells import cell_len as columns
+
+    return columns(text)
 
 
 def _name_style(line: draw.Line) -> str:

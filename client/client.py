@@ -24,6 +24,7 @@ from wf.history.errors import AlreadyEnded, NotFound, PayloadError
 from wf.history.events import Status
 from wf.history.ids import new_id, parse, show
 from wf.history.open import open_store
+from wf.history.rows import TOKEN_STATUS
 from wf.history.store import Run, RunFilter, Store, Triggered
 
 log = logging.getLogger("wf.client")
@@ -297,6 +298,12 @@ def _status(value: Status | str) -> Status:
         raise PayloadError(f"status={value!r}: give one of {', '.join(Status)}") from None
 
 
+def _token_status(value: str) -> str:
+    if value and value.upper() not in TOKEN_STATUS:
+        raise PayloadError(f"status={value!r}: give one of {', '.join(TOKEN_STATUS)}")
+    return value.upper()
+
+
 class Tokens:
     """`client.tokens`."""
 
@@ -338,7 +345,7 @@ class Tokens:
         """Newest first."""
         found = self._client.store.list_tokens(
             self._client.environment,
-            status=status.upper(),
+            status=_token_status(status),
             run_id=parse_id("run", run) if run else None,
             limit=limit,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -10,10 +11,12 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from tests.observing import DEADLINE_SECONDS, until
 PROGRAMS = Path(__file__).with_name("programs")
 RUN_ID = re.compile(r"run_[1-9A-HJ-NP-Za-km-z]{22}")
 TOKEN_ID = re.compile(r"token_[1-9A-HJ-NP-Za-km-z]{22}")
+SIZE = (40, 140)
+"""Lines and columns."""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -67,7 +72,11 @@ class Terminal:
     env: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("WF_")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("WF_") and name not in {"COLUMNS", "LINES", "NO_COLOR"}
+        }
         self.env = {**kept, "PYTHONHASHSEED": "random", "TERM": "xterm-256color", **self.env}
         (self.folder / "wf_config.py").touch()
 
@@ -105,7 +114,7 @@ class Terminal:
         return Done(code, out.getvalue(), err.getvalue())
 
     @contextlib.contextmanager
-    def start(self, *words: str) -> Iterator[Process]:
+    def start(self, *words: str) -> Generator[Process]:
         """Without waiting for its end; killed where the test leaves it."""
         out, err = self.folder / "out.txt", self.folder / "err.txt"
         with out.open("w") as to_out, err.open("w") as to_err:
@@ -170,6 +179,7 @@ def on_a_terminal(terminal: Terminal, *words: str, until_seen: str = "") -> tupl
     without the control characters. `until_seen`: then it is stopped by a Ctrl-C."""
     pid, controller = pty.fork()
     if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
         os.chdir(terminal.folder)
         os.execve(sys.executable, [sys.executable, "-m", "wf.cli", *words], terminal.env)
     drawn, end = "", time.monotonic() + DEADLINE_SECONDS

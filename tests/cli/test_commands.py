@@ -92,6 +92,8 @@ def test_a_list_comes_in_pages(terminal: Terminal, database: str) -> None:
     assert terminal.here("runs", "list", "--task", "other", *db).ok().json == []
     wrong = terminal.here("runs", "list", "--status", "lost", *db).refused()
     assert "give one of PENDING_VERSION" in wrong
+    wrong = terminal.here("tokens", "list", "--status", "lost", *db).refused()
+    assert "give one of WAITING, COMPLETED" in wrong
 
 
 def test_runs_are_canceled(terminal: Terminal, database: str) -> None:

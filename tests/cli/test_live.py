@@ -1,0 +1,103 @@
+"""What is drawn on a terminal, and what is printed in a pipe."""
+
+from __future__ import annotations
+
+from tests.cli.terminal import PROGRAMS, Terminal, on_a_terminal
+from wf import Client
+
+DESK = str(PROGRAMS / "desk.py")
+CONTROL = "\x1b"
+
+
+def test_a_tree_is_drawn_on_a_terminal(terminal: Terminal) -> None:
+    code, drawn = on_a_terminal(terminal, "run", DESK, str(terminal.folder), until_seen="59m 5")
+    assert code == 130
+    for part in (
+        "├─ ↻ flaky",
+        "attempt 1 failed, again in 0.",
+        "the mail server does not answer",
+        "├─ ✓ flaky",
+        "◷ helper",
+        "│  └─ ✓ quick",
+        "└─ ◷ token",
+        "59m 5",
+        "wf tokens complete token_",
+        "Ctrl-C stops; to go on: wf run",
+        "wf: stopped; to go on: wf run",
+    ):
+        assert part in drawn, part
+
+
+def test_on_resume_the_tree_begins_with_what_the_history_has(terminal: Terminal) -> None:
+    on_a_terminal(terminal, "run", DESK, str(terminal.folder), until_seen="59m 5")
+    client = Client(f"sqlite:///{terminal.folder}/.wf/wf.db")
+    [run] = client.runs.list(task="desk")
+    client.close()
+    code, drawn = on_a_terminal(terminal, "run", DESK, "--resume", run.id, until_seen="59m 5")
+    assert code == 130
+    for part in ("├─ ✓ flaky", "attempt 2", "│  └─ ✓ quick", "└─ ◷ token", "wf tokens complete"):
+        assert part in drawn, part
+    assert "↻" not in drawn
+
+
+def test_the_last_picture_is_whole_and_the_output_follows_it(terminal: Terminal) -> None:
+    file = terminal.write(
+        "many.py",
+        "import wf\n@wf.step\ndef one(n: int) -> int:\n    print('line', n)\n    return n\n"
+        "@wf.task\nasync def many() -> str:\n"
+        "    for n in range(60):\n        await one(n)\n    return 'at the end'\n",
+    )
+    code, drawn = on_a_terminal(terminal, "run", file)
+    assert code == 0
+    assert drawn.count("✓ one") >= 60
+    assert "line 59" in drawn
+    assert drawn.rstrip().endswith("at the end")
+    assert "Ctrl-C stops" not in drawn.rsplit("✓ many", 1)[-1]
+
+
+def test_without_utf_8_it_is_drawn_in_ascii(terminal: Terminal) -> None:
+    terminal.env |= {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    file = terminal.write(
+        "plain.py",
+        "import wf\n@wf.step\ndef one() -> int:\n    return 1\n"
+        "@wf.task\nasync def plain() -> int:\n    return await one()\n",
+    )
+    code, drawn = on_a_terminal(terminal, "run", file)
+    assert code == 0
+    assert "`- + one" in drawn
+    assert "+ one in" in terminal.wf("run", file).ok().err
+
+
+def test_in_a_pipe_there_are_lines_without_control_characters(terminal: Terminal) -> None:
+    done = terminal.wf("run", DESK, str(terminal.folder), "--skip-waits")
+    assert done.code == 1
+    assert CONTROL not in done.err
+    for part in (
+        "▸ desk run_",
+        "↻ flaky attempt 1 failed, again in 0.3s: ConnectionError: the mail server",
+        "✓ flaky in ",
+        "○ helper run_",
+        "◷ helper: waiting until",
+        "✓ helper: the wait is over",
+        "for: wf tokens complete token_",
+        "nobody completed it in time",
+        "✗ desk run_",
+        "wf: desk failed: TokenTimedOut",
+    ):
+        assert part in done.err, part
+
+
+def test_quiet_prints_the_output_only(terminal: Terminal) -> None:
+    file = terminal.write("hello.py", "import wf\n@wf.task\nasync def hello() -> int:\n return 1\n")
+    done = terminal.wf("run", file, "-q").ok()
+    assert (done.out, done.err) == ("1\n", "")
+    code, drawn = on_a_terminal(terminal, "run", file, "--quiet")
+    assert (code, drawn.strip()) == (0, "1")
+
+
+def test_a_dumb_terminal_gets_lines(terminal: Terminal) -> None:
+    terminal.env["TERM"] = "dumb"
+    file = terminal.write("hello.py", "import wf\n@wf.task\nasync def hello() -> int:\n return 1\n")
+    code, drawn = on_a_terminal(terminal, "run", file)
+    assert code == 0
+    assert "▸ hello run_" in drawn
