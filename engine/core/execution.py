@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
 from wf.engine.core.decisions import Decision, End, Log, Patched
+from wf.engine.core.index import History
 from wf.engine.core.loop import BodyLoop, BodyTask, Handle
 from wf.engine.core.mismatch import VERBS, Issued, explain
 from wf.engine.core.operation import Dropped, Operation, OperationFuture
@@ -88,31 +89,6 @@ _signed: Final = Struct(">q").unpack
 def digest_of(data: bytes) -> int:
     """64 bits of a value: a signed integer, as databases store it."""
     return _signed(blake2b(data, digest_size=8).digest())[0]
-
-
-@dataclass(slots=True)
-class History:
-    """What a replay compares with: the recorded operations by ordinal, and the markers."""
-
-    events: list[Event]
-    operations: dict[int, Event] = field(default_factory=dict[int, Event])
-    last_ordinal: int = 0
-    patches: set[str] = field(default_factory=set[str])
-
-    def __post_init__(self) -> None:
-        operations = self.operations
-        for event in self.events:
-            if event.ordinal and event.kind not in _LATER:
-                operations[event.ordinal] = event
-            elif event.kind == Kind.PATCHED:
-                self.patches.add(event.name)
-        self.last_ordinal = max(operations, default=0)
-
-
-_LATER: Final = frozenset(
-    {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED}
-)
-"""Facts whose operation has a row of its own before them."""
 
 
 class Execution:

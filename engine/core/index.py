@@ -1,0 +1,33 @@
+"""A history as a replay looks into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from wf.history.events import Event, Kind
+
+
+@dataclass(slots=True)
+class History:
+    """What a replay compares with: the recorded operations by ordinal, and the markers."""
+
+    events: list[Event]
+    operations: dict[int, Event] = field(default_factory=dict[int, Event])
+    last_ordinal: int = 0
+    patches: set[str] = field(default_factory=set[str])
+
+    def __post_init__(self) -> None:
+        operations = self.operations
+        for event in self.events:
+            if event.ordinal and event.kind not in _LATER:
+                operations[event.ordinal] = event
+            elif event.kind == Kind.PATCHED:
+                self.patches.add(event.name)
+        self.last_ordinal = max(operations, default=0)
+
+
+_LATER: Final = frozenset(
+    {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED}
+)
+"""Facts whose operation has a row of its own before them."""
