@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
@@ -75,6 +75,37 @@ def task_retry(
     if run.attempt >= attempts or retry.gives_up(end.error):
         return None
     return retry if retry.fresh or end.failed in failed else None
+
+
+_FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
+_ARRIVALS: Final = frozenset({Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """Where in a history things came back: a retry of the task keeps what came before."""
+
+    failed_at: dict[int, int] = field(default_factory=dict[int, int])
+    _arrived_at: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
+
+    def note(self, event: Event) -> None:
+        if event.kind in _FAILURES:
+            self.failed_at[event.ordinal] = event.seq
+        if event.kind in _ARRIVALS:
+            self._arrived_at[event.kind, event.ordinal] = event.seq
+
+    def kept(self, failed: int, waits: dict[int, Kind]) -> tuple[int, list[int]]:
+        """What the next chapter keeps when operation `failed` ended this one: what is before that
+        seq, without the operations that it does anew. Those are the one that failed, and those of
+        `waits` that waited at that moment for a run or a token: nobody would tell the next chapter
+        of their ends."""
+        before = self.failed_at[failed]
+        waiting = {
+            ordinal
+            for ordinal, kind in waits.items()
+            if self._arrived_at.get((kind, ordinal), before) >= before
+        }
+        return before, sorted(waiting | {failed})
 
 
 def active_ms(events: list[Event]) -> int:

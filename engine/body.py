@@ -12,9 +12,16 @@ import json
 from collections import deque
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, Final, assert_never
+from typing import Any, assert_never
 
-from wf.engine.attempts import ABANDONED, StepOutcome, active_ms, failed_attempt, task_retry
+from wf.engine.attempts import (
+    ABANDONED,
+    Arrivals,
+    StepOutcome,
+    active_ms,
+    failed_attempt,
+    task_retry,
+)
 from wf.engine.core.decisions import (
     AwaitRun,
     AwaitToken,
@@ -51,9 +58,6 @@ from wf.history.store import (
     Wait,
 )
 
-_FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
-_ARRIVALS: Final = frozenset({Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
-
 
 @dataclass(slots=True)
 class Effects:
@@ -85,8 +89,8 @@ class Body:
         self._paranoid: Paranoid | None = None
         self._is_paranoid = paranoid
         self._queue: deque[Event] = deque()
-        self._failed_at: dict[int, int] = {}
-        self._arrived_at: dict[tuple[int, int], int] = {}
+        self._arrivals = Arrivals()
+        self._python = ""
         self._at_least = run.created_at
         """Facts are stamped no earlier: a worker's clock may be behind."""
         self._limit_ms: int = self.options.get("max_duration", runnable.settings.max_duration_ms)
@@ -99,6 +103,7 @@ class Body:
     def start(self, started: Event) -> None:
         """The first activation of a run that has no history yet."""
         self.seq = started.seq
+        self._python = started.name
         if self._is_paranoid:
             self._paranoid = Paranoid(self.runnable, self.info, [], silent)
         self._execution = Execution(self.runnable, self.info)
@@ -111,12 +116,13 @@ class Body:
             execution, pending = replay(self.runnable, self.info, events)
         self._execution = execution
         self.seq = events[-1].seq
+        self._python = events[0].name
         self._at_least = max(self._at_least, events[-1].at)
         begun: set[int] = set()
         for event in events:
             if event.kind == Kind.STEP_STARTED:
                 begun.add(event.ordinal)
-            self._remember(event)
+            self._arrivals.note(event)
         self._active_ms = active_ms(events) if self._limit_ms else 0
         for decision in pending:
             if isinstance(decision, RunStep) and decision.ordinal in begun:
@@ -317,7 +323,7 @@ class Body:
             numbered = fact._replace(seq=self.seq)
             self.activation.events.append(numbered)
         self._at_least = max(self._at_least, numbered.at)
-        self._remember(numbered)
+        self._arrivals.note(numbered)
         first = len(self.activation.events)
         try:
             decisions = self.execution.apply(numbered)
@@ -420,42 +426,34 @@ class Body:
                 step for step in self.effects.run_steps if step.ordinal != ordinal
             ]
 
-    def _remember(self, event: Event) -> None:
-        """Where in the history things came back: a retry of the task keeps what came before."""
-        if event.kind in _FAILURES:
-            self._failed_at[event.ordinal] = event.seq
-        if event.kind in _ARRIVALS:
-            self._arrived_at[event.kind, event.ordinal] = event.seq
-
-    def _not_kept(self, failed: int, before: int) -> list[int]:
-        """Operations that the next chapter does anew: the one that failed, and those that waited
-        at that moment for a run or a token. Nobody would tell the next chapter of their ends."""
-        waiting = {
-            ordinal
-            for ordinal, kind in self.execution.waits.items()
-            if self._arrived_at.get((kind, ordinal), before) >= before
-        }
-        return sorted(waiting | {failed})
+    def _turn(self, end: End, retry: Retry, due_at: int) -> None:
+        """The next attempt begins at `due_at`, in a chapter of its own. A fresh one has that time
+        from its start; the other goes on from what the last one had seen."""
+        activation, number = self.activation, self.run.chapter + 1
+        if retry.fresh:
+            started = Event(0, Kind.STARTED, 0, due_at, self._python)
+            activation.next_chapter = NextChapter(number, before_seq=1, events=[started])
+        else:
+            kept = self._arrivals.kept(end.failed, self.execution.waits)
+            activation.next_chapter = NextChapter(number, *kept)
+        activation.waits.clear()
+        activation.release = True
+        activation.due_at = due_at
 
     def _end(self, end: End) -> None:
         activation, at = self.activation, self._time(self.execution.now)
         self.effects.stop_steps += sorted(self.in_flight)
         self.effects.run_steps = []
-        retry = task_retry(self.run, self.runnable, self.options, end, self._failed_at)
+        retry = task_retry(self.run, self.runnable, self.options, end, self._arrivals.failed_at)
         self.seq += 1
         if retry is not None:
+            random = Random(self.run.id)
             activation.events.append(
                 Event(
                     self.seq, Kind.ATTEMPT_FAILED, 0, at, attempt=self.run.attempt, data=end.failure
                 )
             )
-            before = 2 if retry.fresh else self._failed_at[end.failed]
-            forget = [] if retry.fresh else self._not_kept(end.failed, before)
-            activation.next_chapter = NextChapter(self.run.chapter + 1, before, forget)
-            activation.release = True
-            activation.due_at = at + retry.delay_ms(
-                self.run.attempt, end.error, Random(self.run.id)
-            )
+            self._turn(end, retry, at + retry.delay_ms(self.run.attempt, end.error, random))
             return
         row = end.record(self.seq, at)
         assert row is not None

@@ -169,6 +169,7 @@ class Worker:
     def _joined(self, now: int) -> Lease:
         if self.lease is None:
             self.lease = self.store.join(self.settings.environment, self.info)
+            self.lease.lease_ms = self.settings.lease_ms
             self._beaten_at = self._ticked_at
             self._is_hinted = True
         if self._ticked_at - self._swept_at >= self.settings.lease_ms // 2:

@@ -12,9 +12,6 @@ LEASE_MS: Final = 10_000
 """A worker that has not beaten for so long is taken over. Long enough for a stalled disk, short
 enough to wait for."""
 
-BEAT_MS: Final = LEASE_MS // 4
-"""An idle worker beats so often: three beats may be lost before its lease is."""
-
 INSERT_ROWS: Final = 500
 """Rows in one statement: large enough that the round trip vanishes, small enough for every
 parameter limit."""

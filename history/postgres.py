@@ -17,7 +17,6 @@ from wf.history.cold import Looks
 from wf.history.errors import AlreadyEnded, BadURL, Fenced, NotFound, StoreNewer, StoreUnavailable
 from wf.history.events import Event
 from wf.history.ids import show
-from wf.history.limits import BEAT_MS
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_group import Group, Written, write
 from wf.history.postgres_pool import Connection, Pool, send
@@ -186,7 +185,7 @@ class PostgresStore(Looks):
     def _idle(self, lease: Lease, claim: Claim, now: int) -> bool:
         """Nothing to hand out, and no need to beat. Raises Fenced."""
         beaten = self._beats.get(lease.worker)
-        if claim.resync or beaten is None or time.monotonic() - beaten > BEAT_MS / 1000:
+        if claim.resync or beaten is None or time.monotonic() - beaten > lease.lease_ms / 4_000:
             return False
         values = [
             lease.worker,
@@ -221,6 +220,7 @@ class PostgresStore(Looks):
 
     def take_over(self, now: int, lease_ms: int, gone: Sequence[int] = ()) -> list[int]:
         def work(connection: Connection) -> list[int]:
+            send(connection, workers.STUCK, [lease_ms, lease_ms // 2])
             with transaction(connection):
                 rows = send(connection, workers.LOST, [lease_ms, int8s(gone)]).fetchall()
                 lost = sorted(int(row[0]) for row in rows)

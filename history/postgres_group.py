@@ -62,9 +62,9 @@ def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
     InvalidTextRepresentation where there is such a thing. DivisionByZero: fenced, or landed."""
     activations = sorted(group.activations, key=attrgetter("run_id"))
     claimed: list[Cursor] = []
-    with transaction(connection):
-        lease = group.lease
-        send(connection, sql.FENCE, [lease.worker, lease.group_no])
+    lease = group.lease
+    with transaction(connection, lease.lease_ms):
+        send(connection, sql.FENCE, [lease.worker, lease.group_no, sql.tag(lease.worker)])
         if not all_due:
             _simple_due(connection, group)
         told = bool(activations) and _activations(connection, group, activations)

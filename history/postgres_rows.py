@@ -14,6 +14,7 @@ import psycopg
 
 from wf.history import postgres_sql as sql
 from wf.history.events import STORED, Kind, Status
+from wf.history.limits import LEASE_MS
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_pool import Connection, send
 from wf.history.rows import (
@@ -32,11 +33,12 @@ Answer = tuple[bytes, Triggered]
 
 
 @contextmanager
-def transaction(connection: Connection) -> Generator[Connection]:
-    """BEGIN … COMMIT, in one round trip as far as no answer is asked for."""
+def transaction(connection: Connection, lease_ms: int = LEASE_MS) -> Generator[Connection]:
+    """BEGIN … COMMIT, in one round trip as far as no answer is asked for. Where the process stands
+    still in the middle, its locks are gone after half a lease."""
     with _pipeline(connection):
         send(connection, sql.BEGIN)
-        send(connection, sql.SETTINGS)
+        send(connection, sql.SETTINGS, [str(lease_ms // 2)])
         yield connection
         send(connection, "COMMIT")
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wf.history.limits import DUE_ROWS, LEASE_MS
+from wf.history.limits import DUE_ROWS
 from wf.history.rows import NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
 from wf.history.store import InboxKind, Reason
 
@@ -57,27 +57,36 @@ BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 def _settings(**settings: str) -> str:
-    each = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    each = ", ".join(f"set_config('{name}', {value}, true)" for name, value in settings.items())
     return f"SELECT {each}"
 
 
-LOOK_SETTINGS: Final = _settings(enable_seqscan="off", jit="off")
+_OFF: Final = "'off'"
+LOOK_SETTINGS: Final = _settings(enable_seqscan=_OFF, jit=_OFF)
 SETTINGS: Final = _settings(
-    idle_in_transaction_session_timeout=str(LEASE_MS // 2),
-    enable_seqscan="off",
-    enable_hashjoin="off",
-    enable_mergejoin="off",
-    jit="off",
+    idle_in_transaction_session_timeout="%s",
+    enable_seqscan=_OFF,
+    enable_hashjoin=_OFF,
+    enable_mergejoin=_OFF,
+    jit=_OFF,
 )
-"""Of the transaction only. A process that is stopped in the middle holds its locks for half a lease
-at most. Plans may be kept, or made without statistics, while a table grows from nothing to millions
-of rows: whatever its size, they look each of their few rows up in an index."""
+"""(half a lease, in ms, as text) Of the transaction only. A process that is stopped in the middle
+holds its locks for half a lease at most. Plans may be kept, or made without statistics, while a
+table grows from nothing to millions of rows: whatever its size, they look each of their few rows up
+in an index."""
 
 FENCE: Final = f"""WITH hit AS (
  UPDATE workers SET group_no = group_no + 1, beat = {CLOCK}
  WHERE id = %s AND group_no = %s RETURNING 1)
-SELECT 1 / count(*) FROM hit"""
-"""(worker, group before). Fails with division_by_zero where the worker is gone or further on."""
+SELECT 1 / count(*), set_config('application_name', %s, true) FROM hit"""
+"""(worker, group before, `tag` of the worker). Fails with division_by_zero where the worker is gone
+or further on. The name lets those who take over find a transaction that stands still."""
+
+
+def tag(worker: int) -> str:
+    """The application_name of a worker's group."""
+    return f"wf {worker}"
+
 
 GROUP_NO: Final = "SELECT group_no FROM workers WHERE id = %s FOR UPDATE"
 """FOR UPDATE: waits until a group that is under way has an outcome."""

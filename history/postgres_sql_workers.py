@@ -113,6 +113,13 @@ ANY_LOST: Final = f"""SELECT EXISTS (SELECT FROM workers WHERE beat < {CLOCK} - 
   AND NOT EXISTS (SELECT FROM workers w WHERE w.id = m.owner))"""
 """Is there anything to take over? Mostly not, and then nothing is locked."""
 
+STUCK: Final = f"""SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+JOIN workers w ON a.application_name = 'wf ' || w.id
+WHERE w.beat < {CLOCK} - %s AND a.xact_start < now() - %s * interval '1 ms'
+ AND a.datname = current_database() AND a.usename = current_user"""
+"""(lease, half of it) Ends the groups of lost workers that stand still. Where a process is stopped
+between two flushes of its pipeline the server waits for more, and no timeout of its own runs."""
+
 LOST: Final = f"""DELETE FROM workers WHERE id IN (
  SELECT id FROM workers WHERE beat < {CLOCK} - %s OR id = ANY (%s::int8[])
  FOR UPDATE SKIP LOCKED) RETURNING id"""

@@ -27,6 +27,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from wf.history.events import Event, Status
+from wf.history.limits import LEASE_MS
 
 # --- what clients write
 # --------------------------------------------------------------------------------------
@@ -240,6 +241,8 @@ class Lease:
     worker: int
     environment: str
     group_no: int = 0
+    lease_ms: int = LEASE_MS
+    """How long it lives without a beat. Its owner says so where it is another than usual."""
 
 
 @dataclass(slots=True)

@@ -12,12 +12,16 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from wf.engine.author import current
-from wf.engine.registry import Registry
-from wf.history.events import Event, Kind
+from wf.engine.author import StepCallInfo, current
+from wf.engine.body import run_info
+from wf.engine.core.execution import Execution, History, RunInfo
+from wf.engine.registry import AnyRunnable, Registry
+from wf.engine.silence import silent
+from wf.history.events import FACTS, Event, Kind
 from wf.history.store import Run, Store
 
 
@@ -114,7 +118,7 @@ def breaches(
         done[effect.key][effect.step, effect.run_attempt] += 1
     found: list[str] = []
     for run in store.get_runs(list(run_ids)).values():
-        for event, key in _steps_of(run, store.history(run.id)):
+        for event, key in _steps_of(run, store.history(run.id), registry):
             kinds = done.get(key, Counter())
             if event.kind == Kind.STEP_FINISHED and not kinds:
                 found.append(f"{run.task}: step {event.name} completed without any effect")
@@ -127,29 +131,38 @@ def breaches(
     return found
 
 
-def _steps_of(run: Run, history: list[tuple[int, Event]]) -> Iterator[tuple[Event, str]]:
+def _steps_of(
+    run: Run, history: list[tuple[int, Event]], registry: Registry
+) -> Iterator[tuple[Event, str]]:
     """The ends of steps in each chapter, with the idempotency key that the attempts had."""
-    from wf.engine.author import StepCallInfo
-    from wf.engine.body import run_info
-
-    chapters: defaultdict[int, list[Event]] = defaultdict(list)
-    for chapter, event in history:
-        chapters[chapter].append(event)
     info = run_info(run)
-    for events in chapters.values():
-        equal: Counter[tuple[str, int]] = Counter()
-        asked: dict[int, int] = {}
-        for event in sorted(events, key=lambda event: event.ordinal):
-            if event.kind in _OF_STEPS and event.ordinal not in asked:
-                asked[event.ordinal] = equal[event.name, event.digest]
-                equal[event.name, event.digest] += 1
-        for event in events:
-            if event.kind in _ENDS:
-                call = StepCallInfo(
-                    info, event.name, 1, event.digest, asked[event.ordinal], lambda: False
-                )
-                yield event, call.idempotency_key
+    for _, rows in groupby(history, key=lambda row: row[0]):
+        events = [event for _, event in rows]
+        ends = [event for event in events if event.kind in _ENDS]
+        repeats = _repeats(registry.get(run.task), info, events) if ends else {}
+        for event in ends:
+            repeat = repeats[event.ordinal]
+            call = StepCallInfo(info, event.name, 1, event.digest, repeat, lambda: False)
+            yield event, call.idempotency_key
 
 
 _ENDS: Final = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
-_OF_STEPS: Final = _ENDS | {Kind.STEP_STARTED, Kind.STEP_ATTEMPT_FAILED}
+
+
+def _repeats(runnable: AnyRunnable, info: RunInfo, events: list[Event]) -> dict[int, int]:
+    """How many equal calls came before each step: by a replay, because calls that were given up
+    leave no row."""
+    with silent():
+        execution = Execution(runnable, info, History(events))
+        execution.issued = []
+        for event in events:
+            if event.kind in FACTS:
+                execution.apply(event)
+        execution.close()
+    equal: Counter[tuple[str, int]] = Counter()
+    repeats: dict[int, int] = {}
+    for one in execution.issued:
+        if one.verb == "step":
+            repeats[one.ordinal] = equal[one.name, one.digest]
+            equal[one.name, one.digest] += 1
+    return repeats

@@ -261,6 +261,35 @@ def cancel_it(world: World) -> None:
             world.client.cancel([run.id], world.clock.now())
 
 
+@wf.step(retry=RETRY)
+async def toil(value: int) -> int:
+    note(str(value))
+    await asyncio.sleep(0.1)
+    return value
+
+
+@wf.task
+async def chores(number: int) -> list[int]:
+    """For many at once: 5 to 10 short steps, some in a child, some beside a timer."""
+    total = 5 + number % 6
+    for place in range(total - 3):
+        await toil(number * 100 + place)
+    if number % 3 == 0:
+        await errand(number)
+    elif number % 3 == 1:
+        await asyncio.gather(wf.wait.for_("200ms"), double_in_thread(number), double(-number))
+    else:
+        await (await errand.trigger(number)).result()
+    await double_in_thread(number)
+    return [number, total]
+
+
+@wf.task
+async def errand(number: int) -> int:
+    await wf.wait.for_("100ms")
+    return await double(number) + await double_in_thread(-number)
+
+
 # --- tokens ---------------------------------------------------------------------------------------
 
 
@@ -334,7 +363,7 @@ SAMPLES: Final = [
 REGISTRY: Final = Registry(
     [
         *(double, double_in_thread, fail_twice, fail_always, abort, busy_vendor, hang, charge),
-        *(fail_in_first_attempt, child, bad_child, sleeper),
+        *(fail_in_first_attempt, child, bad_child, sleeper, toil, chores, errand),
         *(sample.task for sample in SAMPLES),
     ]
 )

@@ -24,7 +24,6 @@ from tests.faults.world import World
 from tests.stores.conftest import empty
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Kind, Status
-from wf.history.store import Run
 from wf.testing.ledger import breaches, using
 from wf.testing.simulation import template
 from wf.testing.watched import WRITES, Cut
@@ -95,7 +94,7 @@ class Lives:
                 world.start()
                 world.live([run_id])
             check(world, sample, run_id)
-            return door.writes, story(world, sample)
+            return door.writes, story_of(world.store, sample)
         finally:
             world.close()
 
@@ -130,16 +129,17 @@ _IDS: Final = {
 }
 
 
-def story(world: World, sample: Sample) -> list[Any]:
+def story_of(store: Any, sample: Sample) -> list[Any]:
     """All runs with their histories, without what may differ: ids, times, takeovers, attempts."""
+    ids = [row[0] for row in store._query("SELECT id FROM runs", ())]
     told = [
-        [run.task, run.status, run.output, tell(world.store.history(run.id), run, sample)]
-        for run in world.runs()
+        [run.task, run.status, run.output, tell(store.history(run.id), sample)]
+        for run in store.get_runs(ids).values()
     ]
     return sorted(told, key=repr)
 
 
-def tell(history: Sequence[tuple[int, Event]], run: Run, sample: Sample) -> list[Any]:
+def tell(history: Sequence[tuple[int, Event]], sample: Sample) -> list[Any]:
     rows = [
         (chapter, Kind(e.kind).name, e.name, e.digest, "" if e.kind in _IDS else short(e.data))
         for chapter, e in history

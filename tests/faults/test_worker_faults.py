@@ -118,6 +118,15 @@ async def patched_after_a_takeover() -> bool:
     return new
 
 
+@wf.task(retry=wf.Retry(max_attempts=2, min_delay="5s", jitter=False, fresh=True))
+async def fresh_with_a_token() -> str:
+    token = await wf.wait.create_token(str, timeout="2s")
+    told = await _token(token)
+    if wf.current().run.attempt == 1:
+        raise ValueError("again")
+    return told
+
+
 @wf.task
 async def keyed_child() -> str:
     return await child.options(idempotency_key="one").trigger_and_wait(10)
@@ -128,6 +137,7 @@ REGISTRY = Registry(
         *(add, slowly, fail_in_attempt, adds, give_up_at_once, two_branches, child),
         *(retried_beside_a_child, retried_in_a_group, retried_beside_a_result),
         *(retried_beside_a_token, patched_after_a_takeover, keyed_child),
+        fresh_with_a_token,
     ]
 )
 
@@ -313,3 +323,14 @@ def test_facts_are_never_older_than_their_run(world: World) -> None:
     times = [event.at for _, event in world.store.history(run_id)][1:]
     assert times == sorted(times)
     assert times[0] >= world.run(run_id).created_at
+
+
+def test_a_fresh_attempt_begins_when_it_begins(world: World) -> None:
+    """And not when the first one did: its timers and tokens have their whole time."""
+    run_id = world.trigger(fresh_with_a_token)
+    world.start()
+    world.live([run_id])
+    assert world.run(run_id).output == b'"nobody"'
+    tokens = world.rows("SELECT created_at, ended_at - created_at FROM tokens ORDER BY created_at")
+    assert [lived >= 2_000 for _, lived in tokens] == [True, True]
+    assert tokens[1][0] - tokens[0][0] >= 7_000
