@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
-import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
+from functools import partial
 from typing import Any, Final, TextIO
 
 from wf.cli import options
@@ -20,6 +17,7 @@ from wf.cli.draw import Commands, moment
 from wf.cli.errors import SIGNALED, Failed
 from wf.cli.logs import logs_to
 from wf.cli.screen import Live, Plain, Screen, Silent, Standard
+from wf.cli.signals import Bell, Signals
 from wf.cli.tree import TokenNode, Tree, parents_first
 from wf.engine.core.runnable import Runnable
 from wf.engine.engine import default_database
@@ -35,8 +33,6 @@ from wf.history.store import Blocked, Run, RunFilter, Store
 
 STOP_SECONDS: Final = 10.0
 """After the first Ctrl-C, steps that are under way may end."""
-AT_ONCE_SECONDS: Final = 1.0
-"""After the second, the process is gone within this time."""
 LINGER_MS: Final = 10_000
 """Runs that it started and did not wait for are seen to their end, unless they sleep for longer."""
 DRAW_SECONDS: Final = 0.1
@@ -63,14 +59,6 @@ class Request:
     as_json: bool
     is_quiet: bool
     is_debug: bool
-
-
-class Stopped(BaseException):
-    """A signal came."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +128,9 @@ class Watch:
             skip_waits=request.skip_waits,
         )
         self._tree = Tree(self._session.clock.now)
-        self._wake = threading.Event()
-        self._tree.changed = self._wake.set
+        self._bell = Bell()
+        self._signals = Signals(self._bell)
+        self._tree.changed = self._bell.ring
         self._looked_at = 0.0
         self._quiet_looks = 0
         self._parked_at = -1
@@ -154,17 +143,17 @@ class Watch:
         from wf.engine.core.triggers import trigger_options
 
         given = trigger_options({"tags": list(self._request.tags)} if self._request.tags else {})
-        with _signals() as signals:
+        with self._signals.caught():
             self._session.make(task.id, payload, with_defaults(task, given))
             self._last = self._session.look()
-            return self._watch(signals)
+            return self._watch()
 
     def resume(self, run_id: bytes) -> Ended:
-        with _signals() as signals:
+        with self._signals.caught():
             self._last = run = self._session.find(run_id)
             self._parked_at = run.blocked.since if run.blocked is not None else -1
             self._fill(run)
-            return self._watch(signals)
+            return self._watch()
 
     def _fill(self, run: Run) -> None:
         """The tree begins with what the history has."""
@@ -175,26 +164,27 @@ class Watch:
             for token in self._store.list_tokens(self._session.environment, run_id=one.id):
                 self._tree.fill_token(token)
 
-    def _watch(self, signals: _Signals) -> Ended:
+    def _watch(self) -> Ended:
         self.commands = _commands(self._request, self._session.run_id)
         screen = _screen(self._request, self._standard.stderr, self._tree, self.commands)
         self._standard.line = screen.line
-        unlisten = self._store.listen(self._wake.set)
+        self._signals.at_once = partial(self._session.request_stop, 0)
+        self._signals.last_words = lambda: screen.line(f"wf: stopped; {self._how}")
+        unlisten = self._store.listen(self._bell.ring)
         try:
-            signals.check()
             if isinstance(screen, Plain):
                 screen.line(f"wf: to go on, should this stop: {self.commands.resume}")
             self._offer_tokens(screen)
             self._session.start(self._tree)
             ended = self._follow(screen)
+            if ended is None:
+                run = self._stop(screen)
+                left = tuple(self._live()) if run.status.ended else ()
+                ended = Ended(run, self._signals.signum, left=left)
             self._session.stop()
-        except Stopped as stopped:
-            run = self._stop(stopped.signum, screen, signals)
-            left = tuple(self._live()) if run.status.ended else ()
-            ended = Ended(run, stopped.signum, left=left)
         except BaseException:
             self._session.request_stop(0)
-            self._session.join(AT_ONCE_SECONDS)
+            self._session.join(DRAW_SECONDS)
             raise
         finally:
             unlisten()
@@ -202,12 +192,12 @@ class Watch:
             self._standard.line = self._standard.write
         return ended
 
-    def _follow(self, screen: Screen) -> Ended:
-        """Draw until the run has ended or is parked. Raises what ended the worker, Stopped."""
+    def _follow(self, screen: Screen) -> Ended | None:
+        """Draw until the run has ended or is parked; None where a signal came. Raises what ended
+        the worker."""
         version = -1
-        while True:
-            hinted = self._wake.is_set()
-            self._wake.clear()
+        hinted = True
+        while not self._signals.times:
             now = time.monotonic()
             if hinted or now - self._looked_at >= LOOK_SECONDS:
                 found = self._look(now, hinted)
@@ -217,7 +207,8 @@ class Watch:
             with self._tree.lock:
                 quiet = version == self._tree.version and not self._tree.is_moving()
                 version = self._tree.version
-            self._wake.wait(LOOK_SECONDS if quiet else DRAW_SECONDS)
+            hinted = self._bell.wait(LOOK_SECONDS if quiet else DRAW_SECONDS)
+        return None
 
     def _look(self, now: float, hinted: bool) -> Ended | None:
         self._looked_at = now
@@ -279,34 +270,24 @@ class Watch:
                     if isinstance(item, TokenNode) and not item.state.is_over:
                         self._tree.tell(node, item, "awaited")
 
-    def _stop(self, signum: int, screen: Screen, signals: _Signals) -> Run:
+    def _stop(self, screen: Screen) -> Run:
         """Leave a run that can be resumed. A second signal ends the process at once."""
-        resume = self.commands.resume
-
-        def at_once() -> None:
-            self._session.request_stop(0)
-            threading.Timer(AT_ONCE_SECONDS, _vanish, [signum, resume, screen]).start()
-
-        signals.again = at_once
         steps = self._session.steps_in_flight
         if steps:
             what = "a step" if steps == 1 else f"{steps} steps"
             screen.line(
                 f"wf: {what} may end, at most {STOP_SECONDS:.0f} s; once more stops at once"
             )
-        self._session.request_stop(STOP_SECONDS)
+        self._session.request_stop(0 if self._signals.times > 1 else STOP_SECONDS)
         while not self._session.join(DRAW_SECONDS):
             screen.refresh()
-        signals.again = lambda: None
         with suppress(Exception):
             self._last = self._session.look()
         return self._last
 
-
-def _vanish(signum: int, resume: str, screen: Screen) -> None:
-    with suppress(Exception):
-        screen.line(f"wf: stopped; to go on: {resume}")
-    os._exit(SIGNALED + signum)
+    @property
+    def _how(self) -> str:
+        return f"to go on: {self.commands.resume}"
 
 
 def _screen(request: Request, stderr: TextIO, tree: Tree, commands: Commands) -> Screen:
@@ -326,45 +307,6 @@ def _commands(request: Request, run_id: bytes) -> Commands:
     if not db and not os.environ.get("WF_URL"):
         db = f" --db {options.shown(str(options.local_database()))}"
     return Commands(db + env, resume, run_id)
-
-
-# --- signals --------------------------------------------------------------------------------------
-
-
-class _Signals:
-    """SIGINT and SIGTERM: the first raises Stopped in the main thread, others call `again`."""
-
-    def __init__(self) -> None:
-        self.signum = 0
-        self.again: Any = None
-        self._is_open = False
-
-    def handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum and self.again is not None:
-            self.again()
-        elif not self.signum:
-            self.signum = signum
-            if self._is_open:
-                raise Stopped(signum)
-
-    def check(self) -> None:
-        """From here on it may be raised at any point; what came before is raised here."""
-        self._is_open = True
-        if self.signum:
-            raise Stopped(self.signum)
-
-
-@contextmanager
-def _signals() -> Generator[_Signals]:
-    signals = _Signals()
-    before = {
-        number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # --- how it ended ---------------------------------------------------------------------------------

@@ -93,6 +93,7 @@ class Live:
             get_renderable=self._render,
         )
         self._live.start()
+        self._console.show_cursor(True)  # who is killed cannot bring it back
         tree.tell = self._offer
 
     def line(self, text: str) -> None:

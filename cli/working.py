@@ -8,10 +8,11 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
+from functools import partial
 from typing import Final
 
 from wf.cli.errors import SIGNALED, Failed, line_of
+from wf.cli.signals import Bell, Signals
 from wf.engine.engine import Engine
 from wf.engine.host import STOP_SECONDS
 from wf.engine.loading import load_all
@@ -21,34 +22,9 @@ from wf.history.open import open_store
 SWITCH_SECONDS: Final = 0.0005
 """At Python's own 5 ms, one sync step that computes makes every hand-over between threads wait
 5-20 ms; at this, 0.7 ms."""
-AT_ONCE_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 1.0
 
 log = logging.getLogger("wf.worker")
-
-
-class Stop:
-    """SIGTERM and SIGINT: the first stops gracefully, the second at once."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.wanted = threading.Event()
-        self.signum = 0
-        self.times = 0
-
-    def handle(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
-        self.times += 1
-        if self.times > 1:
-            self._engine.request_stop(0)
-            timer = threading.Timer(AT_ONCE_SECONDS, os._exit, [SIGNALED + signum])
-            timer.daemon = True
-            timer.start()
-        self.wanted.set()
-
-    def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.handle)
 
 
 def work(
@@ -61,22 +37,25 @@ def work(
     settings = WorkerSettings(environment=environment, max_owned=concurrency)
     store = open_store(url)
     engine = Engine(store=store, tasks=registry, environment=environment, settings=settings)
-    stop = Stop(engine)
-    stop.install()
+    bell = Bell()
+    signals = Signals(bell)
+    signals.at_once = partial(engine.request_stop, 0)
     if watch_fd >= 0:
         threading.Thread(target=_watch, args=(watch_fd,), name="wf-parent", daemon=True).start()
-    engine.start_now()
-    log.info("worker %d works on %s", os.getpid(), ", ".join(sorted(registry.ids)))
     try:
-        while not stop.wanted.wait(LOOK_SECONDS):
-            if engine.failure is not None:
-                raise Failed(f"the worker ended: {line_of(engine.failure)}")
-        log.info("worker %d stops: at most %.0f s", os.getpid(), STOP_SECONDS)
-        engine.stop_now(STOP_SECONDS if stop.times < 2 else 0.0)
+        with signals.caught():
+            engine.start_now()
+            log.info("worker %d works on %s", os.getpid(), ", ".join(sorted(registry.ids)))
+            while not signals.times:
+                bell.wait(LOOK_SECONDS)
+                if engine.failure is not None:
+                    raise Failed(f"the worker ended: {line_of(engine.failure)}")
+            log.info("worker %d stops: at most %.0f s", os.getpid(), STOP_SECONDS)
+            engine.stop_now(STOP_SECONDS if signals.times < 2 else 0.0)
     finally:
         store.close()
     log.info("worker %d has stopped", os.getpid())
-    return 0 if stop.times < 2 else SIGNALED + stop.signum
+    return 0 if signals.times < 2 else SIGNALED + signals.signum
 
 
 def set_up_logging() -> None:
