@@ -135,9 +135,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._closed = False
         self._stopped = False
         self._tasks: weakref.WeakValueDictionary[int, BodyTask[Any]] = weakref.WeakValueDictionary()
-        self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] = (
-            weakref.WeakValueDictionary()
-        )
+        self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] | None = None
+        """Made for the first one: most bodies have none, and it is dear."""
         self._given_up: dict[int, AsyncGenerator[Any, Any]] = {}
         self._generator_numbers: dict[int, int] = {}
 
@@ -217,6 +216,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
         self.count += 1
+        if self._generators is None:
+            self._generators = weakref.WeakValueDictionary()
         self._generators[self.count] = generator
         self._generator_numbers[id(generator)] = self.count
 
@@ -226,6 +227,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     async def close_generators(self) -> None:
         """Close those that were given up or are still open, in the order in which they began."""
+        if self._generators is None:
+            return
         left = self._given_up | dict(self._generators)
         self._given_up = {}
         last: BaseException | None = None
