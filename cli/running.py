@@ -135,6 +135,7 @@ class Watch:
         self._quiet_looks = 0
         self._parked_at = -1
         self._troubled_since: float | None = None
+        self._troubled_at = 0
         self._last = Run(b"", "", "", b"", 0)
         self.commands = Commands()
 
@@ -255,9 +256,11 @@ class Watch:
 
     def _check_trouble(self, now: float) -> None:
         trouble = self._session.trouble
+        if self._tree.version != self._troubled_at:  # something has been written since
+            self._troubled_since, self._troubled_at = None, self._tree.version
         if trouble is None:
-            self._troubled_since = None
-        elif self._troubled_since is None:
+            return
+        if self._troubled_since is None:
             self._troubled_since = now
         elif now - self._troubled_since > GIVE_UP_SECONDS:
             raise Failed(f"{trouble}; then go on with {self.commands.resume}")
