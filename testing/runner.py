@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
+from math import ceil
 from random import Random
 from typing import Any
 
@@ -26,11 +27,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
+        self._begin = clock.now()
         self._whens: list[asyncio.TimerHandle] = []
         super().__init__()
 
     def time(self) -> float:
-        return self._clock.seconds()
+        """Counted from the loop's beginning, and a little late, so that what is due at a whole
+        millisecond is due however floats are rounded."""
+        return (self._clock.now() - self._begin) / 1_000 + 1e-6
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
@@ -52,8 +56,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._whens = [
             one for one in self._whens if not one.cancelled() and one.when() > self.time()
         ]
-        # A step's timer is a fraction of a millisecond late rather than early.
-        return min((int(one.when() * 1_000) + 1 for one in self._whens), default=None)
+        whens = [self._begin + ceil(one.when() * 1_000 - 0.01) for one in self._whens]
+        return min(whens, default=None)
 
 
 @dataclass(slots=True)

@@ -54,6 +54,8 @@ class World:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     outside: Callable[[World], None] = lambda world: None
     """What people do meanwhile: called in every round."""
+    appointments: Callable[[World], list[int]] = lambda world: []
+    """When people mean to do something, so that time stops there."""
     processes: list[Process] = field(default_factory=list[Process])
     seed: int = 1
 
@@ -197,7 +199,7 @@ class World:
 
     def _next_event(self) -> int:
         now = self.clock.now()
-        times = [self.store.next_due(ENVIRONMENT) or 0]
+        times = [self.store.next_due(ENVIRONMENT) or 0, *self.appointments(self)]
         for process in self.processes:
             times += [process.runner.next_at() or 0, now + process.worker.wait_ms()]
         return min((at for at in times if at > now), default=now + 1_000)

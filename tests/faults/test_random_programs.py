@@ -1,0 +1,264 @@
+"""Random programs on real stores: live, replayed, and after cuts, on SQLite as on Postgres.
+
+The programs are those of wf.testing.programs; here they run on workers, in virtual time. `model`
+is the plain model of those whose outcome no timing can change. A failing example prints its
+`@reproduce_failure` line and the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.faults.invariants import store_breaches
+from tests.faults.test_crash_everywhere import Cuts, How, insist
+from tests.faults.world import World
+from tests.stores.conftest import empty
+from wf.engine.registry import Registry
+from wf.history.errors import AlreadyEnded
+from wf.history.events import Status
+from wf.testing import programs as made
+from wf.testing.programs import MAX_ATTEMPTS, Program, act, answer_of, child, interpret, programs
+from wf.testing.simulation import template
+
+REGISTRY: Final = Registry([act, child, interpret])
+MOST_WRITES: Final = 30
+"""Cuts are drawn among so many writes."""
+
+
+# --- the plain model ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a program sees, in some order, and the exception that ends it ("": none)."""
+
+    trace: tuple[str, ...]
+    error: str = ""
+
+
+def model(program: Program) -> Told | None:
+    """None: it depends on who is faster."""
+    match program:
+        case made.Step(name=name, fails=fails):
+            return Told((), "StepFailed") if fails >= MAX_ATTEMPTS else Told((f"step {name}",))
+        case made.Timer(ms=ms, plain=plain):
+            return Told((f"{'slept' if plain else 'waited'} {ms}",))
+        case made.Child(name=name, fails=fails, later=later):
+            begun = (f"triggered {name}",) if later else ()
+            return Told(begun, "RunFailed") if fails else Told((*begun, f"child {name}"))
+        case made.Token(name=name, timeout_ms=0):
+            return Told((f"token {name}",))
+        case made.Sequential(parts=parts):
+            return _sequence(parts)
+        case made.Gather(parts=parts, return_exceptions=kept):
+            ends = [model(part) for part in parts]
+            words = [
+                "gathered",
+                *(
+                    "NoneType" if end and not end.error else end.error if end else ""
+                    for end in ends
+                ),
+            ]
+            return _together(ends, " ".join(words), kept)
+        case made.Group(parts=parts):
+            return _together([model(part) for part in parts], "grouped", False)
+        case made.Finally(part=part, cleanup=cleanup):
+            return _both(model(part), model(cleanup))
+        case made.Try(part=part):
+            end = model(part)
+            return end and (Told((*end.trace, f"took {end.error}")) if end.error else end)
+        case _:
+            return None
+
+
+def _sequence(parts: tuple[Program, ...]) -> Told | None:
+    trace: list[str] = []
+    for part in parts:
+        end = model(part)
+        if end is None:
+            return None
+        trace += end.trace
+        if end.error:
+            return Told(tuple(trace), end.error)
+    return Told(tuple(trace))
+
+
+def _together(ends: list[Told | None], last: str, kept: bool) -> Told | None:
+    trace: list[str] = []
+    for end in ends:
+        if end is None or (end.error and not kept):
+            return None
+        trace += end.trace
+    return Told((*trace, last))
+
+
+def _both(first: Told | None, second: Told | None) -> Told | None:
+    if first is None or second is None:
+        return None
+    return Told((*first.trace, *second.trace), second.error or first.error)
+
+
+# --- running them ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Story:
+    """What came of it."""
+
+    status: Status
+    trace: list[str] | None
+    writes: int
+    log: list[tuple[int, int, str, int]]
+
+
+class Stores:
+    """Fresh databases, one after the other."""
+
+    def __init__(self, directory: Path, postgres: str = "") -> None:
+        self.directory = directory
+        self.postgres = postgres
+        self._numbers = count(1)
+
+    def sqlite(self) -> str:
+        path = self.directory / f"{next(self._numbers)}.db"
+        shutil.copy(template(self.directory), path)
+        return f"sqlite:///{path}"
+
+    def on_postgres(self) -> str:
+        empty(self.postgres)
+        return self.postgres
+
+
+def answer(world: World) -> None:
+    """Tokens are completed when their tags say so."""
+    for token in world.store.list_tokens("dev", status="WAITING"):
+        value, after_ms = answer_of(token.tags)
+        now = world.clock.now()
+        if now >= token.created_at + after_ms:
+            try:
+                world.client.end_token(token.id, "COMPLETED", str(value).encode(), now)
+            except AlreadyEnded:
+                continue
+
+
+def answers_at(world: World) -> list[int]:
+    tokens = world.store.list_tokens("dev", status="WAITING")
+    return [token.created_at + answer_of(token.tags)[1] for token in tokens]
+
+
+def live(url: str, program: Program, cuts: dict[int, How]) -> Story:
+    """Run it to its end; what must be true of the store is."""
+    door = Cuts(cuts)
+    world = World(url, REGISTRY, door, outside=answer, appointments=answers_at)
+    try:
+        run_id = insist(lambda: world.trigger(interpret, program))
+        world.start()
+        world.live([run_id])
+        assert store_breaches(world.store, REGISTRY) == []
+        run = world.run(run_id)
+        log = [(e.kind, e.ordinal, e.name, e.digest) for _, e in world.store.history(run_id)]
+        trace = json.loads(run.output) if run.output is not None else None
+        return Story(run.status, trace, door.writes, log)
+    finally:
+        world.close()
+
+
+def check_model(program: Program, story: Story) -> None:
+    expected = model(program)
+    if expected is None:
+        return
+    if expected.error:
+        assert story.status is Status.FAILED
+    else:
+        assert story.status is Status.COMPLETED
+        assert sorted(story.trace or []) == sorted(expected.trace)
+
+
+@pytest.fixture(autouse=True)
+def in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps take their milliseconds."""
+
+    async def pause(ms: int) -> None:
+        await asyncio.sleep(ms / 1_000)
+
+    monkeypatch.setattr(made.pace, "waits", True)
+    monkeypatch.setattr(made.pace, "pause", pause)
+
+
+def examples(number: int) -> Any:
+    return settings(
+        max_examples=number,
+        derandomize=False,
+        deadline=None,
+        print_blob=True,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink takes minutes here
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.function_scoped_fixture,
+        ],
+    )
+
+
+def timeless() -> st.SearchStrategy[Any]:
+    """Programs that the model knows."""
+    names, times = st.integers(0, 9), st.sampled_from([1, 2, 3, 5])
+    steps = st.builds(made.Step, name=names, ms=times, fails=st.sampled_from([0, 0, 1, 3]))
+    leaves: st.SearchStrategy[Any] = st.one_of(
+        steps,
+        st.builds(made.Timer, ms=times, plain=st.booleans()),
+        st.builds(made.Child, name=names, ms=times, fails=st.booleans(), later=st.booleans()),
+        st.builds(made.Token, name=names, ms=times),
+    )
+
+    def compound(part: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        parts = st.lists(part, min_size=1, max_size=4).map(tuple)
+        return st.one_of(
+            st.builds(made.Sequential, parts=parts),
+            st.builds(made.Gather, parts=parts, return_exceptions=st.just(True)),
+            st.builds(made.Finally, part=part, cleanup=steps),
+            st.builds(made.Try, part=part),
+        )
+
+    return st.recursive(leaves, compound, max_leaves=10)
+
+
+ANY_PROGRAM: Final = st.one_of(programs(), timeless())
+
+cuts_of: Final = st.dictionaries(
+    st.integers(1, MOST_WRITES), st.sampled_from(list(How)), min_size=1, max_size=3
+)
+
+
+@examples(150)
+@given(program=ANY_PROGRAM, cuts=cuts_of)
+def test_a_program_ends_the_same_whatever_is_cut(
+    program: Program, cuts: dict[int, How], tmp_path: Path
+) -> None:
+    stores = Stores(tmp_path)
+    check_model(program, live(stores.sqlite(), program, {}))
+    check_model(program, live(stores.sqlite(), program, cuts))
+
+
+@examples(60)
+@given(program=ANY_PROGRAM, cuts=cuts_of)
+def test_a_program_ends_the_same_on_both_stores(
+    program: Program, cuts: dict[int, How], tmp_path: Path, empty_postgres_url: str
+) -> None:
+    stores = Stores(tmp_path, empty_postgres_url)
+    on_sqlite = live(stores.sqlite(), program, {})
+    on_postgres = live(stores.on_postgres(), program, {})
+    check_model(program, on_postgres)
+    assert (on_postgres.status, on_postgres.trace) == (on_sqlite.status, on_sqlite.trace)
+    assert on_postgres.log == on_sqlite.log
+    check_model(program, live(stores.on_postgres(), program, cuts))
