@@ -83,29 +83,52 @@ _ARRIVALS: Final = frozenset({Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_E
 
 @dataclass(slots=True)
 class Arrivals:
-    """Where in a history things came back: a retry of the task keeps what came before."""
+    """Where in a history things came back: a retry of the task keeps what is completed."""
 
     failed_at: dict[int, int] = field(default_factory=dict[int, int])
     _arrived_at: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
 
+    _since_failure: list[Event] = field(default_factory=list[Event])
+    """What was completed after the first failure."""
+
     def note(self, event: Event) -> None:
+        if self.failed_at and _is_success(event):
+            self._since_failure.append(event)
         if event.kind in _FAILURES:
             self.failed_at[event.ordinal] = event.seq
         if event.kind in _ARRIVALS:
             self._arrived_at[event.kind, event.ordinal] = event.seq
 
-    def kept(self, failed: int, waits: dict[int, Kind]) -> tuple[int, list[int]]:
-        """What the next chapter keeps when operation `failed` ended this one: what is before that
-        seq, without the operations that it does anew. Those are the one that failed, and those of
-        `waits` that waited at that moment for a run or a token: nobody would tell the next chapter
-        of their ends."""
+    def kept(self, failed: int, issued: int, waits: dict[int, Kind]) -> Kept:
+        """What the next chapter keeps when operation `failed` ended this one, and the body had
+        `issued` so many operations when it was told: all that is before that seq, and what those
+        operations completed after it. The next chapter does anew the one that failed, and those of
+        `waits` that still waited for a run or a token: nobody would tell it of their ends."""
         before = self.failed_at[failed]
+        later = [
+            event
+            for event in self._since_failure
+            if event.seq > before and event.ordinal <= issued and event.ordinal != failed
+        ]
+        kept = {(event.kind, event.ordinal) for event in later}
         waiting = {
             ordinal
             for ordinal, kind in waits.items()
             if self._arrived_at.get((kind, ordinal), before) >= before
+            and (kind, ordinal) not in kept
         }
-        return before, sorted(waiting | {failed})
+        forgotten = waiting | {failed}
+        return before, sorted(forgotten), [one for one in later if one.ordinal not in forgotten]
+
+
+Kept = tuple[int, list[int], list[Event]]
+"""`before_seq`, `forget` and `events` of a NextChapter."""
+
+
+def _is_success(event: Event) -> bool:
+    if event.kind in (Kind.CHILD_ENDED, Kind.TOKEN_ENDED):
+        return event.name == Status.COMPLETED
+    return event.kind in (Kind.STEP_FINISHED, Kind.CHILD_STARTED)
 
 
 def active_ms(events: list[Event]) -> int:

@@ -434,7 +434,8 @@ class Body:
             started = Event(0, Kind.STARTED, 0, due_at, self._python)
             activation.next_chapter = NextChapter(number, before_seq=1, events=[started])
         else:
-            kept = self._arrivals.kept(end.failed, self.execution.waits)
+            issued = self.execution.issued_when.get(end.failed, 0)
+            kept = self._arrivals.kept(end.failed, issued, self.execution.waits)
             activation.next_chapter = NextChapter(number, *kept)
         activation.waits.clear()
         activation.release = True
@@ -444,7 +445,9 @@ class Body:
         activation, at = self.activation, self._time(self.execution.now)
         self.effects.stop_steps += sorted(self.in_flight)
         self.effects.run_steps = []
-        retry = task_retry(self.run, self.runnable, self.options, end, self._arrivals.failed_at)
+        retry = None
+        if not self.execution.cancel_requested:
+            retry = task_retry(self.run, self.runnable, self.options, end, self._arrivals.failed_at)
         self.seq += 1
         if retry is not None:
             random = Random(self.run.id)

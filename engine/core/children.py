@@ -106,7 +106,9 @@ class ChildCall(Operation[T]):
             future.child = event.data or future.child
             execution.open[future.ordinal] = future
         else:
-            settle_run(future, event, self._runnable.id, self._runnable.signature.decode_result)
+            settle_run(
+                execution, future, event, self._runnable.id, self._runnable.signature.decode_result
+            )
 
     def outside(self) -> Coroutine[Any, Any, Any]:
         if not _outside:

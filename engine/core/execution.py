@@ -105,6 +105,8 @@ class Execution:
         self.now = run.created_at
         self.loop = BodyLoop(self, int.from_bytes(run.id[-7:], "big"), Operation)
         self.open: dict[int, OperationFuture] = {}
+        self.issued_when: dict[int, int] = {}
+        """By an operation that failed: how many the body had issued when it was told so."""
         self.waits: dict[int, Kind] = {}
         """Operations that wait for something outside the run, and the kind of fact that ends it."""
         self.timers: dict[int, Timer] = {}

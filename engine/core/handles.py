@@ -117,7 +117,10 @@ class ResultOf(Operation[T]):
         recorded = execution.next_recorded()
         ordinal = execution.number(self, "result", "", 0)
         future = execution.open_operation(
-            ordinal, lambda _, future, event: settle_run(future, event, handle.task, handle.decode)
+            ordinal,
+            lambda execution, future, event: settle_run(
+                execution, future, event, handle.task, handle.decode
+            ),
         )
         future.child = handle.raw_id
         execution.waits[ordinal] = Kind.CHILD_ENDED
@@ -132,7 +135,11 @@ class ResultOf(Operation[T]):
 
 
 def settle_run(
-    future: OperationFuture, event: Event, task: str, decode: Callable[[bytes | None], Any]
+    execution: Execution,
+    future: OperationFuture,
+    event: Event,
+    task: str,
+    decode: Callable[[bytes | None], Any],
 ) -> None:
     """CHILD_ENDED: the output, or the error by which the run ended."""
     if event.name == Status.COMPLETED:
@@ -141,6 +148,7 @@ def settle_run(
         except Exception as error:
             future.set_exception(error)
     else:
+        execution.issued_when[event.ordinal] = execution.ordinal
         future.set_exception(run_error(event.name, event.data, future.child, task, event.ordinal))
 
 

@@ -95,6 +95,7 @@ def settle_step(
         except Exception as error:
             future.set_exception(error)
     else:
+        execution.issued_when[event.ordinal] = execution.ordinal
         future.set_exception(step_error(runnable.id, event))
 
 

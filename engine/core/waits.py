@@ -113,6 +113,8 @@ class AwaitTokenCall(Operation[T]):
 
     def _settle(self, execution: Execution, future: OperationFuture, event: Event) -> None:
         shown = show("token", self._token_id)
+        if event.name != "COMPLETED":
+            execution.issued_when[event.ordinal] = execution.ordinal
         match event.name:
             case "COMPLETED":
                 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -177,6 +178,26 @@ async def fails_twice(text: str) -> int:
 async def goes_on(text: str) -> int:
     words = await count_words(text)
     return words + await third_time_lucky(wf.uuid4().hex)
+
+
+@wf.step
+def unhurried(text: str) -> int:
+    """Cannot be interrupted: it ends after the other one has failed."""
+    note("unhurried")
+    threading.Event().wait(0.3)
+    return len(text)
+
+
+@wf.task(retry=wf.Retry(max_attempts=4, min_delay="10ms"))
+async def side_by_side(text: str) -> int:
+    try:
+        async with asyncio.TaskGroup() as group:
+            length = group.create_task(unhurried(text))
+            lucky = group.create_task(third_time_lucky(wf.uuid4().hex))
+    except BaseException:
+        await count_words("cleaned up")
+        raise
+    return length.result() + lucky.result()
 
 
 seen: dict[str, int] = {}

@@ -69,6 +69,22 @@ async def test_s21_a_retry_of_a_task_keeps_what_is_completed(
     assert ledger.read_text().splitlines() == ["count a b", *["third_time_lucky"] * 3]
 
 
+async def test_s21_a_retry_keeps_what_was_completed_beside_the_failure(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = tmp_path / "ledger"
+    monkeypatch.setenv("WF_LEDGER", str(ledger))
+    async with wf.Engine(database, [tasks]):
+        handle = await tasks.side_by_side.trigger("abc")
+        assert await handle.result() == 3 + 3
+        history = wf.client().runs.history(handle.id)
+    done = ledger.read_text().splitlines()
+    assert sorted(done) == ["count cleaned up"] * 2 + ["third_time_lucky"] * 3 + ["unhurried"]
+    assert [event.name for event in history if event.chapter == 3] == [
+        *(history[0].name, "unhurried", "third-time-lucky", "COMPLETED")
+    ]
+
+
 async def test_s22_an_output_is_stored_and_read_by_others(database: str) -> None:
     async with wf.Engine(database, [tasks]):
         handle = await tasks.reads_another.trigger("a b c")
