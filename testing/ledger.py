@@ -19,9 +19,11 @@ from typing import Final, NamedTuple, Protocol
 from wf.engine.author import StepCallInfo, current
 from wf.engine.body import run_info
 from wf.engine.core.execution import Execution, History, RunInfo
+from wf.engine.core.mismatch import Issued
 from wf.engine.registry import AnyRunnable, Registry
 from wf.engine.silence import silent
 from wf.history.events import FACTS, Event, Kind
+from wf.history.ids import show
 from wf.history.store import Run, Store
 
 
@@ -114,55 +116,54 @@ def breaches(
     """What the ledger and the histories of these runs do not agree on, in sentences. Every step of
     these runs has to call `note` once per attempt."""
     done: defaultdict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
+    by_run: defaultdict[str, set[str]] = defaultdict(set)
     for effect in effects:
         done[effect.key][effect.step, effect.run_attempt] += 1
+        by_run[effect.run].add(effect.key)
     found: list[str] = []
     for run in store.get_runs(list(run_ids)).values():
-        for event, key in _steps_of(run, store.history(run.id), registry):
+        asked: set[str] = set()
+        for step, key, is_finished in _steps_of(run, store.history(run.id), registry):
+            asked.add(key)
             kinds = done.get(key, Counter())
-            if event.kind == Kind.STEP_FINISHED and not kinds:
-                found.append(f"{run.task}: step {event.name} completed without any effect")
-            if len({step for step, _ in kinds}) > 1:
+            if is_finished and not kinds:
+                found.append(f"{run.task}: step {step} completed without any effect")
+            if len({name for name, _ in kinds}) > 1:
                 found.append(f"{run.task}: one key for {sorted(kinds)}")
-            if event.name not in registry or not registry.get(event.name).settings.at_most_once:
-                continue
-            if max(kinds.values(), default=0) > 1:
-                found.append(f"{run.task}: {event.name} is at_most_once and ran {kinds} times")
+            if registry.get(step).settings.at_most_once and max(kinds.values(), default=0) > 1:
+                found.append(f"{run.task}: {step} is at_most_once and ran {kinds} times")
+        strange = by_run[show("run", run.id)] - asked
+        found += [f"{run.task}: effects under a key of no step: {done[key]}" for key in strange]
     return found
 
 
 def _steps_of(
     run: Run, history: list[tuple[int, Event]], registry: Registry
-) -> Iterator[tuple[Event, str]]:
-    """The ends of steps in each chapter, with the idempotency key that the attempts had."""
+) -> Iterator[tuple[str, str, bool]]:
+    """The steps that each chapter asked for: name, idempotency key, whether it finished. By a
+    replay, because calls that were given up leave no row, and count among equal ones."""
     info = run_info(run)
     for _, rows in groupby(history, key=lambda row: row[0]):
         events = [event for _, event in rows]
-        ends = [event for event in events if event.kind in _ENDS]
-        repeats = _repeats(registry.get(run.task), info, events) if ends else {}
-        for event in ends:
-            repeat = repeats[event.ordinal]
-            call = StepCallInfo(info, event.name, 1, event.digest, repeat, lambda: False)
-            yield event, call.idempotency_key
+        finished = {event.ordinal for event in events if event.kind == Kind.STEP_FINISHED}
+        equal: Counter[tuple[str, int]] = Counter()
+        for one in _issued(registry.get(run.task), info, events):
+            if one.verb == "step":
+                repeat = equal[one.name, one.digest]
+                equal[one.name, one.digest] += 1
+                call = StepCallInfo(info, one.name, 1, one.digest, repeat, lambda: False)
+                yield one.name, call.idempotency_key, one.ordinal in finished
 
 
-_ENDS: Final = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
-
-
-def _repeats(runnable: AnyRunnable, info: RunInfo, events: list[Event]) -> dict[int, int]:
-    """How many equal calls came before each step: by a replay, because calls that were given up
-    leave no row."""
+def _issued(runnable: AnyRunnable, info: RunInfo, events: list[Event]) -> list[Issued]:
+    if not events or events[0].kind != Kind.STARTED:
+        return []
     with silent():
         execution = Execution(runnable, info, History(events))
         execution.issued = []
         for event in events:
             if event.kind in FACTS:
                 execution.apply(event)
+        issued = list(execution.issued)
         execution.close()
-    equal: Counter[tuple[str, int]] = Counter()
-    repeats: dict[int, int] = {}
-    for one in execution.issued:
-        if one.verb == "step":
-            repeats[one.ordinal] = equal[one.name, one.digest]
-            equal[one.name, one.digest] += 1
-    return repeats
+    return issued

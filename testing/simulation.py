@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -33,6 +33,7 @@ from wf.history.sqlite import SQLiteStore
 from wf.history.store import NewRun, Run, Store, WorkerInfo
 from wf.testing.clock import SkewedClock, VirtualClock
 from wf.testing.ledger import MemoryLedger, breaches, using
+from wf.testing.odds import CALM, Odds, drawn_odds
 from wf.testing.runner import VirtualRunner
 from wf.testing.watched import WRITES, Cut, WatchedStore
 
@@ -44,7 +45,7 @@ POLL_MS: Final = 4_000
 LOST_HINTS: Final = 0.3
 MAX_DEPTH: Final = 2
 """Calls within calls: what others do while one waits for the store."""
-CALM_MOVES: Final = 20_000
+CALM_MOVES: Final = 10_000
 """More than any scenario needs to end when nothing fails any more."""
 CALM_MS: Final = 40 * 24 * 3_600_000
 
@@ -66,34 +67,6 @@ class Scenario(Protocol):
         """What is wrong with how this run ended ("": nothing). `canceled`: a client canceled some
         run of this simulation."""
         ...
-
-
-@dataclass(slots=True)
-class Odds:
-    """How often things go wrong, per call of the store or per move."""
-
-    fail: float = 0.02
-    lose_answer: float = 0.03
-    lose_call: float = 0.02
-    crash_before: float = 0.01
-    crash_after: float = 0.01
-    delay: float = 0.15
-    stall: float = 0.01
-    """While a call waits, time passes beyond the lease."""
-
-
-def drawn_odds(random: Random) -> Odds:
-    """Some seeds are mild, some are rough, and each in its own way."""
-    usual = Odds()
-    return Odds(
-        **{
-            each.name: getattr(usual, each.name) * random.choice([0, 0.5, 1, 1, 3])
-            for each in fields(usual)
-        }
-    )
-
-
-CALM: Final = Odds(0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -140,7 +113,7 @@ class Simulation:
         directory: Path,
         audit: Audit,
         *,
-        moves: int = 250,
+        moves: int = 0,
         odds: Odds | None = None,
     ) -> None:
         self.report = Report(seed)
@@ -159,7 +132,7 @@ class Simulation:
         self.acknowledged: set[bytes] = set()
         self.canceled: set[bytes] = set()
         self._audit = audit
-        self._moves = moves
+        self._moves = moves or self.random.choice([100, 250, 250, 600])
         self._depth = 0
         self._count = 0
         self._trace = blake2b(digest_size=16)

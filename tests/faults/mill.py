@@ -24,6 +24,7 @@ from wf.testing.simulation import Report, Simulation
 
 CHUNK: Final = 20
 """Seeds that a process takes at a time."""
+SHOW_EACH: Final = 1_000
 SHOWN: Final = 4
 """Breaches of one seed that are printed: the first ones lead to the others."""
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 # a disk would only make it slower
@@ -72,6 +73,8 @@ def main(first: int, count: int, *, traces: bool = False) -> int:
                     failed += 1
                     shown = "\n  ".join(report.breaches[:SHOWN])
                     print(f"seed {report.seed}:\n  {shown}", flush=True)
+            if not traces and done % SHOW_EACH == 0:
+                print(f"{done} seeds, {failed} failed", flush=True)
     if not traces:
         seconds = time.monotonic() - began
         print(f"{done} seeds, {failed} failed; {moves} moves; {done / seconds:.1f} seeds/s")
