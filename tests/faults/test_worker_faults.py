@@ -127,6 +127,16 @@ async def fresh_with_a_token() -> str:
     return told
 
 
+@wf.task(retry=wf.Retry(max_attempts=2, min_delay="5s", jitter=False, fresh=True))
+async def fails_beside_a_wait() -> str:
+    token = await wf.wait.create_token(str)
+    answer = asyncio.create_task(_token(token))
+    await asyncio.sleep(0)
+    if wf.current().run.attempt == 1:
+        raise ValueError("again")
+    return await answer
+
+
 @wf.task
 async def keyed_child() -> str:
     return await child.options(idempotency_key="one").trigger_and_wait(10)
@@ -137,7 +147,7 @@ REGISTRY = Registry(
         *(add, slowly, fail_in_attempt, adds, give_up_at_once, two_branches, child),
         *(retried_beside_a_child, retried_in_a_group, retried_beside_a_result),
         *(retried_beside_a_token, patched_after_a_takeover, keyed_child),
-        fresh_with_a_token,
+        *(fresh_with_a_token, fails_beside_a_wait),
     ]
 )
 
@@ -214,7 +224,7 @@ def test_the_next_attempt_of_a_task_waits_anew_for_what_the_last_one_waited_for(
 
 
 def test_a_patch_that_was_decided_in_a_takeover_is_known_to_the_second_body(world: World) -> None:
-    world.door = Doors("commit", 3, cut_before)
+    world.door = Doors("commit", 2, cut_before)
     run_id = world.trigger(patched_after_a_takeover)
     world.start()
     world.live([run_id])
@@ -334,3 +344,17 @@ def test_a_fresh_attempt_begins_when_it_begins(world: World) -> None:
     tokens = world.rows("SELECT created_at, ended_at - created_at FROM tokens ORDER BY created_at")
     assert [lived >= 2_000 for _, lived in tokens] == [True, True]
     assert tokens[1][0] - tokens[0][0] >= 7_000
+
+
+def test_an_answer_to_the_last_attempt_is_none_to_the_next(world: World) -> None:
+    run_id = world.trigger(fails_beside_a_wait)
+    world.start()
+    world.settle()
+    world.clock.advance(6_000)
+    world.settle()
+    old, new = [row[0] for row in world.rows("SELECT id FROM tokens ORDER BY created_at")]
+    for token, data in ((old, b'"old"'), (new, b'"new"')):
+        world.store.end_token(token, "COMPLETED", data, world.clock.now())
+        world.clock.advance(1_100)
+        world.settle()
+    assert world.run(run_id).output == b'"new"'
