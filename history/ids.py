@@ -6,6 +6,7 @@ The first 48 bits are milliseconds, so that ids sort by the time they were made.
 from __future__ import annotations
 
 import os
+import threading
 from hashlib import blake2b
 from typing import Final
 
@@ -25,9 +26,32 @@ def _uuid7(at_ms: int, noise: bytes) -> bytes:
     return at_ms.to_bytes(6, "big") + bytes(tail)
 
 
+class _Order:
+    """Ids that one process makes within a millisecond sort as they were made (RFC 9562, 6.2): the
+    12 bits after the version count, from a random start."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_ms = 0
+        self._count = 0
+
+    def next(self, at_ms: int) -> int:
+        with self._lock:
+            if at_ms != self._at_ms:
+                self._at_ms = at_ms
+                self._count = os.urandom(1)[0]
+            elif self._count < _MAX_COUNT:
+                self._count += 1
+            return self._count
+
+
+_MAX_COUNT: Final = 0xFFF
+_order: Final = _Order()
+
+
 def new_id(at_ms: int) -> bytes:
     """A fresh id, made at that time."""
-    return _uuid7(at_ms, os.urandom(10))
+    return _uuid7(at_ms, _order.next(at_ms).to_bytes(2, "big") + os.urandom(8))
 
 
 def derived_id(at_ms: int, run_id: bytes, chapter: int, ordinal: int) -> bytes:
