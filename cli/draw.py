@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Final
 
 from wf.cli.tree import Node, RunNode, State, StepNode, TokenNode, Tree, WaitNode
@@ -54,6 +55,7 @@ class Commands:
     resume_form: str = ""
     """With `{}` for the id of the run."""
     run_id: bytes = b""
+    program: str = "wf"
 
     @property
     def resume(self) -> str:
@@ -63,9 +65,8 @@ class Commands:
         return self.resume_form.replace("{}", show("run", run_id))
 
     def complete(self, token: TokenNode) -> str:
-        return f"wf tokens complete {show('token', token.token_id)} {example(token.schema)}" + (
-            self.options
-        )
+        shown = show("token", token.token_id)
+        return f"{self.program} tokens complete {shown} {example(token.schema)}{self.options}"
 
 
 @dataclass(slots=True)
@@ -98,22 +99,17 @@ def lines_of(tree: Tree, look: Look) -> list[Line]:
 
 def fold(lines: list[Line], height: int) -> list[Line]:
     """At most so many: what is over goes first, from the top; what is under way stays."""
-    if len(lines) <= height:
-        return lines
-    surplus = len(lines) - height + 1
+    length, hidden = len(lines), set[int]()
+    for place, line in enumerate(lines[:-1]):
+        if length <= height:
+            break
+        if place and line.state.is_over:
+            length -= 1 if place - 1 in hidden else 0  # the first of them gives way to a line
+            hidden.add(place)
     folded: list[Line] = []
-    hidden = 0
-    for place, line in enumerate(lines):
-        last = place == len(lines) - 1
-        if place and not last and surplus > 0 and line.state.is_over:
-            hidden += 1
-            surplus -= 1
-            continue
-        if hidden:
-            folded.append(_folded(hidden))
-            surplus += 1 if len(folded) > 2 else 0
-            hidden = 0
-        folded.append(line)
+    for is_hidden, group in groupby(enumerate(lines), lambda one: one[0] in hidden):
+        some = [line for _, line in group]
+        folded += [_folded(len(some))] if is_hidden and len(some) > 1 else some
     if len(folded) > height:
         rest = len(folded) - height + 1
         folded = [*folded[: height - 1], _folded(rest, "more")]

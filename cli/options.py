@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,11 +86,21 @@ def local_database() -> Path:
     return project_root() / ".wf" / "wf.db"
 
 
+def program() -> str:
+    """`wf`, as it is typed here: with its path, where the shell would not find it or find another
+    one."""
+    from shutil import which
+
+    called = Path(sys.argv[0])
+    if called.name != "wf" or not called.exists():
+        return "wf"  # not by its name, so not by a person
+    found = which("wf")
+    return "wf" if found and called.samefile(found) else shlex.quote(sys.argv[0])
+
+
 def shown(url: str) -> str:
     """A URL for other people's eyes and for the shell: no password in it, a path relative to here
     where it is below."""
-    import shlex
-
     if url.startswith(("postgresql", "postgres")):
         password = urlsplit(url).password
         return shlex.quote(url.replace(f":{password}@", ":***@") if password else url)

@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 
 from wf.cli import options
 from wf.cli.draw import Commands, moment
-from wf.cli.errors import SIGNALED, Failed
+from wf.cli.errors import SIGNALED, Failed, line_of
 from wf.cli.logs import logs_to
 from wf.cli.screen import Live, Plain, Screen, Silent, Standard
 from wf.cli.signals import Bell, Signals
@@ -96,7 +96,7 @@ def _run(request: Request, standard: Standard) -> tuple[Ended, Commands]:
 
         task = choose(module, name, file)
         payload = payload_for(task, request.payload, request.fields)
-    store = open_store(request.db or os.environ.get("WF_URL") or default_database())
+    store = open_store(_database(request.db))
     try:
         watch = Watch(request, store, registry, standard)
         if task is None:
@@ -104,6 +104,16 @@ def _run(request: Request, standard: Standard) -> tuple[Ended, Commands]:
         return watch.begin(task, payload), watch.commands
     finally:
         store.close()
+
+
+def _database(db: str | None) -> str:
+    named = db or os.environ.get("WF_URL")
+    if named:
+        return named
+    try:
+        return default_database()
+    except OSError as error:
+        raise Failed(f"{line_of(error)}: name a place for the database with --db") from error
 
 
 def _parse_run(shown: str) -> bytes:
@@ -306,10 +316,11 @@ def _commands(request: Request, run_id: bytes) -> Commands:
     db = f" --db {options.shown(request.db)}" if request.db else ""
     skips = " --skip-waits" if request.skip_waits else ""
     file, _ = split_target(request.target)
-    resume = f"wf run {shlex.quote(file)} --resume {{}}{db}{env}{skips}"
+    program = options.program()
+    resume = f"{program} run {shlex.quote(file)} --resume {{}}{db}{env}{skips}"
     if not db and not os.environ.get("WF_URL"):
         db = f" --db {options.shown(str(options.local_database()))}"
-    return Commands(db + env, resume, run_id)
+    return Commands(db + env, resume, run_id, program)
 
 
 # --- how it ended ---------------------------------------------------------------------------------
@@ -364,7 +375,7 @@ def _say_failure(request: Request, run: Run, failure: Failure | None, commands: 
     told = " ".join(f": {failure.type}: {failure.message}".split()) if failure is not None else ""
     if failure is not None and request.is_debug:
         print(failure.traceback.rstrip(), file=sys.stderr)
-    hint = f" (wf runs show {shown}{commands.options})"
+    hint = f" ({commands.program} runs show {shown}{commands.options})"
     print(f"wf: {run.task} {word}{told}{hint}", file=sys.stderr)
 
 

@@ -84,13 +84,15 @@ class Live:
         self._is_last = False
         self._offered: set[bytes] = set()
         self._offers: list[str] = []
+        self._writing = threading.RLock()
+        """rich measures the old picture in one place and writes in another: one thread at a time,
+        or a piece of it stays."""
         self._console = Console(file=stderr, highlight=False, soft_wrap=False)
         self._live = RichLive(
             console=self._console,
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
-            get_renderable=self._render,
         )
         self._live.start()
         self._console.show_cursor(True)  # who is killed cannot bring it back
@@ -99,17 +101,21 @@ class Live:
     def line(self, text: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text.from_ansi(text), soft_wrap=True)
+        with self._writing:
+            self._console.print(Text.from_ansi(text), soft_wrap=True)
 
     def refresh(self) -> None:
         while self._offers:
             self.line(self._offers.pop(0))
-        self._live.refresh()
+        picture = self._render()  # it takes the tree's lock: not within the other one
+        with self._writing:
+            self._live.update(picture, refresh=True)
 
     def close(self) -> None:
         self._is_last = True
         self.refresh()
-        self._live.stop()
+        with self._writing:
+            self._live.stop()
 
     def _offer(self, run: RunNode, node: Node | None, what: str) -> None:
         """How to complete a token, once, in a line that can be copied. Printed by who draws: the

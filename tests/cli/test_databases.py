@@ -145,7 +145,7 @@ def test_a_folder_that_may_not_be_written(terminal: Terminal, tmp_path: Path) ->
         named = as_nobody(terminal, "run", *TARGET, "wf.db")
     finally:
         terminal.folder.chmod(0o755)
-    assert "Permission denied" in done
+    assert "Permission denied: name a place" in done
     assert "cannot be written" in named
     assert not (tmp_path / ".wf").exists()
 

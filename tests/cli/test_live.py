@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
 from tests.cli.terminal import PROGRAMS, Terminal, on_a_terminal
+from tests.cli.test_tree import NOW, commit, tree
 from wf import Client
+from wf.cli.draw import Commands
+from wf.cli.screen import Live
+from wf.history.events import Event, Kind
 
 DESK = str(PROGRAMS / "desk.py")
 CONTROL = "\x1b"
@@ -53,6 +64,62 @@ def test_the_last_picture_is_whole_and_the_output_follows_it(terminal: Terminal)
     assert "line 59" in drawn
     assert drawn.rstrip().endswith("at the end")
     assert "Ctrl-C stops" not in drawn.rsplit("✓ many", 1)[-1]
+
+
+class _Paper(io.StringIO):
+    """A terminal that is never too high; `lines`: what stands on it."""
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def lines(self) -> list[str]:
+        found, at = [""], 0
+        for control, text in re.findall(
+            r"(\x1b\[[0-9;?]*[A-Za-z]|[\r\n])|([^\x1b\r\n]+)", self.getvalue()
+        ):
+            if text:
+                found[at] += text
+            elif control == "\n":
+                at += 1
+                found += [""] * (at + 1 - len(found))
+            elif control == "\x1b[1A":
+                at -= 1
+            elif control == "\x1b[2K":
+                found[at] = ""
+        return found
+
+
+def test_lines_of_other_threads_leave_no_piece_of_a_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "60")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    paper, made = _Paper(), tree()
+    live = Live(paper, made, Commands())
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor() as others:
+            told = [others.submit(live.line, f"line {n}") for n in range(100)]
+            for n in range(1, 41):
+                commit(made, Event(n + 1, Kind.STEP_FINISHED, n, NOW, f"s{n}", took=5, attempt=1))
+                live.refresh()
+            for one in told:
+                one.result()
+    finally:
+        sys.setswitchinterval(before)
+    live.close()
+    lines = [line.rstrip() for line in paper.lines if line]
+    assert sorted(lines[:100]) == sorted(f"line {n}" for n in range(100))
+    assert len(lines) == 141
+    assert " root" in lines[100]
 
 
 def test_without_utf_8_it_is_drawn_in_ascii(terminal: Terminal) -> None:

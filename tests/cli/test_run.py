@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 from tests.cli.terminal import PROGRAMS, Terminal
+from wf.cli import options
 from wf.history.errors import PayloadError
 
 PAYLOADS = str(PROGRAMS / "payloads.py")
@@ -313,3 +315,23 @@ def test_a_mistake_in_the_command_line_is_one_line(terminal: Terminal) -> None:
     assert "see `wf --help`" in terminal.wf("nonsense").refused()
     assert "--nonsense" in terminal.wf("run", "x.py", "--nonsense").refused()
     assert "leave PAYLOAD out" in terminal.wf("run", "x.py", "1", "--resume", "run_1").refused()
+
+
+def test_commands_to_copy_name_the_program_as_it_is_typed_here(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = terminal.folder / "a venv" / "bin"
+    here.mkdir(parents=True)
+    called = here / "wf"
+    called.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(called), "run", "x.py"])
+    monkeypatch.setenv("PATH", str(terminal.folder))
+    assert options.program() == f"'{called}'"
+    monkeypatch.setenv("PATH", str(here))
+    assert options.program() == "wf"
+    other = terminal.folder / "wf"
+    other.touch(0o755)
+    monkeypatch.setenv("PATH", f"{terminal.folder}:{here}")
+    assert options.program() == f"'{called}'"
+    monkeypatch.setattr(sys, "argv", ["somewhere/cli/__main__.py"])
+    assert options.program() == "wf"

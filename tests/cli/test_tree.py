@@ -180,6 +180,16 @@ def test_a_tree_that_is_too_high_folds_what_is_over() -> None:
     assert [line.name for line in draw.fold(many, 3)] == ["0", "1", "48 more"]
 
 
+def test_what_is_over_is_folded_into_as_few_lines_as_can_be() -> None:
+    states = [State.RUNNING, State.DONE, State.RUNNING, *[State.DONE] * 6]
+    lines = [draw.Line("", state, "x", str(n)) for n, state in enumerate(states)]
+    for height, left in ((9, "012345678"), (8, "012…5678"), (5, "012…8"), (4, "012+")):
+        folded = draw.fold(lines, height)
+        assert len(folded) == len(left) == height
+        marks = {"⋮": "…" if height > 4 else "+"}
+        assert "".join(marks.get(line.symbol, line.name) for line in folded) == left
+
+
 def test_durations_are_short() -> None:
     assert [show_duration(ms) for ms in (5, 1500, 90_000, 86_400_000)] == [
         "5ms",
