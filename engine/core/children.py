@@ -104,6 +104,8 @@ class ChildCall(Operation[T]):
     def _settle_awaited(self, execution: Execution, future: OperationFuture, event: Event) -> None:
         if event.kind == Kind.CHILD_STARTED:
             future.child = event.data or future.child
+            if event.attempt:
+                future.on_cancel = None
             execution.open[future.ordinal] = future
         else:
             settle_run(
@@ -117,6 +119,7 @@ class ChildCall(Operation[T]):
 
 
 def _on_cancel(execution: Execution, future: OperationFuture) -> bool:
-    """The child that the body waits for is canceled with it."""
+    """The child that the body waits for is canceled with it; not one that somebody else started
+    (its idempotency key was taken)."""
     execution.decide(CancelRun(future.child))
     return False

@@ -180,6 +180,22 @@ def test_an_idempotency_key_is_settled_by_a_fact() -> None:
         assert stage.kinds.count(Kind.CHILD_STARTED) == 2
 
 
+def test_a_child_that_somebody_else_started_is_not_canceled_with_the_wait() -> None:
+    @task
+    async def body() -> str:
+        try:
+            async with asyncio.timeout(0.003):
+                await ship.trigger_and_wait(Order(id="a"), idempotency_key="k")
+        except TimeoutError:
+            return "limit"
+        return "done"
+
+    for cached, canceled in ((0, 1), (1, 0), (2, 0)):
+        stage = play(body, script=Script(child=shipped, cached=cached))
+        assert stage.output == "limit"
+        assert len(stage.canceled_runs) == canceled
+
+
 def test_a_payload_that_does_not_fit_is_refused_before_there_is_a_child() -> None:
     @task
     async def body() -> str:
