@@ -8,8 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from wf.client.client import Client, Runs, Tokens
-from wf.client.outside import run_handle
-from wf.engine.core.handles import RunHandle
+from wf.client.outside import AsyncHandle
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.triggers import TriggerOptions
 from wf.history import connections
@@ -74,20 +73,20 @@ class AsyncClient:
     @overload
     async def trigger(
         self, task: Runnable[[In], T], payload: In, /, **options: Unpack[TriggerOptions]
-    ) -> RunHandle[T]: ...
+    ) -> AsyncHandle[T]: ...
     @overload
     async def trigger(
         self, task: Runnable[[], T], /, **options: Unpack[TriggerOptions]
-    ) -> RunHandle[T]: ...
+    ) -> AsyncHandle[T]: ...
     @overload
     async def trigger(
         self, task: Runnable[..., T], payload: Any = None, /, **options: Unpack[TriggerOptions]
-    ) -> RunHandle[T]: ...
+    ) -> AsyncHandle[T]: ...
     @overload
     async def trigger(
         self, task: str, payload: Any = None, /, **options: Unpack[TriggerOptions]
-    ) -> RunHandle[Any]: ...
-    async def trigger(self, task: Any, payload: Any = None, /, **options: Any) -> RunHandle[Any]:
+    ) -> AsyncHandle[Any]: ...
+    async def trigger(self, task: Any, payload: Any = None, /, **options: Any) -> AsyncHandle[Any]:
         """Start a run; a worker takes it up. Raises PayloadError before any run exists."""
         handle = await asyncio.to_thread(self._client.trigger, task, payload, **options)
-        return run_handle(self._client, handle)
+        return AsyncHandle(self._client, handle)

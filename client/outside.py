@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from wf.client import ambient
 from wf.client.client import Client, Handle, output_of, with_defaults
+from wf.client.views import RunView
 from wf.engine.core.children import when_outside
 from wf.engine.core.handles import RunHandle
 from wf.engine.core.runnable import Runnable
+
+T = TypeVar("T")
 
 
 async def trigger_outside(
@@ -29,25 +32,38 @@ async def trigger_outside(
         with_defaults(runnable, options),
         runnable.signature.decode_result,
     )
-    made = run_handle(client, handle)
+    made = AsyncHandle(client, handle)
     return await made.result() if awaited else made
 
 
-def run_handle(client: Client, handle: Handle[Any]) -> RunHandle[Any]:
-    """A handle whose `result()` waits without a thread of its own."""
+class AsyncHandle(RunHandle[T]):
+    """A run that was triggered outside any body. `await handle.result()` waits without a thread of
+    its own; bound it with `asyncio.timeout`."""
 
-    async def result(made: RunHandle[Any]) -> Any:
-        run = await asyncio.wrap_future(client.end_of(made.raw_id))
-        return output_of(run, handle.decode)
+    __slots__ = ("_handle",)
 
-    return RunHandle(
-        handle.raw_id,
-        handle.task,
-        handle.decode,
-        is_cached=handle.is_cached,
-        payload_differs=handle.payload_differs,
-        outside=result,
-    )
+    def __init__(self, client: Client, handle: Handle[T]) -> None:
+        async def result(made: RunHandle[T]) -> T:
+            run = await asyncio.wrap_future(client.end_of(made.raw_id))
+            return output_of(run, handle.decode)
+
+        super().__init__(
+            handle.raw_id,
+            handle.task,
+            handle.decode,
+            is_cached=handle.is_cached,
+            payload_differs=handle.payload_differs,
+            outside=result,
+        )
+        self._handle = handle
+
+    async def retrieve(self) -> RunView:
+        """The run as it is now."""
+        return await asyncio.to_thread(self._handle.retrieve)
+
+    async def cancel(self) -> None:
+        """Ask for cancellation. Raises AlreadyEnded."""
+        await asyncio.to_thread(self._handle.cancel)
 
 
 when_outside(trigger_outside)

@@ -13,7 +13,7 @@ from wf.engine.clock import Clock
 from wf.engine.core.handles import run_error
 from wf.engine.core.runnable import Runnable
 from wf.engine.host import STOP_SECONDS, Host
-from wf.engine.registry import Registry
+from wf.engine.registry import Registry, check_runnable
 from wf.engine.worker import Observer, WorkerSettings
 from wf.history import connections
 from wf.history.errors import NonDeterminism, NotConnected
@@ -117,6 +117,7 @@ def run(
     database: default WF_URL, else `.wf/wf.db` at the project's root. Raises RunFailed and its like,
     PayloadError.
     """
+    check_runnable(task)
     from wf.engine.core.triggers import trigger_options
     from wf.engine.run import Session
 

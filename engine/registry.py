@@ -14,6 +14,13 @@ from wf.history.errors import DeclarationError, UnknownTask
 AnyRunnable = Runnable[..., Any]
 
 
+def check_runnable(value: object) -> None:
+    """Raise DeclarationError for what is no step or task."""
+    if not isinstance(value, Runnable):
+        name = getattr(value, "__name__", repr(value))
+        raise DeclarationError(f"{name} is no task: put @wf.task above its `async def`")
+
+
 class Registry:
     """Runnables by id. The same function seen twice is one; two functions with one id are an error
     naming both lines."""
@@ -27,6 +34,7 @@ class Registry:
                 self.add(item)
 
     def add(self, runnable: AnyRunnable) -> None:
+        check_runnable(runnable)
         known = self._by_id.get(runnable.id)
         if known is not None and known.location != runnable.location:
             raise DeclarationError(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wf.client.asynchronous import AsyncClient as AsyncClient
     from wf.client.client import Client as Client
     from wf.client.client import Handle as Handle
+    from wf.client.outside import AsyncHandle as AsyncHandle
     from wf.client.views import EventView as EventView
     from wf.client.views import RunView as RunView
     from wf.client.views import TokenView as TokenView
@@ -71,6 +72,7 @@ _HOMES = {
     "wf.client.ambient": ("client", "connect"),
     "wf.client.asynchronous": ("AsyncClient",),
     "wf.client.client": ("Client", "Handle"),
+    "wf.client.outside": ("AsyncHandle",),
     "wf.client.views": ("EventView", "RunView", "TokenView"),
     "wf.engine.author": ("current", "logger", "now", "patched", "random", "uuid4"),
     "wf.engine.core.handles": ("RunHandle", "Token"),

@@ -54,6 +54,7 @@ def show_duration(ms: int) -> str:
         return f"{ms}ms"
     if ms < 60_000:
         return f"{ms / 1_000:.1f}s".replace(".0s", "s")
+    ms = round(ms / 1_000) * 1_000
     parts: list[str] = []
     for unit in ("w", "d", "h", "m", "s"):
         amount, ms = divmod(ms, _UNITS[unit])

@@ -203,6 +203,9 @@ async def test_the_async_client_is_the_twin(database: str) -> None:
                 await canceled.result()
         run = await client.runs.retrieve(handle.id)
         assert run.output == 10
+        assert await handle.retrieve() == run
+        with pytest.raises(wf.AlreadyEnded):
+            await handle.cancel()
         assert [one.id for one in await client.runs.list(status="COMPLETED")] == [handle.id]
 
 
@@ -234,6 +237,16 @@ async def test_without_a_connection_the_error_names_the_ways_to_have_one(
         await tasks.total.trigger(tasks.Order(id=3))
     for way in ("wf.Engine", "wf.Client", "WF_URL"):
         assert way in str(missing.value)
+
+
+def test_what_is_no_task_is_refused_with_what_to_write(database: str) -> None:
+    def plain(n: int) -> int:
+        return n
+
+    with pytest.raises(wf.DeclarationError, match="plain is no task"):
+        wf.run(plain, 3, database=database)  # type: ignore[arg-type]
+    with pytest.raises(wf.DeclarationError, match="total"):
+        wf.Engine(database, ["total"])  # type: ignore[list-item]
 
 
 def test_wf_run_answers_the_output(database: str) -> None:
