@@ -17,7 +17,7 @@ from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.handles import run_error
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
-from wf.engine.core.triggers import TriggerOptions, trigger_options
+from wf.engine.core.triggers import TriggerOptions, check_name, trigger_options
 from wf.engine.core.values import Shape
 from wf.history import connections
 from wf.history.errors import AlreadyEnded, NotFound, PayloadError
@@ -155,7 +155,9 @@ class Client:
                 with_defaults(runnable, checked),
                 runnable.signature.decode_result,
             )
-        return self.trigger_encoded(task, _any_json.encode(payload), checked, plain)
+        return self.trigger_encoded(
+            check_name(task, "task"), _any_json.encode(payload), checked, plain
+        )
 
     def trigger_encoded(
         self,

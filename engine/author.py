@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from wf.engine.core.durations import from_ms
 from wf.engine.core.execution import Execution, RunInfo
 from wf.engine.core.operation import current_execution
+from wf.engine.core.outcome import text_of
+from wf.engine.core.triggers import check_name
 from wf.history.errors import Error
 from wf.history.ids import show
 
@@ -55,7 +57,7 @@ def patched(change: str) -> bool:
         raise Error(
             "wf.patched is called outside a task body: it compares with the history of a run"
         )
-    return execution.patched(change)
+    return execution.patched(check_name(change, "change"))
 
 
 # --- who am I
@@ -169,7 +171,16 @@ class _RunLogger(logging.LoggerAdapter[logging.Logger]):
         if execution is None:
             super().log(level, msg, *args, **kwargs)
         elif self.isEnabledFor(level) and not execution.is_replaying:
-            execution.log(level, str(msg) % args if args else str(msg))
+            execution.log(level, _line(msg, args))
+
+
+def _line(msg: object, args: tuple[object, ...]) -> str:
+    """As stdlib logging: a line that cannot be formatted does not raise, least of all in a body,
+    which does not format it on a replay."""
+    try:
+        return str(msg) % args if args else str(msg)
+    except Exception as error:
+        return f"a line of wf.logger raised {type(error).__qualname__}: {text_of(msg)}"
 
 
 logger: Final = _RunLogger(logging.getLogger("wf.run"), {})

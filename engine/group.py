@@ -21,6 +21,13 @@ class Group:
         return [body.activation for body in self.bodies] + self.parked
 
     @property
+    def halves(self) -> list[Group]:
+        """What is left of it to be tried in parts, after the store has refused the whole."""
+        middle = (len(self.bodies) + 1) // 2
+        parts = [Group(self.bodies[:middle], []), Group(self.bodies[middle:], [])]
+        return [part for part in [*parts, Group([], self.parked)] if part]
+
+    @property
     def makes_work(self) -> bool:
         """It makes runs or marks that this worker may take at once."""
         return any(

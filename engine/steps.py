@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,10 @@ from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo, step_call
 from wf.engine.core.runnable import Runnable
 
+log = logging.getLogger("wf.worker")
+
+STOP_SECONDS: Final = 2.0
+"""How long `stop` waits for the loop of async steps: one that blocks it cannot be interrupted."""
 MAX_THREADS: Final = 64
 """Sync steps at once in one process. They wait for I/O; more threads only cost memory."""
 
@@ -89,7 +94,9 @@ class Steps:
             loop, thread = self._loop, self._loop_thread
             loop.call_soon_threadsafe(loop.stop)
             if thread is not None and thread is not threading.current_thread():
-                thread.join()
+                thread.join(STOP_SECONDS)
+                if thread.is_alive():
+                    log.warning("an async step blocks the loop of all steps: it is left behind")
             self._loop = None
 
     # -- async

@@ -14,31 +14,31 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
 from typing import Final, Protocol
 
+from wf.engine.alarms import NEVER, Alarms
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo
 from wf.engine.body import Body
 from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
 from wf.engine.group import Group
+from wf.engine.parking import feed, lost_in_a_row, parked, why
 from wf.engine.registry import Registry
 from wf.engine.settings import CLAIM_LIMIT, MAX_TAKEOVERS
 from wf.engine.settings import WorkerSettings as WorkerSettings
 from wf.engine.steps import StepOrder, StepRunner, cancel_state
-from wf.history.errors import Fenced, NonDeterminism, StoreUnavailable
+from wf.history.errors import Fenced, OperatorError, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
 from wf.history.store import (
     Activation,
-    Blocked,
     Claim,
     Claimed,
     Committed,
-    InboxRow,
     Lease,
     Reason,
     Run,
@@ -49,7 +49,8 @@ from wf.history.store import (
 log = logging.getLogger("wf.worker")
 run_log = logging.getLogger("wf.run")
 
-NEVER: Final = 1 << 62
+GROUP_BYTES: Final = 64 * 1024 * 1024
+"""Results of steps in one commit: Postgres takes no message of 1 GB."""
 
 
 class Observer(Protocol):
@@ -88,11 +89,12 @@ class Worker:
         self._dirty: dict[bytes, Body] = {}
         self._orders: dict[tuple[bytes, int], StepOrder] = {}
         self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
-        self._alarms: list[tuple[int, bytes]] = []
+        self._alarms = Alarms()
         self._graces: list[tuple[int, bytes, int, StepOrder]] = []
         self._ticked_at = 0
         self._parked: list[Activation] = []
         self._sent: Group | None = None
+        self._refused: deque[Group] = deque()
         self._resync = False
         self._is_hinted = True
         # By the monotonic clock: a database whose clock is set back must not stop beats.
@@ -130,6 +132,9 @@ class Worker:
         if self._sent is not None:
             self._settle(self._sent, lease, now)
             return True
+        if self._refused:
+            self._commit(lease, self._refused.popleft(), None, now)
+            return True
         worked = self._take_results(now) | self._take_due(now)
         claim = self._claim(now)
         group = Group(self._ready_to_commit(), self._parked)
@@ -155,13 +160,9 @@ class Worker:
     def wait_ms(self) -> int:
         """After how long to tick again without a hint."""
         now, passed = self.clock.now(), self.clock.monotonic()
-        waits = [
-            self._polled_at + self.settings.poll_ms - passed,
-            self._beaten_at + self.settings.beat_ms - passed,
-            self._store_due - now,
-        ]
-        if self._alarms:
-            waits.append(self._alarms[0][0] - now)
+        waits = [self._beaten_at + self.settings.beat_ms - passed, self._alarms.next - now]
+        if not self.is_draining:
+            waits += [self._polled_at + self.settings.poll_ms - passed, self._store_due - now]
         if self._graces:
             waits.append(self._graces[0][0] - passed)
         return max(0, min(waits))
@@ -188,9 +189,11 @@ class Worker:
 
     def _take_results(self, now: int) -> bool:
         worked = False
-        while self._done:
+        room = GROUP_BYTES
+        while self._done and room > 0:
             order, outcome = self._done.popleft()
             worked = True
+            room -= len(outcome.data or b"")
             key = (order.run_id, order.ordinal)
             body = self.bodies.get(order.run_id)
             if self._orders.get(key) is not order:
@@ -205,8 +208,7 @@ class Worker:
 
     def _take_due(self, now: int) -> bool:
         worked = False
-        while self._alarms and self._alarms[0][0] <= now:
-            _, run_id = heappop(self._alarms)
+        while (run_id := self._alarms.ring(now)) is not None:
             body = self.bodies.get(run_id)
             if body is not None:
                 worked = True
@@ -221,29 +223,34 @@ class Worker:
         return worked
 
     def _guard(self, body: Body, apply: Callable[[], None]) -> None:
-        """Apply facts to a body; one that cannot go on is parked with the reason."""
+        """Apply facts to a body; one that cannot go on is parked with the reason. Whatever it
+        raises is this run's trouble: the others go on."""
         try:
             apply()
-        except NonDeterminism as error:
-            self._park(body, "nondeterminism", str(error))
+        except BaseException as error:
+            self._park(body, *why(error))
         else:
             self._dirty[body.run.id] = body
 
-    def _park(self, body: Body, reason: str, detail: str) -> None:
+    def _park(
+        self, body: Body, reason: str, detail: str, mistake: BaseException | None = None
+    ) -> None:
         """The run waits for other code or for a person. What was not committed is thrown away: it
         is pure."""
         run = body.run
-        log.error("%s %s is parked: %s", run.task, show("run", run.id), detail)
+        log.error("%s %s is parked: %s", run.task, show("run", run.id), detail, exc_info=mistake)
         for ordinal in sorted(body.in_flight):
             order = self._orders.pop((run.id, ordinal), None)
             if order is not None and self.runner is not None:
                 self.runner.cancel(order)
         self._dirty.pop(run.id, None)
-        self.bodies.pop(run.id, None)
+        self._disown(run.id)
         body.close()
-        shown = show("run", run.id)
-        blocked = Blocked(reason, detail, self.clock.now(), f"wf runs show {shown}")
-        self._parked.append(Activation(run.id, run.chapter, blocked=blocked))
+        self._parked.append(parked(run, reason, detail, self.clock.now()))
+
+    def _disown(self, run_id: bytes) -> None:
+        self.bodies.pop(run_id, None)
+        self._alarms.forget(run_id)
 
     # -- the commit
 
@@ -286,15 +293,30 @@ class Worker:
         self._sent = group
         try:
             committed = self.store.commit(lease, activations, claim, now)
-        except StoreUnavailable:
+        except OperatorError:
             self._is_hinted = self._is_hinted or claim is not None
             raise
+        except Exception as error:
+            self._is_hinted = self._is_hinted or claim is not None
+            self._isolate(group, error)
+            return
         self._sent = None
         self._beaten_at = self._ticked_at
         self._let_out(group.bodies, now)
         if claim is not None:
             self._resync = self._resync and not claim.resync
             self._take_claims(committed, claim, now)
+
+    def _isolate(self, group: Group, error: Exception) -> None:
+        """The store cannot hold something that is in this group, and has written none of it. It is
+        tried in halves, down to the run whose it is; that one is parked."""
+        self._sent = None
+        if len(group.bodies) == 1 and not group.parked:
+            self._park(group.bodies[0], *why(error))
+        elif group.bodies:
+            self._refused.extendleft(reversed(group.halves))
+        else:
+            raise error
 
     def _let_out(self, bodies: list[Body], now: int) -> None:
         """The commit has happened (or there was nothing to write): effects leave."""
@@ -310,16 +332,16 @@ class Worker:
             for ordinal in effects.stop_steps:
                 self._stop_step(run.id, ordinal, now)
             if activation.ending is not None or activation.next_chapter is not None:
-                self.bodies.pop(run.id, None)
+                self._disown(run.id)
                 body.close()
             elif activation.release:
-                self.bodies.pop(run.id, None)
+                self._disown(run.id)
                 self._keep(body, activation.due_at)
             else:
                 orders += self._orders_of(body, effects.run_steps, now)
                 for due in (body.execution.next_due(), body.time_out_at):
                     if due:
-                        heappush(self._alarms, (due, run.id))
+                        self._alarms.set(run.id, due)
         if orders and self.runner is not None:
             self.runner.start(orders)
 
@@ -414,7 +436,7 @@ class Worker:
             self.bodies[run.id] = body
         if self.observer is not None:
             self.observer.claimed(run, history or [])
-        self._guard(body, lambda: _feed(body, claimed.inbox, now))
+        self._guard(body, lambda: feed(body, claimed.inbox, now))
         is_due = claimed.reason is Reason.RESUME and not claimed.inbox
         if is_due and body.execution.next_due() > now:
             # Due by another worker's clock: this one is behind. It asks the database.
@@ -423,23 +445,17 @@ class Worker:
     def _begin(self, body: Body, events: list[Event], reason: Reason) -> bool:
         """Build a body. False: it cannot be built, and the run is parked. One that was parked for
         its lost workers and is marked again (by other code, say) has another try."""
-        if reason is Reason.TAKEN and _lost_in_a_row(events) > MAX_TAKEOVERS:
-            self._park(
-                body,
-                "poisoned",
-                f"its worker was lost {MAX_TAKEOVERS} times in a row without any progress",
-            )
+        if reason is Reason.TAKEN and lost_in_a_row(events) > MAX_TAKEOVERS:
+            told = f"its worker was lost {MAX_TAKEOVERS} times in a row without any progress"
+            self._park(body, "poisoned", told)
             return False
         try:
             if len(events) == 1:
                 body.start(events[0])
             else:
                 body.rebuild(events)
-        except NonDeterminism as error:
-            self._park(body, "nondeterminism", str(error))
-        except Exception as error:
-            log.exception("%s cannot be built from its history", show("run", body.run.id))
-            self._park(body, "undecodable", f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            self._park(body, *why(error))
         else:
             return True
         return False
@@ -460,6 +476,7 @@ class Worker:
         self._alarms.clear()
         self._graces.clear()
         self._parked.clear()
+        self._refused.clear()
         self._sent = None
         self._resync = False
         self._is_hinted = True
@@ -475,18 +492,3 @@ class Worker:
             lease = self.lease
             self.drop()
             self.store.leave(lease, self.clock.now())
-
-
-def _feed(body: Body, inbox: Iterable[InboxRow], now: int) -> None:
-    for row in inbox:
-        body.receive(row, now)
-    body.tick(now)
-
-
-def _lost_in_a_row(events: list[Event]) -> int:
-    count = 0
-    for event in reversed(events):
-        if event.kind != Kind.TAKEN:
-            break
-        count += 1
-    return count

@@ -33,6 +33,8 @@ TRIES: Final = 10
 """Of a transaction that deadlocks or cannot be serialized: each time somebody else got through."""
 PREPARE_AFTER: Final = 2
 """A statement that comes again is prepared: planning is two thirds of a small group's time."""
+TOO_MUCH: Final = "54"
+"""A class of SQLSTATEs: a row that no index takes, say. Trying again does not help."""
 GOOD_SCHEMES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 _UNAVAILABLE: Final = (
@@ -138,6 +140,8 @@ class Pool:
                 if not left:
                     raise StoreUnavailable(f"Postgres: {_line(error)}") from error
             except _UNAVAILABLE as error:
+                if (error.sqlstate or "").startswith(TOO_MUCH):
+                    raise
                 unknown = not _refused(error)
                 if lost or not again or not unknown:
                     text = f"Postgres: {_line(error)}"

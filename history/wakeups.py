@@ -160,8 +160,11 @@ class Wakeups:
     def _send(self, path: str, what: bytes) -> None:
         outbox = self._outbox
         if outbox is None:
-            outbox = self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            outbox.setblocking(False)
+            with self._lock:
+                if self._outbox is None:
+                    self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                    self._outbox.setblocking(False)
+                outbox = self._outbox
         try:
             outbox.sendto(what, path)
         except (ConnectionRefusedError, FileNotFoundError):

@@ -30,7 +30,7 @@ from wf.engine.core.index import History
 from wf.engine.core.loop import BodyLoop, BodyTask, Handle
 from wf.engine.core.mismatch import VERBS, Issued, explain
 from wf.engine.core.operation import Dropped, Operation, OperationFuture
-from wf.engine.core.outcome import failure_of, outcome_of
+from wf.engine.core.outcome import failure_of, outcome_of, text_of
 from wf.engine.core.scopes import order_scopes
 from wf.history.errors import NonDeterminism, StepBudgetExceeded
 from wf.history.events import COMPLETIONS, FACTS, Event, Kind, Status
@@ -359,7 +359,8 @@ class Execution:
         """What asyncio tells its exception handler: a task whose exception nobody took, a callback
         that raised."""
         if not self.is_replaying and not self.is_closing:
-            self.log(logging.ERROR, f"{context.get('message')}: {context.get('exception')!r}")
+            error = text_of(context.get("exception"), repr)
+            self.log(logging.ERROR, f"{context.get('message')}: {error}")
 
     # -- what the worker asks
 

@@ -28,7 +28,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
 
-from wf.history.errors import NotDeterministic, StepBudgetExceeded
+from wf.engine.core.durations import MAX_DURATION_MS
+from wf.history.errors import DeclarationError, NotDeterministic, StepBudgetExceeded
 
 T = TypeVar("T")
 
@@ -166,7 +167,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
                 handle.context.run(handle.callback, *handle.args)
             except (SystemExit, KeyboardInterrupt):
                 pass
-            except Exception as error:
+            except BaseException as error:
                 self.call_exception_handler({"message": "a callback raised", "exception": error})
             left -= 1
             if not left:
@@ -266,6 +267,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
     ) -> Any:
         handle = Handle(callback, args, context if context is not None else copy_context())
         delay_ms = round(delay * 1_000)
+        if delay_ms > MAX_DURATION_MS:
+            raise DeclarationError(f"a timer of {delay} s: give a duration below 100 years")
         handle.due = (self.execution.now + delay_ms) / 1_000
         if delay_ms <= 0:
             self.ready.append(handle)

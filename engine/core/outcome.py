@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from wf.engine.core.decisions import End
 from wf.history.errors import Error, OperationError, PayloadError
@@ -12,6 +13,10 @@ from wf.history.events import Failure, Status
 
 if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
+
+MAX_TEXT: Final = 32_768
+"""Characters of a message, and of a traceback: a failure is copied to all who wait for it, with
+theirs around it."""
 
 
 def outcome_of(
@@ -60,20 +65,40 @@ def failure_of(error: BaseException) -> Failure:
     code = error.code if isinstance(error, Error) else ""
     if isinstance(error, OperationError):
         return Failure(
-            error.type or type(error).__name__,
-            error.message,
-            (error.traceback + "\n" if error.traceback else "") + own_traceback(error),
+            text_of(error.type) or type(error).__name__,
+            text_of(error.message),
+            shortened(f"{error.traceback}\n" if error.traceback else "") + own_traceback(error),
             code,
         )
-    return Failure(type(error).__qualname__, str(error), own_traceback(error), code)
+    return Failure(type(error).__qualname__, text_of(error), own_traceback(error), code)
+
+
+def text_of(value: object, form: Callable[[object], str] = str) -> str:
+    """`form(value)`, for what people wrote: its __str__ may raise, and it may be of any length."""
+    try:
+        return shortened(form(value))
+    except Exception as error:
+        return f"<{type(value).__qualname__}: its text raised {type(error).__qualname__}>"
+
+
+def shortened(text: str) -> str:
+    """At most MAX_TEXT characters: the middle goes."""
+    if len(text) <= MAX_TEXT:
+        return text
+    half = MAX_TEXT // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
 
 
 def own_traceback(error: BaseException) -> str:
     """The traceback without the frames of wf and asyncio above the author's code."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not _is_engine(frame.filename)]
-    lines = traceback.format_list(own or frames) + traceback.format_exception_only(error)
-    return "".join(["Traceback (most recent call last):\n", *lines])
+    lines = traceback.format_list(own or frames)
+    try:
+        lines += traceback.format_exception_only(error)
+    except Exception:
+        lines.append(f"{type(error).__qualname__}: {text_of(error)}\n")
+    return shortened("".join(["Traceback (most recent call last):\n", *lines]))
 
 
 def unwrap(error: BaseException) -> BaseException:

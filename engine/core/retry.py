@@ -53,7 +53,7 @@ class Retry:
         its own type."""
         names = {cls.__name__ for cls in type(error).__mro__}
         if isinstance(error, OperationError):
-            names.add(error.type.rpartition(".")[2])
+            names.add(str(error.type).rpartition(".")[2])
         if names & _HOPELESS:
             return True
         return any(
@@ -63,7 +63,10 @@ class Retry:
     def delay_ms(self, attempt: int, error: BaseException | None, random: Random) -> int:
         """Milliseconds between the failure of attempt `attempt` (1, 2, …) and the next one."""
         if isinstance(error, RetryAfter):
-            return round(error.seconds * 1_000)
+            try:
+                return milliseconds(max(0.0, float(error.seconds)), "seconds")
+            except (TypeError, ValueError, DeclarationError):
+                """No time that one could wait for: the policy's own."""
         try:
             delay = min(self.min_ms * self.factor ** (attempt - 1), self.max_ms)
         except OverflowError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.history.errors import DeclarationError
@@ -27,6 +27,11 @@ class TriggerOptions(TypedDict, total=False):
     version: str
 
 
+MAX_NAME_BYTES: Final = 512
+"""A key or a name in UTF-8: several of them are one row of an index, which on Postgres may have
+2,700."""
+MAX_PRIORITY: Final = 2**31 - 1
+"""As databases store it."""
 MAX_TAGS = 50
 """Tags of one run: they are for filtering, not for data."""
 MAX_TAG_LENGTH = 256
@@ -43,9 +48,7 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
             continue
         match name:
             case "idempotency_key" | "concurrency_key" | "queue" | "version":
-                if not isinstance(value, str) or not value:
-                    raise DeclarationError(f"{name}={value!r}: give a string that is not empty")
-                checked[name] = value
+                checked[name] = check_name(value, name)
             case "idempotency_key_ttl" | "ttl" | "max_duration":
                 checked[name] = milliseconds(value, name)
             case "delay":
@@ -61,8 +64,9 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
                     not isinstance(value, int)
                     or isinstance(value, bool)
                     or (name == "max_attempts" and value < 1)
+                    or abs(value) > MAX_PRIORITY
                 ):
-                    raise DeclarationError(f"{name}={value!r}: give a whole number")
+                    raise DeclarationError(f"{name}={value!r}: give a whole number of 32 bits")
                 checked[name] = value
             case "scope":
                 if value not in ("environment", "run"):
@@ -76,11 +80,33 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def check_name(value: Any, what: str) -> str:
+    """A string that every store can hold and look up. Raises DeclarationError."""
+    if not isinstance(value, str) or not value:
+        raise DeclarationError(f"{what}={value!r}: give a string that is not empty")
+    if not _is_text(value) or "\0" in value:
+        raise DeclarationError(f"{what}={value!r}: leave out NUL and lone surrogates")
+    if len(value.encode()) > MAX_NAME_BYTES:
+        raise DeclarationError(
+            f"{what} has {len(value.encode()):,} bytes: give at most {MAX_NAME_BYTES}, "
+            "a digest of something longer, say"
+        )
+    return value
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_tags(value: Iterable[Any]) -> list[str]:
     """Tags as a list. Raises DeclarationError."""
     tags = [value] if isinstance(value, str) else list(value)
     if len(tags) > MAX_TAGS or not all(
-        isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH for tag in tags
+        isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH and _is_text(tag) for tag in tags
     ):
         raise DeclarationError(
             f"tags={value!r}: give at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"

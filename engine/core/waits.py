@@ -10,6 +10,7 @@ from wf.engine.core.decisions import AwaitToken, CreateToken
 from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.handles import Token
 from wf.engine.core.operation import Operation, OperationFuture
+from wf.engine.core.triggers import check_tags
 from wf.engine.core.values import Shape
 from wf.history.errors import TokenCanceled, TokenTimedOut
 from wf.history.events import Event, Kind
@@ -188,7 +189,9 @@ class WaitFor:
         `timeout`: then it times out.
         """
         return CreateTokenCall[Any](
-            kind, _milliseconds(timeout, "timeout") if timeout is not None else 0, tuple(tags)
+            kind,
+            _milliseconds(timeout, "timeout") if timeout is not None else 0,
+            tuple(check_tags(tags)),
         )
 
     @overload
