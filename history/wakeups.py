@@ -49,6 +49,7 @@ class Wakeups:
         """Call `wake`, from any thread, after every hint; answers how to stop it."""
         entry = [wake]
         with self._lock:
+            self._closed = False
             self._listeners.append(entry)
             if self._inbox is None:
                 self._open()
@@ -73,12 +74,15 @@ class Wakeups:
         self._listeners = []
         self._shut()
         with self._lock:
+            self._closed = True
             if self._outbox is not None:
                 self._outbox.close()
                 self._outbox = None
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
+        self._closed = False
+        """A hint that comes late, from another thread, must not open the door again."""
         self._listeners: list[list[Callable[[], None]]] = []
         self._inbox: socket.socket | None = None
         self._inbox_path = ""
@@ -161,6 +165,8 @@ class Wakeups:
         outbox = self._outbox
         if outbox is None:
             with self._lock:
+                if self._closed:
+                    return
                 if self._outbox is None:
                     self._outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                     self._outbox.setblocking(False)
