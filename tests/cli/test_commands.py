@@ -3,6 +3,7 @@ terminals, while runs are under way."""
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -55,7 +56,7 @@ def test_the_printed_command_completes_the_token(terminal: Terminal) -> None:
         [line] = [line for line in process.text.splitlines() if "wf tokens complete" in line]
         command = "wf tokens complete" + line.partition("wf tokens complete")[2]
         assert command.endswith("""'{"approved": true, "note": "fine"}' --db .wf/wf.db""")
-        words = command.replace("wf ", f"{sys.executable} -m wf.cli ", 1)
+        words = command.replace("wf ", f"{shlex.quote(sys.executable)} -m wf.cli ", 1)
         subprocess.run(words, shell=True, cwd=terminal.folder, env=terminal.env, check=True)
         assert process.end().ok().out == "True: fine\n"
 
@@ -162,7 +163,7 @@ def test_a_reader_that_goes_away_is_no_error(terminal: Terminal) -> None:
         client.trigger("nothing", tags=["x" * 200])
     client.close()
     done = subprocess.run(
-        f"{sys.executable} -m wf.cli runs list --limit 1000 --db wf.db | head -1",
+        f"{shlex.quote(sys.executable)} -m wf.cli runs list --limit 1000 --db wf.db | head -1",
         shell=True,
         cwd=terminal.folder,
         env=terminal.env,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -105,7 +106,8 @@ def test_a_signal_leaves_a_run_that_can_be_resumed_and_says_how(
         done = process.end()
     assert done.code == code
     assert done.out == ""
-    assert f"wf: stopped; to go on: wf run {LEDGER} --resume {done.run_id} --db" in done.err
+    resume = f"wf run {shlex.quote(LEDGER)} --resume {done.run_id} --db"
+    assert f"wf: stopped; to go on: {resume}" in done.err
     again = terminal.wf(
         "run", LEDGER, "--resume", done.run_id, "--skip-waits", "--db", database
     ).ok()
