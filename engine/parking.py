@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from wf.engine.body import Body
 from wf.engine.core.outcome import shortened, text_of
 from wf.history.errors import NonDeterminism
-from wf.history.events import Event, Failure, Kind, Status
+from wf.history.events import Event, Kind
 from wf.history.ids import show
-from wf.history.store import Activation, Blocked, Claimed, Ending, InboxKind, InboxRow, Run
+from wf.history.store import Activation, Blocked, InboxRow, Run
 
 
 def parked(run: Run, reason: str, detail: str, now: int) -> Activation:
@@ -17,21 +17,6 @@ def parked(run: Run, reason: str, detail: str, now: int) -> Activation:
     plain = shortened(detail).replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
     blocked = Blocked(reason, plain, now, f"wf runs show {show('run', run.id)}")
     return Activation(run.id, run.chapter, blocked=blocked)
-
-
-def is_canceled(claimed: Claimed) -> bool:
-    return any(row.kind == InboxKind.CANCEL for row in claimed.inbox)
-
-
-def canceled(claimed: Claimed, now: int) -> Activation:
-    """The end of a run that somebody canceled and whose body cannot be built: without cleanup."""
-    run = claimed.run
-    told = "it was parked, and its code did not fit: the body had no part in it"
-    failure = Failure("RunCanceled", told, code="WF3022").encode()
-    row = Event(claimed.seq + 1, Kind.ENDED, 0, now, Status.CANCELED.value, data=failure)
-    ending = Ending(Status.CANCELED, None, failure, now)
-    consumed = [row.id for row in claimed.inbox]
-    return Activation(run.id, run.chapter, events=[row], consumed=consumed, ending=ending)
 
 
 def why(error: BaseException) -> tuple[str, str, BaseException | None]:

@@ -26,7 +26,7 @@ from wf.engine.body import Body
 from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
 from wf.engine.group import Group
-from wf.engine.parking import canceled, feed, is_canceled, lost_in_a_row, parked, why
+from wf.engine.parking import feed, lost_in_a_row, parked, why
 from wf.engine.registry import Registry
 from wf.engine.settings import CLAIM_LIMIT, MAX_TAKEOVERS
 from wf.engine.settings import WorkerSettings as WorkerSettings
@@ -432,8 +432,6 @@ class Worker:
                 body = Body(run, self.registry.get(run.task), paranoid=self.settings.paranoid)
                 events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
                 if not self._begin(body, events, claimed.reason):
-                    if is_canceled(claimed):
-                        self._parked[-1] = canceled(claimed, now)
                     return
             self.bodies[run.id] = body
         if self.observer is not None:
