@@ -26,10 +26,15 @@ class Proxy:
         self.lost = threading.Event()
         port = self._door.getsockname()[1]
         self.url = f"postgresql://{parts['user']}@127.0.0.1:{port}/{parts['dbname']}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
-        for each in (self._door, *self._open):
+        with suppress(OSError):
+            self._door.shutdown(socket.SHUT_RDWR)
+        self._door.close()
+        self._accepting.join(5)
+        for each in self._open:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -39,8 +44,8 @@ class Proxy:
             while True:
                 client, _ = self._door.accept()
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
                 self._open += [client, server]
+                server.connect(self._server)
                 deaf = threading.Event()
                 threading.Thread(target=self._up, args=(client, server, deaf), daemon=True).start()
                 threading.Thread(
