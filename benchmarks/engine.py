@@ -10,6 +10,8 @@ off, as in `wf worker`. Without --postgres a server is started from the tests' w
 from __future__ import annotations
 
 import argparse
+import gc
+import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -20,6 +22,7 @@ from pydantic import BaseModel
 
 import wf
 from tests import postgres_server
+from wf.cli.working import GARBAGE_THRESHOLDS, SWITCH_SECONDS
 from wf.client.client import with_defaults
 from wf.engine.core.runs import new_run
 from wf.history.ids import new_id
@@ -125,6 +128,9 @@ def main() -> None:
     parser.add_argument("--postgres")
     parser.add_argument("--runs", type=int, default=5_000)
     given = parser.parse_args()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     with databases(given.postgres) as urls:
         for name, url in urls.items():
             for what, figure, unit in measure(url, given.runs):
