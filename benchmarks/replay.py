@@ -14,7 +14,8 @@ import pstats
 import sys
 import time
 
-from wf.engine.core.execution import RunInfo, digest_of, replay
+from wf.engine.core.info import RunInfo, digest_of
+from wf.engine.core.replay import replay
 from wf.engine.core.runnable import step, task
 from wf.history.events import Event, Kind
 from wf.history.ids import derived_id

@@ -17,7 +17,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from wf.engine.core.durations import from_ms
-from wf.engine.core.execution import Execution, RunInfo
+from wf.engine.core.execution import Execution
+from wf.engine.core.info import RunInfo
 from wf.engine.core.operation import current_execution
 from wf.engine.core.outcome import text_of
 from wf.engine.core.triggers import check_name

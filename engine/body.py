@@ -12,7 +12,7 @@ import json
 from collections import deque
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, assert_never
+from typing import Any
 
 from wf.engine.attempts import (
     ABANDONED,
@@ -23,25 +23,22 @@ from wf.engine.attempts import (
     task_retry,
 )
 from wf.engine.core.decisions import (
-    AwaitRun,
-    AwaitToken,
-    CancelRun,
     CancelStep,
-    CreateToken,
     Decision,
     End,
     Log,
     Patched,
     RunStep,
-    TriggerChild,
 )
-from wf.engine.core.execution import Execution, RunInfo, replay
+from wf.engine.core.execution import Execution
+from wf.engine.core.info import RunInfo
 from wf.engine.core.outcome import failure_of
 from wf.engine.core.paranoid import Paranoid
+from wf.engine.core.replay import replay
 from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
-from wf.engine.core.runs import child_run
 from wf.engine.core.steps import INTERRUPTED
+from wf.engine.records import fact_of, write
 from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
@@ -51,11 +48,8 @@ from wf.history.store import (
     Ending,
     InboxKind,
     InboxRow,
-    NewToken,
     NextChapter,
     Run,
-    Triggered,
-    Wait,
 )
 
 
@@ -204,22 +198,13 @@ class Body:
         if self.has_ended:
             return
         at = max(self._time(now), row.at)
-        waited = row.chapter == self.run.chapter and row.ordinal in self.execution.open
-        match row.kind:
-            case InboxKind.CANCEL:
-                if not self.execution.cancel_requested:
-                    self._deliver(Event(0, Kind.CANCEL_REQUESTED, 0, at))
-            case InboxKind.CHILD_ENDED if waited:
-                self._deliver(Event(0, Kind.CHILD_ENDED, row.ordinal, at, row.name, data=row.data))
-            case InboxKind.TOKEN_ENDED if waited:
-                self._deliver(Event(0, Kind.TOKEN_ENDED, row.ordinal, at, row.name, data=row.data))
-            case InboxKind.CHILD_STARTED if waited:
-                cached = Triggered[row.name].value
-                self._deliver(
-                    Event(0, Kind.CHILD_STARTED, row.ordinal, at, attempt=cached, data=row.data)
-                )
-            case _:
-                pass
+        if row.kind == InboxKind.CANCEL:
+            if not self.execution.cancel_requested:
+                self._deliver(Event(0, Kind.CANCEL_REQUESTED, 0, at))
+        elif row.chapter == self.run.chapter and row.ordinal in self.execution.open:
+            fact = fact_of(row, at)
+            if fact is not None:
+                self._deliver(fact)
         self._run_queue()
 
     @property
@@ -236,7 +221,7 @@ class Body:
             self._deliver(Event(0, Kind.TIME_OUT, 0, self._time(now), took=self._limit_ms))
             self._run_queue()
         while not self.has_ended:
-            retries, fact = self.execution.take_due(now)
+            retries, fact = self.execution.timers.take_due(now)
             for ordinal in retries:
                 step = self.steps.get(ordinal)
                 if step is not None and ordinal not in self.in_flight:
@@ -294,7 +279,7 @@ class Body:
             return
         if not self.is_busy:
             self.activation.release = True
-            self.activation.due_at = self.execution.next_due()
+            self.activation.due_at = self.execution.timers.next_due()
 
     def close(self) -> None:
         """Out of memory."""
@@ -356,28 +341,6 @@ class Body:
                 self.effects.run_steps.append(decision)
             case CancelStep():
                 self._cancel_step(decision.ordinal)
-            case TriggerChild():
-                activation.children.append(child_run(self.run, decision, self.execution.now))
-                if decision.awaited:
-                    activation.waits.append(Wait(decision.child_id, decision.ordinal))
-            case AwaitRun():
-                activation.waits.append(Wait(decision.run_id, decision.ordinal))
-            case CancelRun():
-                activation.cancels.append(decision.run_id)
-            case CreateToken():
-                activation.tokens.append(
-                    NewToken(
-                        decision.token_id,
-                        self.run.environment,
-                        self.execution.now,
-                        decision.timeout_at,
-                        self.run.id,
-                        decision.tags,
-                        decision.schema,
-                    )
-                )
-            case AwaitToken():
-                activation.waits.append(Wait(decision.token_id, decision.ordinal, of_token=True))
             case Log():
                 self.effects.logs.append(decision)
             case Patched():
@@ -385,7 +348,7 @@ class Body:
             case End():
                 self._end(decision)
             case _:
-                assert_never(decision)
+                write(activation, self.run, decision, self.execution.now)
 
     def _cancel_step(self, ordinal: int) -> None:
         if ordinal in self.in_flight:

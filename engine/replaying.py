@@ -17,7 +17,7 @@ from wf.engine.core.decisions import (
     Patched,
     TriggerChild,
 )
-from wf.engine.core.execution import replay
+from wf.engine.core.replay import replay
 from wf.engine.registry import Registry
 from wf.engine.silence import silent
 from wf.history.audit import Breach

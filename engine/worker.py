@@ -339,7 +339,7 @@ class Worker:
                 self._keep(body, activation.due_at)
             else:
                 orders += self._orders_of(body, effects.run_steps, now)
-                for due in (body.execution.next_due(), body.time_out_at):
+                for due in (body.execution.timers.next_due(), body.time_out_at):
                     if due:
                         self._alarms.set(run.id, due)
         if orders and self.runner is not None:
@@ -438,7 +438,7 @@ class Worker:
             self.observer.claimed(run, history or [])
         self._guard(body, lambda: feed(body, claimed.inbox, now))
         is_due = claimed.reason is Reason.RESUME and not claimed.inbox
-        if is_due and body.execution.next_due() > now:
+        if is_due and body.execution.timers.next_due() > now:
             # Due by another worker's clock: this one is behind. It asks the database.
             self._swept_at = -NEVER
 

@@ -18,7 +18,9 @@ from typing import Final, NamedTuple, Protocol
 
 from wf.engine.author import StepCallInfo, current
 from wf.engine.body import run_info
-from wf.engine.core.execution import Execution, History, RunInfo
+from wf.engine.core.execution import Execution
+from wf.engine.core.index import History
+from wf.engine.core.info import RunInfo
 from wf.engine.core.mismatch import Issued
 from wf.engine.registry import AnyRunnable, Registry
 from wf.engine.silence import silent

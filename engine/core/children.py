@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wf.engine.core.decisions import CancelRun, TriggerChild
-from wf.engine.core.execution import digest_of
 from wf.engine.core.handles import RunHandle, settle_run
+from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
 from wf.history.events import Event, Kind
 from wf.history.ids import derived_id

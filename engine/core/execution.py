@@ -17,21 +17,20 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context
-from dataclasses import dataclass
 from hashlib import blake2b
-from heapq import heappop, heappush
 from random import Random
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
 from wf.engine.core.decisions import Decision, End, Log, Patched
 from wf.engine.core.index import History
+from wf.engine.core.info import RunInfo
 from wf.engine.core.loop import BodyLoop, BodyTask, Handle
 from wf.engine.core.mismatch import VERBS, Issued, explain
 from wf.engine.core.operation import Dropped, Operation, OperationFuture
 from wf.engine.core.outcome import failure_of, outcome_of, text_of
 from wf.engine.core.scopes import order_scopes
+from wf.engine.core.timers import Timers
 from wf.history.errors import NonDeterminism, StepBudgetExceeded
 from wf.history.events import COMPLETIONS, FACTS, Event, Kind, Status
 from wf.history.ids import show
@@ -57,40 +56,6 @@ thread it works in, where awaiting a step runs that step for real. `close` takes
 """
 
 
-@dataclass(slots=True)
-class RunInfo:
-    """What a body may know of its run. Ids are shown ones, times ms; `payload` is JSON."""
-
-    id: bytes
-    task: str
-    payload: bytes
-    environment: str = "dev"
-    chapter: int = 1
-    attempt: int = 1
-    created_at: int = 0
-    tags: tuple[str, ...] = ()
-    parent_id: bytes | None = None
-    root_id: bytes | None = None
-    version: str = ""
-    queue: str = ""
-    restarts: int = 0
-
-
-@dataclass(slots=True)
-class Timer:
-    due: int
-    digest: int
-    fire: Callable[[], None]
-
-
-_signed: Final = Struct(">q").unpack
-
-
-def digest_of(data: bytes) -> int:
-    """64 bits of a value: a signed integer, as databases store it."""
-    return _signed(blake2b(data, digest_size=8).digest())[0]
-
-
 class Execution:
     """The body of one run, in one chapter.
 
@@ -109,7 +74,7 @@ class Execution:
         """By an operation that failed: how many the body had issued when it was told so."""
         self.waits: dict[int, Kind] = {}
         """Operations that wait for something outside the run, and the kind of fact that ends it."""
-        self.timers: dict[int, Timer] = {}
+        self.timers = Timers(self.open)
         self.ordinal = 0
         self.ended: End | None = None
         self.cancel_requested = False
@@ -122,7 +87,6 @@ class Execution:
         self.recorded: dict[int, Event] = history.operations if history else {}
         self._history = history
         self._facts_ahead = sum(event.kind in FACTS for event in history.events) if history else 0
-        self._due: list[tuple[int, int]] = []
         self._decisions: list[Decision] = []
         self._mismatch: NonDeterminism | None = None
         self._patched: dict[str, bool] = {}
@@ -200,8 +164,8 @@ class Execution:
         future = self.open.pop(ordinal, None)
         if future is not None:
             future.settle(self, future, fact)
-        elif fact.kind == Kind.TIMER_FIRED and ordinal in self.timers:
-            self.timers.pop(ordinal).fire()
+        elif fact.kind == Kind.TIMER_FIRED and self.timers.fire(ordinal):
+            pass
         elif ordinal > self.ordinal:
             self._part(ordinal, None)
         # else: it was settled or canceled before; a late completion is dropped, as on replay.
@@ -218,7 +182,7 @@ class Execution:
             return
         future.attempt = fact.attempt + 1
         future.retry_at = fact.at + fact.took
-        heappush(self._due, (future.retry_at, fact.ordinal))
+        self.timers.retry(fact.ordinal, future.retry_at)
 
     def _cancel(self) -> None:
         self.cancel_requested = True
@@ -310,9 +274,7 @@ class Execution:
         `digest`: what the history compares, the delay (or the moment, for `until`).
         """
         ordinal = self.number(operation, "timer", "", digest)
-        due = self.now + delay_ms
-        self.timers[ordinal] = Timer(due, digest, fire)
-        heappush(self._due, (due, ordinal))
+        self.timers.open(ordinal, self.now + delay_ms, digest, fire)
         return ordinal
 
     def open_loop_timer(self, delay_ms: int, handle: Handle) -> None:
@@ -322,7 +284,7 @@ class Execution:
             self.loop.ready.append(handle)
 
         ordinal = self.open_timer(None, delay_ms, delay_ms, fire)
-        handle.on_cancel = lambda: self.timers.pop(ordinal, None) and None
+        handle.on_cancel = lambda: self.timers.drop(ordinal)
 
     def patched(self, name: str) -> bool:
         """See the module. The first answer of a chapter is remembered."""
@@ -363,36 +325,6 @@ class Execution:
             self.log(logging.ERROR, f"{context.get('message')}: {error}")
 
     # -- what the worker asks
-
-    def next_due(self) -> int:
-        """When the next timer or retry is due (ms); 0: nothing is waited for by time."""
-        while self._due:
-            due, ordinal = self._due[0]
-            if ordinal in self.timers or self._is_retry(ordinal, due):
-                return due
-            heappop(self._due)
-        return 0
-
-    def take_due(self, now: int) -> tuple[list[int], Event | None]:
-        """What is due at `now`: steps to try again, and the fact of the first timer that is due, to
-        be applied before the next is asked for. Its seq and time are the worker's to fill in."""
-        retries: list[int] = []
-        while self._due:
-            due, ordinal = self._due[0]
-            timer = self.timers.get(ordinal)
-            is_retry = timer is None and self._is_retry(ordinal, due)
-            if (timer is not None or is_retry) and due > now:
-                break
-            if timer is not None:
-                return retries, Event(0, Kind.TIMER_FIRED, ordinal, now, digest=timer.digest)
-            heappop(self._due)
-            if is_retry:
-                retries.append(ordinal)
-        return retries, None
-
-    def _is_retry(self, ordinal: int, due: int) -> bool:
-        future = self.open.get(ordinal)
-        return future is not None and future.retry_at == due
 
     def check_rebuilt(self) -> None:
         """After the last recorded fact: the body has issued all that was recorded.
@@ -448,42 +380,3 @@ class Execution:
                     self.run, self._history.events, ordinal, issued, self.issued or []
                 )
         self.loop.stop_now()
-
-
-def replay(
-    runnable: Runnable[..., Any], run: RunInfo, events: list[Event]
-) -> tuple[Execution, list[Decision]]:
-    """Build a body again from its history. Answers it with the decisions that the history does not
-    hold.
-
-    Raises NonDeterminism where the body does not fit; then it is replayed once more with a trace,
-    for the message.
-    """
-    try:
-        return _rebuild(runnable, run, events, trace=False)
-    except NonDeterminism as first:
-        try:
-            _rebuild(runnable, run, events, trace=True)
-        except NonDeterminism as traced:
-            raise traced from None
-        raise first
-
-
-def _rebuild(
-    runnable: Runnable[..., Any], run: RunInfo, events: list[Event], *, trace: bool
-) -> tuple[Execution, list[Decision]]:
-    execution = Execution(runnable, run, History(events))
-    if trace:
-        execution.issued = []
-    pending: list[Decision] = []
-    apply = execution.apply
-    try:
-        with execution.inside():
-            for event in events:
-                if event.kind in FACTS:
-                    pending += apply(event)
-        execution.check_rebuilt()
-    except BaseException:
-        execution.close()
-        raise
-    return execution, pending

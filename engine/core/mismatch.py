@@ -12,7 +12,7 @@ from wf.history.events import Event, Kind
 from wf.history.ids import show
 
 if TYPE_CHECKING:
-    from wf.engine.core.execution import RunInfo
+    from wf.engine.core.info import RunInfo
 
 _NEXT: Final = (
     "bring back the recorded order, or keep it for runs under way with "

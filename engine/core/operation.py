@@ -148,6 +148,8 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         if future is None:
             execution = current_execution()
             if execution is None:
+                if sys.is_finalizing():
+                    raise Dropped
                 return self.outside().__await__()
             try:
                 self._future = future = self.issue(execution)

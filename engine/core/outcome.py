@@ -41,7 +41,7 @@ def outcome_of(
         )
     error = root.exception()
     if error is None:
-        from wf.engine.core.execution import digest_of
+        from wf.engine.core.info import digest_of
 
         try:
             output = runnable.signature.encode_result(root.result())

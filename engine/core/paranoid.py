@@ -13,7 +13,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from wf.engine.core.decisions import Decision, End, Log
-from wf.engine.core.execution import Execution, RunInfo, replay
+from wf.engine.core.execution import Execution
+from wf.engine.core.info import RunInfo
+from wf.engine.core.replay import replay
 from wf.history.errors import NonDeterminism
 from wf.history.events import Event, Failure
 from wf.history.ids import show

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wf.engine.core.decisions import CancelStep, RunStep
-from wf.engine.core.execution import digest_of
+from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
 from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
 from wf.history.events import Event, Failure, Kind

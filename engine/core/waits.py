@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from wf.engine.core.decisions import AwaitToken, CreateToken
 from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.handles import Token
+from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
 from wf.engine.core.triggers import check_tags
 from wf.engine.core.values import Shape
@@ -52,7 +54,7 @@ class SleepFuture(OperationFuture):
 
     def cancel(self, msg: Any = None) -> bool:
         execution: Execution = cast("Any", self.get_loop()).execution
-        execution.timers.pop(self.ordinal, None)
+        execution.timers.drop(self.ordinal)
         return super().cancel(msg)
 
 
@@ -67,10 +69,6 @@ class CreateTokenCall(Operation[Token[T]]):
         self._tags = tags
 
     def issue(self, execution: Execution) -> BodyFuture:
-        import json
-
-        from wf.engine.core.execution import digest_of
-
         shape = Shape(self._kind, "data of a token")
         schema = json.dumps(shape.json_schema()).encode() if self._kind is not Any else b"null"
         digest = digest_of(json.dumps([self._timeout_ms, self._tags]).encode())

@@ -13,7 +13,7 @@ import pytest
 from tests.cli.terminal import PROGRAMS, Terminal
 from tests.observing import until
 from wf import Client
-from wf.engine.core.execution import digest_of as core_digest
+from wf.engine.core.info import digest_of as core_digest
 from wf.engine.core.runnable import Runnable
 from wf.engine.engine import Engine
 from wf.engine.loading import load, load_project

@@ -34,10 +34,12 @@ from wf.engine.core.decisions import (
     RunStep,
     TriggerChild,
 )
-from wf.engine.core.execution import Execution, RunInfo, replay
+from wf.engine.core.execution import Execution
+from wf.engine.core.info import RunInfo
 from wf.engine.core.mismatch import PYTHON_MINOR
 from wf.engine.core.outcome import failure_of
 from wf.engine.core.paranoid import Paranoid
+from wf.engine.core.replay import replay
 from wf.engine.core.runnable import Runnable
 from wf.history.events import FACTS, Event, Failure, Kind, Status
 from wf.history.ids import derived_id
@@ -175,7 +177,7 @@ class Stage:
 
     def advance(self) -> bool:
         """Deliver what comes next. False where nothing does."""
-        due = self.execution.next_due()
+        due = self.execution.timers.next_due()
         if self._agenda and (not due or self._agenda[0][0] <= due):
             self.now, _, fact = heapq.heappop(self._agenda)
             self._in_flight.discard(fact.ordinal)
@@ -186,7 +188,7 @@ class Stage:
         if not due:
             return False
         self.now = max(self.now, due)
-        retries, timer = self.execution.take_due(self.now)
+        retries, timer = self.execution.timers.take_due(self.now)
         for ordinal in retries:
             self._hand_out(self._steps[ordinal])
         if timer is not None:

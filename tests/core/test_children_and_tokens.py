@@ -283,6 +283,6 @@ def test_a_body_that_waits_for_nothing_that_comes_stays_and_nothing_is_due() -> 
 
     stage = Stage(body, script=Script(token=lambda n, tags: None)).play()
     assert stage.end is None
-    assert stage.execution.next_due() == 0
+    assert stage.execution.timers.next_due() == 0
     stage.close()
     assert isinstance(ship.trigger(Order(id="a")), ChildCall)

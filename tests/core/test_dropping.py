@@ -16,8 +16,8 @@ import pytest
 from tests.core.stage import Script, Stage
 from wf.engine.core import execution as execution_module
 from wf.engine.core.decisions import RunStep
-from wf.engine.core.execution import CLOSE_ROUNDS, Dropped, Execution
-from wf.engine.core.operation import Operation
+from wf.engine.core.execution import CLOSE_ROUNDS, Execution
+from wf.engine.core.operation import Dropped, Operation
 from wf.engine.core.runnable import Runnable, step, task
 from wf.engine.core.waits import wait
 

@@ -11,7 +11,7 @@ import pytest
 from tests.core.stage import Answer, Script, Stage
 from wf.engine import author
 from wf.engine.core.decisions import Patched, RunStep
-from wf.engine.core.execution import replay
+from wf.engine.core.replay import replay
 from wf.engine.core.runnable import Runnable, step, task
 from wf.engine.core.waits import wait
 from wf.history.errors import NonDeterminism

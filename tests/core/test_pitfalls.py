@@ -21,10 +21,10 @@ from tests.core import orders
 from tests.core.stage import START_MS, Answer, Script, Stage, check_replays, play
 from wf.engine import author
 from wf.engine.core import execution as execution_module
-from wf.engine.core.execution import Dropped, replay
 from wf.engine.core.loop import STEP_BUDGET
 from wf.engine.core.mismatch import PYTHON_MINOR
-from wf.engine.core.operation import current_execution
+from wf.engine.core.operation import Dropped, current_execution
+from wf.engine.core.replay import replay
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import step, task
 from wf.engine.core.waits import wait

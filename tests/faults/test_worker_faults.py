@@ -12,7 +12,7 @@ import wf
 from tests.faults.world import World
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo
-from wf.engine.core.execution import RunInfo
+from wf.engine.core.info import RunInfo
 from wf.engine.registry import Registry
 from wf.engine.settings import MAX_TAKEOVERS
 from wf.engine.steps import StepOrder, start_async

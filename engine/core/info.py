@@ -1,0 +1,35 @@
+"""What a body may know of its run, and the digest by which values are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from struct import Struct
+from typing import Final
+
+
+@dataclass(slots=True)
+class RunInfo:
+    """What a body may know of its run. Ids are shown ones, times ms; `payload` is JSON."""
+
+    id: bytes
+    task: str
+    payload: bytes
+    environment: str = "dev"
+    chapter: int = 1
+    attempt: int = 1
+    created_at: int = 0
+    tags: tuple[str, ...] = ()
+    parent_id: bytes | None = None
+    root_id: bytes | None = None
+    version: str = ""
+    queue: str = ""
+    restarts: int = 0
+
+
+_signed: Final = Struct(">q").unpack
+
+
+def digest_of(data: bytes) -> int:
+    """64 bits of a value: a signed integer, as databases store it."""
+    return _signed(blake2b(data, digest_size=8).digest())[0]
