@@ -46,7 +46,7 @@ class Host:
         settings.python = settings.python or f"{sys.version_info.major}.{sys.version_info.minor}"
         info = WorkerInfo(machine.this_host(), os.getpid(), registry.ids, registry.code)
         self.worker = Worker(store, registry, clock or DatabaseClock(), settings, info)
-        self.worker.runner = Steps(self._deliver)
+        self.worker.orders.runner = self._steps = Steps(self._deliver)
         self.worker.observer = observer
         self._store = store
         self._idle = idle
@@ -100,8 +100,7 @@ class Host:
         finally:
             if self._unlisten is not None:
                 self._unlisten()
-            assert self.worker.runner is not None
-            self.worker.runner.stop()
+            self._steps.stop()
 
     def _tick_until_stopped(self) -> None:
         worker = self.worker

@@ -13,9 +13,8 @@ again.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
 from random import Random
 from typing import Final, Protocol
 
@@ -23,14 +22,16 @@ from wf.engine.alarms import NEVER, Alarms
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo
 from wf.engine.body import Body
+from wf.engine.cache import Cache
 from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
 from wf.engine.group import Group
+from wf.engine.orders import Orders
 from wf.engine.parking import feed, lost_in_a_row, parked, why
 from wf.engine.registry import Registry
 from wf.engine.settings import CLAIM_LIMIT, MAX_TAKEOVERS
 from wf.engine.settings import WorkerSettings as WorkerSettings
-from wf.engine.steps import StepOrder, StepRunner, cancel_state
+from wf.engine.steps import StepOrder, cancel_state
 from wf.history.errors import Fenced, OperatorError, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
@@ -62,7 +63,8 @@ class Observer(Protocol):
 
 
 class Worker:
-    """See the module. `random` draws jitter; `runner` runs steps and reports by `deliver`."""
+    """See the module. `random` draws jitter; `orders.runner` runs steps and reports by
+    `deliver`."""
 
     def __init__(
         self,
@@ -79,18 +81,16 @@ class Worker:
         self.settings = settings
         self.info = info
         self.random = random or Random()
-        self.runner: StepRunner | None = None
+        self.orders = Orders()
         self.observer: Observer | None = None
         self.is_draining = False
         self.lease: Lease | None = None
         self.bodies: dict[bytes, Body] = {}
         """Owned runs."""
-        self._cache: OrderedDict[bytes, Body] = OrderedDict()
+        self._cache = Cache(settings.cache_size)
         self._dirty: dict[bytes, Body] = {}
-        self._orders: dict[tuple[bytes, int], StepOrder] = {}
         self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
         self._alarms = Alarms()
-        self._graces: list[tuple[int, bytes, int, StepOrder]] = []
         self._ticked_at = 0
         self._parked: list[Activation] = []
         self._sent: Group | None = None
@@ -160,11 +160,13 @@ class Worker:
     def wait_ms(self) -> int:
         """After how long to tick again without a hint."""
         now, passed = self.clock.now(), self.clock.monotonic()
-        waits = [self._beaten_at + self.settings.beat_ms - passed, self._alarms.next - now]
+        waits = [
+            self._beaten_at + self.settings.beat_ms - passed,
+            self._alarms.next - now,
+            self.orders.next_grace - passed,
+        ]
         if not self.is_draining:
             waits += [self._polled_at + self.settings.poll_ms - passed, self._store_due - now]
-        if self._graces:
-            waits.append(self._graces[0][0] - passed)
         return max(0, min(waits))
 
     def _joined(self, now: int) -> Lease:
@@ -194,12 +196,8 @@ class Worker:
             order, outcome = self._done.popleft()
             worked = True
             room -= len(outcome.data or b"")
-            key = (order.run_id, order.ordinal)
             body = self.bodies.get(order.run_id)
-            if self._orders.get(key) is not order:
-                continue
-            del self._orders[key]
-            if body is not None:
+            if self.orders.came_back(order) and body is not None:
                 self._guard(
                     body,
                     lambda body=body, outcome=outcome: body.finish_step(outcome, now, self.random),
@@ -213,13 +211,11 @@ class Worker:
             if body is not None:
                 worked = True
                 self._guard(body, lambda body=body: body.tick(now))
-        while self._graces and self._graces[0][0] <= self._ticked_at:
-            _, run_id, ordinal, order = heappop(self._graces)
-            body = self.bodies.get(run_id)
-            if body is not None and self._orders.get((run_id, ordinal)) is order:
-                del self._orders[run_id, ordinal]
+        for order in self.orders.overdue(self._ticked_at):
+            body = self.bodies.get(order.run_id)
+            if body is not None:
                 worked = True
-                self._guard(body, lambda body=body, ordinal=ordinal: body.abandon(ordinal, now))
+                self._guard(body, lambda body=body, order=order: body.abandon(order.ordinal, now))
         return worked
 
     def _guard(self, body: Body, apply: Callable[[], None]) -> None:
@@ -239,10 +235,7 @@ class Worker:
         is pure."""
         run = body.run
         log.error("%s %s is parked: %s", run.task, show("run", run.id), detail, exc_info=mistake)
-        for ordinal in sorted(body.in_flight):
-            order = self._orders.pop((run.id, ordinal), None)
-            if order is not None and self.runner is not None:
-                self.runner.cancel(order)
+        self.orders.give_up(run.id, body.in_flight)
         self._dirty.pop(run.id, None)
         self._disown(run.id)
         body.close()
@@ -330,20 +323,21 @@ class Worker:
             for line in effects.logs:
                 run_log.log(line.level, line.message)
             for ordinal in effects.stop_steps:
-                self._stop_step(run.id, ordinal, now)
+                self.orders.stop(run.id, ordinal, self._ticked_at + self.settings.grace_ms)
             if activation.ending is not None or activation.next_chapter is not None:
                 self._disown(run.id)
                 body.close()
             elif activation.release:
                 self._disown(run.id)
-                self._keep(body, activation.due_at)
+                self._store_due = min(self._store_due, activation.due_at or NEVER)
+                self._cache.keep(body)
             else:
                 orders += self._orders_of(body, effects.run_steps, now)
                 for due in (body.execution.timers.next_due(), body.time_out_at):
                     if due:
                         self._alarms.set(run.id, due)
-        if orders and self.runner is not None:
-            self.runner.start(orders)
+        if orders:
+            self.orders.start(orders)
 
     def _orders_of(self, body: Body, steps: list[RunStep], now: int) -> list[StepOrder]:
         """The steps that are handed out. A worker that is about to leave holds back what it can:
@@ -362,26 +356,10 @@ class Worker:
             body.run.id, step.ordinal, runnable, step.arguments, info, runnable.settings.timeout_ms
         )
         info.canceled = lambda: cancel_state(order)
-        self._orders[body.run.id, step.ordinal] = order
+        self.orders.add(order)
         if self.observer is not None:
             self.observer.step_started(body.run, step, attempt)
         return order
-
-    def _stop_step(self, run_id: bytes, ordinal: int, now: int) -> None:
-        order = self._orders.get((run_id, ordinal))
-        if order is not None and self.runner is not None:
-            self.runner.cancel(order)
-            heappush(
-                self._graces, (self._ticked_at + self.settings.grace_ms, run_id, ordinal, order)
-            )
-
-    def _keep(self, body: Body, due_at: int) -> None:
-        """A run that waits: its body stays while there is room."""
-        if due_at:
-            self._store_due = min(self._store_due, due_at)
-        self._cache[body.run.id] = body
-        if len(self._cache) > self.settings.cache_size:
-            self._cache.popitem(last=False)[1].close()
 
     # -- the claim
 
@@ -408,27 +386,18 @@ class Worker:
         self._let_out(free, now)
 
     def _must_load(self, claimed: Claimed) -> bool:
-        run_id = claimed.run.id
-        if run_id in self.bodies or claimed.reason == Reason.NEW:
-            return False
-        kept = self._cache.get(run_id)
-        if kept is None:
-            return True
-        return claimed.reason == Reason.TAKEN or (kept.run.chapter, kept.seq) != (
-            claimed.run.chapter,
-            claimed.seq,
+        return (
+            claimed.run.id not in self.bodies
+            and claimed.reason is not Reason.NEW
+            and not self._cache.fits(claimed)
         )
 
     def _take_up(self, claimed: Claimed, history: list[Event] | None, now: int) -> None:
         run = claimed.run
         body = self.bodies.get(run.id)
         if body is None:
-            kept = self._cache.pop(run.id, None)
-            if history is None and kept is not None and claimed.reason != Reason.NEW:
-                body = kept
-            else:
-                if kept is not None:
-                    kept.close()
+            body = self._cache.take(claimed)
+            if body is None:
                 body = Body(run, self.registry.get(run.task), paranoid=self.settings.paranoid)
                 events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
                 if not self._begin(body, events, claimed.reason):
@@ -464,17 +433,13 @@ class Worker:
 
     def drop(self) -> None:
         """Forget everything: this worker owns nothing any more."""
-        for order in self._orders.values():
-            if self.runner is not None:
-                self.runner.cancel(order)
-        for body in [*self.bodies.values(), *self._cache.values()]:
+        self.orders.clear()
+        for body in self.bodies.values():
             body.close()
         self.bodies.clear()
         self._cache.clear()
         self._dirty.clear()
-        self._orders.clear()
         self._alarms.clear()
-        self._graces.clear()
         self._parked.clear()
         self._refused.clear()
         self._sent = None
@@ -484,7 +449,7 @@ class Worker:
 
     @property
     def steps_in_flight(self) -> int:
-        return len(self._orders)
+        return len(self.orders)
 
     def leave(self) -> None:
         """The graceful end: what is still owned goes back, for other workers to take up at once."""

@@ -96,7 +96,7 @@ class Process:
 
     def die(self) -> None:
         self.runner.stop()
-        self.worker.runner = None
+        self.worker.orders.runner = None
         self.worker.drop()
 
 
@@ -264,7 +264,7 @@ class Simulation:
         store = WatchedStore(self.store, door)
         worker = Worker(store, self.scenario.registry, clock, settings, info, random)
         runner = VirtualRunner(self.clock, worker.deliver, random, delay_ms=3_000)
-        worker.runner = runner
+        worker.orders.runner = runner
         process = Process(name, worker, runner, clock)
         self.processes.append(process)
         self._note(name, "starts")

@@ -99,7 +99,7 @@ class World:
             random,
         )
         runner = VirtualRunner(self.clock, worker.deliver)
-        worker.runner = runner
+        worker.orders.runner = runner
         process = Process(store, worker, runner)
         self.processes.append(process)
         return process
@@ -108,7 +108,7 @@ class World:
         """kill -9, as far as one process can: all its memory is gone, its row stays."""
         self.processes.remove(process)
         process.runner.stop()
-        process.worker.runner = None
+        process.worker.orders.runner = None
         process.worker.drop()
         process.store.close()
 

@@ -1,0 +1,44 @@
+"""Bodies of runs that wait, kept while there is room: a miss is a replay."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from wf.engine.body import Body
+from wf.history.store import Claimed, Reason
+
+
+class Cache:
+    """The `size` that were put here last."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._bodies: OrderedDict[bytes, Body] = OrderedDict()
+
+    def keep(self, body: Body) -> None:
+        self._bodies[body.run.id] = body
+        if len(self._bodies) > self._size:
+            self._bodies.popitem(last=False)[1].close()
+
+    def fits(self, claimed: Claimed) -> bool:
+        """The run's body is here, and nothing was written since."""
+        kept = self._bodies.get(claimed.run.id)
+        return (
+            kept is not None
+            and claimed.reason is Reason.RESUME
+            and (kept.run.chapter, kept.seq) == (claimed.run.chapter, claimed.seq)
+        )
+
+    def take(self, claimed: Claimed) -> Body | None:
+        """The run's body, out of the cache. One that does not fit is closed."""
+        fits = self.fits(claimed)
+        kept = self._bodies.pop(claimed.run.id, None)
+        if kept is not None and not fits:
+            kept.close()
+            return None
+        return kept
+
+    def clear(self) -> None:
+        for body in self._bodies.values():
+            body.close()
+        self._bodies.clear()

@@ -1,0 +1,72 @@
+"""The steps that a worker has handed out, and how long those that were canceled may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+
+from wf.engine.alarms import NEVER
+from wf.engine.steps import StepOrder, StepRunner
+
+
+class Orders:
+    """By run and operation. `runner` runs them; without one nothing runs."""
+
+    def __init__(self) -> None:
+        self.runner: StepRunner | None = None
+        self._orders: dict[tuple[bytes, int], StepOrder] = {}
+        self._graces: list[tuple[int, bytes, int, StepOrder]] = []
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def add(self, order: StepOrder) -> None:
+        self._orders[order.run_id, order.ordinal] = order
+
+    def start(self, orders: Iterable[StepOrder]) -> None:
+        if self.runner is not None:
+            self.runner.start(orders)
+
+    def came_back(self, order: StepOrder) -> bool:
+        """It has ended. False: nobody waits for it any more."""
+        key = (order.run_id, order.ordinal)
+        if self._orders.get(key) is not order:
+            return False
+        del self._orders[key]
+        return True
+
+    def stop(self, run_id: bytes, ordinal: int, until: int) -> None:
+        """Its run was canceled, or does not want it: it may go on until then."""
+        order = self._orders.get((run_id, ordinal))
+        if order is not None:
+            self._cancel(order)
+            heappush(self._graces, (until, run_id, ordinal, order))
+
+    def give_up(self, run_id: bytes, ordinals: Iterable[int]) -> None:
+        """Nobody waits for these any more."""
+        for ordinal in sorted(ordinals):
+            order = self._orders.pop((run_id, ordinal), None)
+            if order is not None:
+                self._cancel(order)
+
+    def overdue(self, now: int) -> Iterator[StepOrder]:
+        """Those whose grace is over: they are no longer waited for."""
+        while self._graces and self._graces[0][0] <= now:
+            order = heappop(self._graces)[-1]
+            if self.came_back(order):
+                yield order
+
+    @property
+    def next_grace(self) -> int:
+        """When the next one is over; NEVER: none."""
+        return self._graces[0][0] if self._graces else NEVER
+
+    def clear(self) -> None:
+        for order in self._orders.values():
+            self._cancel(order)
+        self._orders.clear()
+        self._graces.clear()
+
+    def _cancel(self, order: StepOrder) -> None:
+        if self.runner is not None:
+            self.runner.cancel(order)
