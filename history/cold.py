@@ -50,7 +50,7 @@ _DERIVED: Final = f"""CASE
  WHEN d.kind = {DueKind.START.value} THEN {_DELAYED}
  ELSE {_WAITING} END"""
 
-_RUNS: Final = f"""SELECT {columns("r")}, {_DERIVED},
+RUNS: Final = f"""SELECT {columns("r")}, {_DERIVED},
  CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
  CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
  r.output, r.failure, o.worker, b.reason, b.detail, b.since, b.next
@@ -98,7 +98,7 @@ class Looks(ABC):
         """The runs of these ids; unknown ones are left out."""
         found: dict[bytes, Run] = {}
         for part in chunks(list(dict.fromkeys(run_ids))):
-            for row in self._query(f"{_RUNS} WHERE r.id IN ({marks(part)})", part):
+            for row in self._query(f"{RUNS} WHERE r.id IN ({marks(part)})", part):
                 found[row[0]] = _full(row)
         return found
 
@@ -128,7 +128,7 @@ class Looks(ABC):
             values += [_NUMBER[status] for status in filter.status]
             if not any(status in STORED for status in filter.status):
                 where.append("r.status = 0")
-        sql = f"{_RUNS} WHERE {' AND '.join(where)} ORDER BY r.id DESC LIMIT ?"
+        sql = f"{RUNS} WHERE {' AND '.join(where)} ORDER BY r.id DESC LIMIT ?"
         return [_full(row) for row in self._query(sql, [*values, min(filter.limit, MAX_LIST)])]
 
     def get_token(self, token_id: bytes) -> Token | None:

@@ -62,18 +62,19 @@ def _settings(**settings: str) -> str:
 
 
 _OFF: Final = "'off'"
-LOOK_SETTINGS: Final = _settings(enable_seqscan=_OFF, jit=_OFF)
-SETTINGS: Final = _settings(
-    idle_in_transaction_session_timeout="%s",
-    enable_seqscan=_OFF,
-    enable_hashjoin=_OFF,
-    enable_mergejoin=_OFF,
-    jit=_OFF,
-)
+_PLANS: Final = {
+    "enable_seqscan": _OFF,
+    "enable_hashjoin": _OFF,
+    "enable_mergejoin": _OFF,
+    "enable_material": _OFF,
+    "jit": _OFF,
+}
+"""Plans may be kept, or made without statistics, while a table grows from nothing to millions of
+rows: whatever its size, they look each of their few rows up in an index."""
+LOOK_SETTINGS: Final = _settings(**_PLANS)
+SETTINGS: Final = _settings(idle_in_transaction_session_timeout="%s", **_PLANS)
 """(half a lease, in ms, as text) Of the transaction only. A process that is stopped in the middle
-holds its locks for half a lease at most. Plans may be kept, or made without statistics, while a
-table grows from nothing to millions of rows: whatever its size, they look each of their few rows up
-in an index."""
+holds its locks for half a lease at most."""
 
 FENCE: Final = f"""WITH hit AS (
  UPDATE workers SET group_no = group_no + 1, beat = {CLOCK}
@@ -232,18 +233,21 @@ TURN: Final = """UPDATE runs SET chapter = n.number, attempt = attempt + 1
 FROM unnest(%s::bytea[], %s::int8[]) AS n(id, number) WHERE runs.id = n.id"""
 
 ENDED: Final = """WITH a AS (
- SELECT * FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::bytea[], %s::bytea[])
+ SELECT *, 0 AS live
+ FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::bytea[], %s::bytea[])
   AS a(id, status, at, output, failure)),
 ended AS (
  UPDATE runs SET status = a.status, ended_at = a.at, output = a.output, failure = a.failure
- FROM a WHERE runs.id = a.id AND runs.status = 0),
+ FROM a WHERE runs.id = a.id AND runs.status = a.live),
+failed AS MATERIALIZED (
+ SELECT r.id, r.environment, r.task, r.idempotency_key AS key
+ FROM a JOIN runs r ON r.id = a.id WHERE a.status <> 1 AND r.idempotency_key <> ''),
 freed AS (
- DELETE FROM idempotency i USING a JOIN runs r ON r.id = a.id
- WHERE a.status <> 1 AND r.idempotency_key <> '' AND i.environment = r.environment
-  AND i.task = r.task AND i.key = r.idempotency_key AND i.run_id = r.id),
+ DELETE FROM idempotency i USING failed f
+ WHERE i.environment = f.environment AND i.task = f.task AND i.key = f.key AND i.run_id = f.id),
 canceled AS (
  UPDATE tokens SET status = 3, ended_at = a.at FROM a
- WHERE tokens.run_id = a.id AND tokens.status = 0
+ WHERE tokens.run_id = a.id AND tokens.status = a.live
  RETURNING tokens.id),
 disowned AS (DELETE FROM owned USING a WHERE owned.run_id = a.id),
 unmarked AS (
@@ -252,8 +256,10 @@ unmarked AS (
 unread AS (DELETE FROM inbox USING a WHERE inbox.run_id = a.id),
 unblocked AS (DELETE FROM blocked USING a WHERE blocked.run_id = a.id)
 DELETE FROM due WHERE id IN (SELECT id FROM a UNION ALL SELECT id FROM canceled)"""
-"""Runs end. Their rows in `runs` are locked already. A sender that has a mark locked removes
-nothing of ours: the mark outlives the run, and is dropped by whom it reaches."""
+"""Runs end. Their rows in `runs` are locked already. `live` is a column, so that no plan begins
+with the few rows that `status = 0` is believed to leave, and walks the table to find them. A sender
+that has a mark locked removes nothing of ours: the mark outlives the run, and is dropped by whom it
+reaches."""
 
 TELL: Final = f"""WITH over AS (
  SELECT id, status, ended_at, output, failure, NULL::bytea AS data, false AS token

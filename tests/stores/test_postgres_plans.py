@@ -1,0 +1,111 @@
+"""Plans are kept while tables grow, and made before the server has counted them: whatever it
+believes, a hot statement looks its rows up in an index and walks no table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, Final, LiteralString, cast
+
+import psycopg
+import pytest
+from psycopg import sql as compose
+
+from tests.stores.world import World
+from wf.history import cold
+from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_workers as workers
+from wf.history.ids import new_id
+from wf.history.open import open_store
+
+RARE: Final = {"UNPARK", "ANY_LOST", "STUCK", "LOST", "ORPHANED", "UNROUTED"}
+"""Statements about all workers, or all that is parked: when one joins or is lost."""
+SESSION: Final = {"DUE_UNDER", "DUE_RUNS_UNDER", "DUE_TOKENS_UNDER", "NEXT_DUE_UNDER"}
+"""Of a worker that works for one run only: it may walk what is due."""
+MANY: Final = 300
+"""Items in an array: a group."""
+
+
+@pytest.fixture(params=["empty", "uncounted"])
+def connection(
+    request: pytest.FixtureRequest, fresh_postgres_url: str
+) -> Iterator[psycopg.Connection]:
+    """A database whose tables the server takes for empty: they are, or they are not."""
+    world = World(fresh_postgres_url, open_store(fresh_postgres_url))
+    if request.param == "uncounted":
+        world.store.trigger([world.new() for _ in range(3_000)])
+        worker = world.worker()
+        worker.commit(*map(worker.ending, worker.claim_ids()))
+        worker.claim()
+    world.close()
+    with psycopg.connect(fresh_postgres_url) as connection:
+        connection.execute(cast("LiteralString", sql.LOOK_SETTINGS))
+        yield connection
+
+
+def statements() -> dict[str, str]:
+    """Each with $1, $2, … for its parameters."""
+    found = {
+        name: text
+        for module in (sql, workers)
+        for name, text in vars(module).items()
+        if name[0].isupper() and name not in RARE | SESSION and isinstance(text, str)
+        if re.match("WITH|SELECT|INSERT|UPDATE|DELETE", text)
+    }
+    found["LOCKED_TOKEN"] = sql.LOCKED_TOKEN.format("id")
+    found["get_runs"] = f"{cold.RUNS} WHERE r.id IN (%s, %s, %s)"
+    return {name: numbered(text) for name, text in found.items()}
+
+
+def numbered(text: str) -> str:
+    numbers: dict[str, int] = {}
+    fresh = count()
+
+    def number(found: re.Match[str]) -> str:
+        name = found[1] or f"?{next(fresh)}"
+        return f"${numbers.setdefault(name, len(numbers) + 1)}"
+
+    return re.sub(r"%(?:\((\w+)\))?s", number, text)
+
+
+def value_of(kind: str) -> Any:
+    """A parameter of this type, as a worker's group has it."""
+    scalar = {"bytea": new_id(0), "text": "1"}.get(kind.removesuffix("[]"), 1)
+    return [scalar] * MANY if kind.endswith("[]") else scalar
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+def test_every_hot_statement_looks_its_rows_up(
+    connection: psycopg.Connection, mode: LiteralString
+) -> None:
+    connection.execute(compose.SQL("SET LOCAL plan_cache_mode = {}").format(mode))
+    first_columns = dict(
+        connection.execute(
+            "SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+            " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+        ).fetchall()
+    )
+    walks: list[str] = []
+    for name, text in statements().items():
+        connection.execute(cast("LiteralString", f'PREPARE "{name}" AS {text}'))
+        ((kinds,),) = connection.execute(
+            "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = %s", [name]
+        ).fetchall()
+        values = compose.SQL(", ").join(map(compose.Literal, map(value_of, kinds)))
+        call = compose.SQL("{} ({})" if kinds else "{}").format(compose.Identifier(name), values)
+        ((told,),) = connection.execute(
+            compose.SQL("EXPLAIN (FORMAT JSON) EXECUTE {}").format(call)
+        ).fetchall()
+        for node in nodes(told[0]["Plan"]):
+            index = node.get("Index Name")
+            by = node.get("Index Cond", "")
+            if node["Node Type"] == "Seq Scan" or (index and first_columns[index] not in by):
+                walks.append(f"{name}: {node['Node Type']} {index or node['Relation Name']} {by}")
+    assert walks == []
