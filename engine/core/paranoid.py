@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from wf.engine.core.decisions import Decision, End, Log
+from wf.engine.core.decisions import Decision, End, Log, RunStep
 from wf.engine.core.execution import Execution
 from wf.engine.core.info import RunInfo
 from wf.engine.core.replay import replay
@@ -22,6 +22,10 @@ from wf.history.ids import show
 
 if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
+
+
+MAX_SHOWN: Final = 300
+"""Characters of a decision in the message: enough to see what differs."""
 
 
 class Paranoid:
@@ -97,4 +101,11 @@ def _end_alike(first: Decision | None, second: Decision | None) -> bool:
 
 
 def _describe(decision: Decision | None) -> str:
-    return "nothing" if decision is None else repr(decision)[:300]
+    match decision:
+        case None:
+            return "nothing"
+        case RunStep():
+            call = f"{decision.step}({decision.arguments.decode()})"
+            return f"operation {decision.ordinal}: step {call[:MAX_SHOWN]}"
+        case _:
+            return repr(decision)[:MAX_SHOWN]

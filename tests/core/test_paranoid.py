@@ -125,7 +125,7 @@ def test_the_message_names_both_decisions_and_what_to_use_instead() -> None:
     stage.execution.close()
     message = str(caught.value)
     assert "decides differently when it runs again on the same facts" in message
-    assert message.count("RunStep(ordinal=1, step='note'") == 2
+    assert message.count("operation 1: step note(") == 2
     assert "use wf.now(), wf.random(), wf.uuid4(), or move it into `@wf.step`" in message
     assert caught.value.ordinal == 1
 

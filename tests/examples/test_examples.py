@@ -1,0 +1,58 @@
+"""Every program in examples/ runs with one `wf run`, offline, and does what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.observing import wf
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+RUNS: dict[str, list[str]] = {
+    "onboarding": [f"@{EXAMPLES}/onboarding.json"],
+    "publish_post": ["Why we moved"],
+    "trial": [f"@{EXAMPLES}/onboarding.json"],
+    "word_count": [str(EXAMPLES.parent / "README.md")],
+}
+
+
+def test_every_example_is_run_here() -> None:
+    assert set(RUNS) == {path.stem for path in EXAMPLES.glob("*.py")}
+
+
+def output_of(name: str, folder: Path) -> Any:
+    database = f"sqlite:///{folder}/wf.db"
+    words = RUNS[name]
+    options = ["--skip-waits", "--json"]
+    ran = wf("run", str(EXAMPLES / f"{name}.py"), *options, *words, database=database)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert told["status"] == "COMPLETED"
+    assert wf("audit", "--replay", str(EXAMPLES / f"{name}.py"), database=database).returncode == 0
+    return told["output"]
+
+
+def test_onboarding_ends_with_an_offer(tmp_path: Path) -> None:
+    assert output_of("onboarding", tmp_path).startswith("upgrade-offer-")
+
+
+def test_a_post_that_nobody_looks_at_is_dropped(tmp_path: Path) -> None:
+    assert output_of("publish_post", tmp_path) is None
+
+
+def test_a_trial_charges_three_months(tmp_path: Path) -> None:
+    output = output_of("trial", tmp_path)
+    assert len(set(output)) == 3
+
+
+def test_words_are_counted(tmp_path: Path) -> None:
+    assert len(output_of("word_count", tmp_path)) == 10
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_example_says_how_it_is_run(name: str) -> None:
+    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    assert f"wf run examples/{name}.py" in text
