@@ -27,7 +27,6 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -101,22 +100,25 @@ class Reader:
         self.printed = out.getvalue()
 
     def _run(self, command: str, expected: str, where: str) -> None:
-        shell: dict[str, Any] = {
-            "cwd": self.folder,
-            "env": _environment(),
-            "text": True,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-        }
-        if command.endswith("&"):
-            typed = command.removesuffix("&").strip()
-            line = ["bash", "-c", f"exec {typed}"]
-            self.left.append(subprocess.Popen(line, start_new_session=True, **shell))
-            return
-        ran = subprocess.run(["bash", "-c", command], timeout=COMMAND_SECONDS, check=False, **shell)
-        assert matches(expected, ran.stdout), f"{where} $ {command}\n{ran.stdout}"
         fails = expected.strip().rpartition("\n")[2].startswith("wf: ")
-        assert (ran.returncode != 0) is fails, f"{where} $ {command}\n{ran.stdout}"
+        if command.endswith("&"):
+            self.left.append(self._shell(f"exec {command.removesuffix('&').strip()}"))
+            return
+        process = self._shell(command)
+        printed, _ = process.communicate(timeout=COMMAND_SECONDS)
+        assert matches(expected, printed), f"{where} $ {command}\n{printed}"
+        assert (process.returncode != 0) is fails, f"{where} $ {command}\n{printed}"
+
+    def _shell(self, command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=_environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def close(self) -> None:
         for process in self.left:

@@ -17,7 +17,7 @@ def test_every_block_of_a_page_does_what_it_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     reader = Reader(page, tmp_path)
     monkeypatch.setitem(sys.modules, "page", reader.module)
     try:
