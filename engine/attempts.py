@@ -29,6 +29,8 @@ class StepOutcome:
     error: BaseException | None
     took_ms: int
     timed_out: bool = False
+    failure: Failure | None = None
+    """What is recorded of `error`, where it was raised in another process."""
 
 
 def failed_attempt(
@@ -41,7 +43,7 @@ def failed_attempt(
     if outcome.timed_out:
         failure = Failure(TIMED_OUT, str(error), code="WF3012")
     else:
-        failure = failure_of(error)
+        failure = outcome.failure or failure_of(error)
     again = attempt < retry.max_attempts and not retry.gives_up(error)
     return Event(
         0,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self, TypeVar
@@ -29,8 +30,9 @@ class Engine:
     start()` and `stop()`.
 
     database: a URL or path. tasks: runnables, modules. environment: default WF_ENVIRONMENT or
-    "dev". paranoid: check every body by a second one (default: no). Raises BadURL,
-    StoreUnavailable, StoreNewer, DeclarationError.
+    "dev". paranoid: check every body by a second one (default: no). executors: by the name that
+    steps give. Raises BadURL, StoreUnavailable, StoreNewer, DeclarationError; UnknownExecutor when
+    it starts.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Engine:
         clock: Clock | None = None,
         observer: Observer | None = None,
         settings: WorkerSettings | None = None,
+        executors: Mapping[str, Executor] | None = None,
     ) -> None:
         database = database or os.environ.get("WF_URL")
         registry = tasks if isinstance(tasks, Registry) else Registry(tasks)
@@ -56,6 +59,8 @@ class Engine:
         self._owns_store = store is None
         self.store = store if store is not None else open_store(database or "")
         self._settings = settings or WorkerSettings(environment=self.environment, paranoid=paranoid)
+        if executors is not None:
+            self._settings.executors = executors
         self._clock = clock
         self._observer = observer
         self._host: Host | None = None
@@ -110,7 +115,13 @@ class Engine:
 
 
 def run(
-    task: Runnable[..., T], payload: Any = None, /, *, database: str | None = None, **options: Any
+    task: Runnable[..., T],
+    payload: Any = None,
+    /,
+    *,
+    database: str | None = None,
+    executors: Mapping[str, Executor] | None = None,
+    **options: Any,
 ) -> T:
     """Run a task to its end in this process and answer its output; in a script or a notebook.
 
@@ -123,7 +134,7 @@ def run(
 
     registry = Registry([task, *known_beside(task)])
     store = open_store(database or os.environ.get("WF_URL") or default_database())
-    session = Session(store, registry, environment=connections.environment())
+    session = Session(store, registry, environment=connections.environment(), executors=executors)
     try:
         session.begin(task.id, task.signature.encode_payload(payload), trigger_options(options))
         ended = session.wait()

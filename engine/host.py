@@ -15,6 +15,7 @@ from typing import Final
 from wf.engine import machine
 from wf.engine.attempts import StepOutcome
 from wf.engine.clock import Clock, DatabaseClock
+from wf.engine.executors import Executors, check_executors
 from wf.engine.registry import Registry
 from wf.engine.steps import StepOrder, Steps
 from wf.engine.worker import Observer, Worker, WorkerSettings
@@ -43,10 +44,14 @@ class Host:
         observer: Observer | None = None,
         idle: Callable[[Worker], bool] | None = None,
     ) -> None:
+        check_executors(registry, settings.executors)
         settings.python = settings.python or f"{sys.version_info.major}.{sys.version_info.minor}"
         info = WorkerInfo(machine.this_host(), os.getpid(), registry.ids, registry.code)
         self.worker = Worker(store, registry, clock or DatabaseClock(), settings, info)
-        self.worker.orders.runner = self._steps = Steps(self._deliver)
+        self.worker.orders.runner = self._steps = Steps(
+            self._deliver,
+            Executors(settings.executors, self._deliver, settings.grace_ms / 1_000),
+        )
         self.worker.observer = observer
         self._store = store
         self._idle = idle

@@ -8,6 +8,8 @@ whenever nothing is under way.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from concurrent.futures import Executor
 from typing import Any
 
 from wf.engine.clock import SkippingClock
@@ -33,6 +35,7 @@ class Session:
         paranoid: bool = True,
         skip_waits: bool = False,
         observer: Observer | None = None,
+        executors: Mapping[str, Executor] | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -44,6 +47,7 @@ class Session:
         self._paranoid = paranoid
         self._skips = skip_waits
         self._observer = observer
+        self._executors = executors or {}
         self._host: Host | None = None
         self._changed = threading.Event()
 
@@ -138,7 +142,10 @@ class Session:
     def start(self, observer: Observer | None = None) -> None:
         """Work on the run that was made or found."""
         settings = WorkerSettings(
-            environment=self.environment, paranoid=self._paranoid, root=self._root
+            environment=self.environment,
+            paranoid=self._paranoid,
+            root=self._root,
+            executors=self._executors,
         )
         self._host = Host(
             self.store,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Final
 
 from wf.history.limits import LEASE_MS
@@ -35,6 +37,8 @@ class WorkerSettings:
     lease_ms: int = LEASE_MS
     """A worker that has not beaten for so long is taken over."""
     grace_ms: int = GRACE_MS
+    executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    """Where steps run that name one of these."""
 
     @property
     def beat_ms(self) -> int:

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo, step_call
-from wf.engine.core.runnable import Runnable
+from wf.engine.core.runnable import THREAD, Runnable
+
+if TYPE_CHECKING:
+    from wf.engine.executors import Executors
 
 log = logging.getLogger("wf.worker")
 
@@ -39,6 +42,8 @@ class StepOrder:
     is_canceled: bool = False
     deadline: float | None = None
     task: asyncio.Task[StepOutcome] | None = field(default=None, repr=False)
+    stop: Callable[[], object] | None = field(default=None, repr=False)
+    """How to end it where it runs; None: it runs in this process, or not yet."""
 
 
 Deliver = Callable[[StepOrder, StepOutcome], None]
@@ -50,46 +55,85 @@ Seconds = Callable[[], float]
 class StepRunner(Protocol):
     def start(self, orders: Iterable[StepOrder]) -> None: ...
     def cancel(self, order: StepOrder) -> None:
-        """Async steps get a CancelledError; sync ones are told
+        """Async steps, and those in processes, get a CancelledError; sync ones are told
         (`wf.current().cancel_requested`)."""
         ...
 
     def stop(self) -> None: ...
 
 
-class Steps:
-    """The StepRunner of a real worker."""
+class Threads:
+    """Daemon threads, at most so many, made when they are needed; `run` does an order in one."""
 
-    def __init__(self, deliver: Deliver) -> None:
-        self._deliver = deliver
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._loop_thread: threading.Thread | None = None
-        self._jobs: SimpleQueue[StepOrder | None] = SimpleQueue()
+    def __init__(self, limit: int, run: Callable[[StepOrder], None], name: str) -> None:
+        self._limit = limit
+        self._run = run
+        self._name = name
+        self._orders: SimpleQueue[StepOrder | None] = SimpleQueue()
         self._threads = 0
         self._idle = 0
         self._lock = threading.Lock()
 
+    def start(self, order: StepOrder) -> None:
+        with self._lock:
+            if self._idle <= self._orders.qsize() and self._threads < self._limit:
+                self._threads += 1
+                threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            self._orders.put(order)
+
+    def stop(self) -> None:
+        """Those that are idle end; the others do, when their order is done."""
+        with self._lock:
+            for _ in range(self._threads):
+                self._orders.put(None)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            order = self._orders.get()
+            with self._lock:
+                self._idle -= 1
+                if order is None:
+                    self._threads -= 1
+                    return
+            self._run(order)
+
+
+class Steps:
+    """The StepRunner of a real worker. `executors`: where steps run that name one."""
+
+    def __init__(self, deliver: Deliver, executors: Executors) -> None:
+        self._deliver = deliver
+        self._executors = executors
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: threading.Thread | None = None
+        self._threads = Threads(MAX_THREADS, self._run, "wf-step")
+
     def start(self, orders: Iterable[StepOrder]) -> None:
         for_loop: list[StepOrder] = []
         for order in orders:
-            if inspect.iscoroutinefunction(order.runnable.fn):
+            if order.runnable.settings.executor != THREAD:
+                self._executors.start(order)
+            elif inspect.iscoroutinefunction(order.runnable.fn):
                 for_loop.append(order)
             else:
-                self._start_in_thread(order)
+                self._threads.start(order)
         if for_loop:
             self._running_loop().call_soon_threadsafe(self._start_in_loop, for_loop)
 
     def cancel(self, order: StepOrder) -> None:
         order.is_canceled = True
-        if self._loop is not None and inspect.iscoroutinefunction(order.runnable.fn):
+        if order.stop is not None:
+            order.stop()
+        elif self._loop is not None and inspect.iscoroutinefunction(order.runnable.fn):
             self._loop.call_soon_threadsafe(_cancel_task, order)
 
     def stop(self) -> None:
         """Let go of everything: async steps are canceled, sync ones are left to their daemon
         threads."""
-        with self._lock:
-            for _ in range(self._threads):
-                self._jobs.put(None)
+        self._threads.stop()
+        self._executors.stop()
         if self._loop is not None:
             loop, thread = self._loop, self._loop_thread
             loop.call_soon_threadsafe(loop.stop)
@@ -98,6 +142,9 @@ class Steps:
                 if thread.is_alive():
                     log.warning("an async step blocks the loop of all steps: it is left behind")
             self._loop = None
+
+    def _run(self, order: StepOrder) -> None:
+        self._deliver(order, copy_context().run(run_sync, order))
 
     # -- async
 
@@ -127,27 +174,6 @@ class Steps:
         loop = asyncio.get_running_loop()
         for order in orders:
             start_async(loop, order, self._deliver)
-
-    # -- sync
-
-    def _start_in_thread(self, order: StepOrder) -> None:
-        with self._lock:
-            if self._idle <= self._jobs.qsize() and self._threads < MAX_THREADS:
-                self._threads += 1
-                threading.Thread(target=self._work, name="wf-step", daemon=True).start()
-            self._jobs.put(order)
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
-            order = self._jobs.get()
-            with self._lock:
-                self._idle -= 1
-                if order is None:
-                    self._threads -= 1
-                    return
-            self._deliver(order, copy_context().run(run_sync, order))
 
 
 def start_async(
@@ -196,7 +222,7 @@ async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> Step
             value = await order.runnable.fn(*args, **kwargs)
         data = signature.encode_result(value)
     except BaseException as error:
-        failed = _timeout_error(order) if timed_out else error
+        failed = timeout_error(order) if timed_out else error
     return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out)
 
 
@@ -219,7 +245,7 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
         failed = error
     timed_out = order.deadline is not None and seconds() > order.deadline
     if timed_out:
-        data, failed = None, _timeout_error(order)
+        data, failed = None, timeout_error(order)
     return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out)
 
 
@@ -227,7 +253,7 @@ def _since(begun: float, seconds: Seconds) -> int:
     return round((seconds() - begun) * 1_000)
 
 
-def _timeout_error(order: StepOrder) -> TimeoutError:
+def timeout_error(order: StepOrder) -> TimeoutError:
     return TimeoutError(f"{order.runnable.id} ran longer than its timeout of {order.timeout_ms} ms")
 
 

@@ -150,6 +150,12 @@ class AlreadyEnded(OperatorError):
     code = "WF2007"
 
 
+class UnknownExecutor(OperatorError):
+    """A step names an executor that this worker was not given."""
+
+    code = "WF2008"
+
+
 # --- outcomes that a body or a caller receives
 # --------------------------------------------------------------
 
@@ -210,6 +216,12 @@ class StepInterrupted(StepFailed):
     known."""
 
     code = "WF3013"
+
+
+class ProcessDied(Error):
+    """The process in which a step ran has ended under it."""
+
+    code = "WF3014"
 
 
 class RunError(OperationError):

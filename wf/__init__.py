@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from wf.history.errors import OperatorError as OperatorError
     from wf.history.errors import PayloadError as PayloadError
     from wf.history.errors import PayloadTooLarge as PayloadTooLarge
+    from wf.history.errors import ProcessDied as ProcessDied
     from wf.history.errors import RetryAfter as RetryAfter
     from wf.history.errors import RunCanceled as RunCanceled
     from wf.history.errors import RunError as RunError
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from wf.history.errors import StoreUnavailable as StoreUnavailable
     from wf.history.errors import TokenCanceled as TokenCanceled
     from wf.history.errors import TokenTimedOut as TokenTimedOut
+    from wf.history.errors import UnknownExecutor as UnknownExecutor
     from wf.history.errors import UnknownTask as UnknownTask
     from wf.history.events import Status as Status
 
@@ -86,9 +88,17 @@ _HOMES = {
         *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "DeclarationError", "Error"),
         *("MessageTimedOut", "NonDeterminism", "NotConnected", "NotDeterministic", "NotFound"),
         *("OperationError", "OperationNeverAwaited", "OperatorError", "PayloadError"),
-        *("PayloadTooLarge", "RetryAfter", "RunCanceled", "RunError", "RunExpired", "RunFailed"),
+        *(
+            "PayloadTooLarge",
+            "ProcessDied",
+            "RetryAfter",
+            "RunCanceled",
+            "RunError",
+            "RunExpired",
+            "RunFailed",
+        ),
         *("RunTimedOut", "StepFailed", "StepInterrupted", "StepTimedOut", "StoreNewer"),
-        *("StoreUnavailable", "TokenCanceled", "TokenTimedOut", "UnknownTask"),
+        *("StoreUnavailable", "TokenCanceled", "TokenTimedOut", "UnknownExecutor", "UnknownTask"),
     ),
     "wf.history.events": ("Status",),
 }

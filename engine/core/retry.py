@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -16,6 +17,27 @@ from wf.history.errors import (
 )
 
 _HOPELESS: Final = {Abort.__name__, PayloadError.__name__, DeclarationError.__name__}
+
+
+class Elsewhere(Exception):
+    """Stands for what a step raised in another process: the names of its classes, and the
+    `seconds` of a RetryAfter."""
+
+    def __init__(self, kinds: Iterable[str], seconds: float | None = None) -> None:
+        super().__init__()
+        self.kinds = frozenset(kinds)
+        self.seconds = seconds
+
+
+def kinds_of(error: BaseException) -> frozenset[str]:
+    """The names of its class and of those that this is made from. What an operation reported
+    counts by its own type."""
+    if isinstance(error, Elsewhere):
+        return error.kinds
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if isinstance(error, OperationError):
+        names.add(str(error.type).rpartition(".")[2])
+    return frozenset(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +71,8 @@ class Retry:
             raise DeclarationError(f"factor={self.factor}: give 1 (steady) or more")
 
     def gives_up(self, error: BaseException) -> bool:
-        """True for errors that another attempt cannot mend. What an operation reported counts by
-        its own type."""
-        names = {cls.__name__ for cls in type(error).__mro__}
-        if isinstance(error, OperationError):
-            names.add(str(error.type).rpartition(".")[2])
+        """True for errors that another attempt cannot mend."""
+        names = kinds_of(error)
         if names & _HOPELESS:
             return True
         return any(
@@ -62,7 +81,7 @@ class Retry:
 
     def delay_ms(self, attempt: int, error: BaseException | None, random: Random) -> int:
         """Milliseconds between the failure of attempt `attempt` (1, 2, …) and the next one."""
-        if isinstance(error, RetryAfter):
+        if isinstance(error, RetryAfter | Elsewhere) and error.seconds is not None:
             try:
                 return milliseconds(max(0.0, float(error.seconds)), "seconds")
             except (TypeError, ValueError, DeclarationError):

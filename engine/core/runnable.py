@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ from wf.engine.core.handles import RunHandle
 from wf.engine.core.operation import Gen, Operation
 from wf.engine.core.retry import DEFAULT_STEP_RETRY, NO_RETRY, Retry
 from wf.engine.core.steps import StepCall, settle_step
-from wf.engine.core.triggers import TriggerOptions, trigger_options
+from wf.engine.core.triggers import TriggerOptions, check_name, trigger_options
 from wf.engine.core.values import Signature
 from wf.history.errors import DeclarationError
 
@@ -43,12 +44,19 @@ In = TypeVar("In")
 In_contra = TypeVar("In_contra", contravariant=True)
 
 
+THREAD: Final = "thread"
+"""In the worker's own process: `def` in a thread, `async def` on the loop of all steps."""
+PROCESS: Final = "process"
+"""In a process that it has for itself."""
+
+
 class StepOptions(TypedDict, total=False):
     """What `@wf.step(…)` takes."""
 
     id: str
     retry: Retry
     timeout: Duration
+    executor: str
     at_most_once: bool
     tags: Iterable[str]
     ttl: Duration
@@ -71,6 +79,7 @@ class Settings:
 
     retry: Retry
     timeout_ms: int = 0
+    executor: str = THREAD
     at_most_once: bool = False
     tags: tuple[str, ...] = ()
     ttl_ms: int = 0
@@ -227,8 +236,8 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     is recorded.
 
     `def` runs in a thread, `async def` on the worker's shared loop. Options: id, retry, timeout
-    (per attempt), at_most_once, tags, ttl. Raises DeclarationError for a function that cannot be
-    one.
+    (per attempt), executor ("process", or a name that the engine knows), at_most_once, tags, ttl.
+    Raises DeclarationError for a function that cannot be one.
     """
     if fn is None:
         return partial(_declare, kind="step", given=options)
@@ -307,7 +316,10 @@ def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
             f"id={id!r}: use letters, digits and . _ / - (at most 128), "
             "starting with one of the first two"
         )
-    return Runnable(fn, kind, id, _settings(kind, name, given))
+    settings = _settings(kind, name, given)
+    if settings.executor != THREAD:
+        _check_importable(fn, settings.executor)
+    return Runnable(fn, kind, id, settings)
 
 
 def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
@@ -333,6 +345,7 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
         timeout_ms=milliseconds(given["timeout"], "timeout")
         if given.get("timeout") is not None
         else 0,
+        executor=check_name(given.get("executor", THREAD), "executor"),
         at_most_once=at_most_once,
         tags=tuple(given.get("tags", ())),
         ttl_ms=milliseconds(given["ttl"], "ttl") if given.get("ttl") is not None else 0,
@@ -340,6 +353,21 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
         if given.get("max_duration") is not None
         else 0,
     )
+
+
+def _check_importable(fn: Any, executor: str) -> None:
+    """Another process finds a function by its module and name. Raises DeclarationError."""
+    if "<" in fn.__qualname__:
+        raise DeclarationError(
+            f"{fn.__qualname__} is defined in a function, where executor={executor!r} cannot find "
+            "it: define it at the top of a module"
+        )
+    main = sys.modules.get("__main__")
+    if executor == PROCESS and fn.__module__ == "__main__" and not hasattr(main, "__file__"):
+        raise DeclarationError(
+            f"{fn.__qualname__} stands in no file, where executor='process' cannot find it: "
+            "write it into a module, and import that here"
+        )
 
 
 def drive(

@@ -1,0 +1,191 @@
+"""A step that runs in another process: the call goes there as data, its outcome comes back as data.
+
+The function is found by where it stands (module, file, name), never pickled. Arguments and results
+are the JSON that is stored. `perform` is what an executor is given to run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import secrets
+import sys
+import threading
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from functools import reduce
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, cast
+
+from wf.engine.attempts import StepOutcome
+from wf.engine.author import StepCallInfo
+from wf.engine.core.info import RunInfo
+from wf.engine.core.outcome import failure_of
+from wf.engine.core.retry import Elsewhere, kinds_of
+from wf.engine.core.runnable import Runnable, step
+from wf.engine.steps import StepOrder, cancel_state, run_async, run_sync
+from wf.history.errors import CannotLoad, RetryAfter
+from wf.history.events import Failure
+
+_PROCESS: Final = secrets.token_hex(8)
+"""Of this process, and of those that are forked from it: they have its modules."""
+_MAIN: Final = "__main__"
+_importing: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a function stands."""
+
+    process: str
+    module: str
+    file: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt of a step. `timeout_ms`: 0 where the caller sees to it."""
+
+    place: Place
+    step: str
+    arguments: bytes
+    run: RunInfo
+    attempt: int
+    digest: int
+    repeat: int
+    timeout_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How it ended: `data`, or what it raised as a Failure with the names of its classes."""
+
+    data: bytes | None
+    took_ms: int
+    timed_out: bool = False
+    failure: Failure | None = None
+    kinds: frozenset[str] = frozenset()
+    seconds: float | None = None
+
+    def outcome(self, ordinal: int) -> StepOutcome:
+        error = None if self.failure is None else Elsewhere(self.kinds, self.seconds)
+        return StepOutcome(ordinal, self.data, error, self.took_ms, self.timed_out, self.failure)
+
+
+def call_of(order: StepOrder, timeout_ms: int = 0) -> Call:
+    info = order.info
+    return Call(
+        place_of(order.runnable.fn),
+        order.runnable.id,
+        order.arguments,
+        replace(info.run, payload=b""),
+        info.attempt,
+        info.digest,
+        info.repeat,
+        timeout_ms,
+    )
+
+
+def perform(call: Call) -> Reply:
+    """Run a step here and now. Never raises."""
+    try:
+        order = order_of(call)
+    except Exception as error:
+        return refused(error)
+    return carry_out(order)
+
+
+def order_of(call: Call) -> StepOrder:
+    """The call as an order of this process. Raises CannotLoad."""
+    found = _find(call.place)
+    runnable: Runnable[..., Any]
+    if isinstance(found, Runnable):
+        runnable = cast("Runnable[..., Any]", found)
+    else:
+        runnable = step(found, id=call.step)
+    info = StepCallInfo(call.run, call.step, call.attempt, call.digest, call.repeat, lambda: False)
+    order = StepOrder(call.run.id, 0, runnable, call.arguments, info, call.timeout_ms)
+    info.canceled = lambda: cancel_state(order)
+    return order
+
+
+def carry_out(order: StepOrder) -> Reply:
+    if inspect.iscoroutinefunction(order.runnable.fn):
+        return _reply(asyncio.run(_as_task(order)))
+    return _reply(copy_context().run(run_sync, order))
+
+
+def refused(error: Exception) -> Reply:
+    """It cannot even begin."""
+    return _reply(StepOutcome(0, None, error, 0))
+
+
+async def _as_task(order: StepOrder) -> StepOutcome:
+    order.task = cast("asyncio.Task[StepOutcome]", asyncio.current_task())
+    return await run_async(order)
+
+
+def _reply(outcome: StepOutcome) -> Reply:
+    error = outcome.error
+    if error is None:
+        return Reply(outcome.data, outcome.took_ms)
+    seconds = error.seconds if isinstance(error, RetryAfter) else None
+    return Reply(
+        None, outcome.took_ms, outcome.timed_out, failure_of(error), kinds_of(error), seconds
+    )
+
+
+# --- where a function stands ----------------------------------------------------------------------
+
+
+def place_of(fn: Any) -> Place:
+    module = sys.modules.get(fn.__module__)
+    name = fn.__module__
+    spec = getattr(module, "__spec__", None)
+    if name == _MAIN and spec is not None:
+        name = spec.name  # python -m package.module
+    return Place(_PROCESS, name, getattr(module, "__file__", None) or "", fn.__qualname__)
+
+
+def _find(place: Place) -> Any:
+    """The function that stands there, or its runnable. Raises CannotLoad."""
+    try:
+        with _importing:
+            module = _module(place)
+        return reduce(getattr, place.name.split("."), module)
+    except Exception as error:
+        where = f"{place.module}.{place.name}"
+        raise CannotLoad(
+            f"{where} cannot be found in the process that is to run it "
+            f"({type(error).__name__}: {error}): make its module importable there"
+        ) from error
+
+
+def _module(place: Place) -> ModuleType:
+    if place.process == _PROCESS and place.module in sys.modules:
+        return sys.modules[place.module]
+    name = place.module
+    if name == _MAIN:
+        name = "wf_main"
+    else:
+        try:
+            return import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name or not place.file:
+                raise
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, Path(place.file))
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{place.file or 'its module'} is no Python file")
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
