@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from wf.engine.body import Body
 from wf.engine.core.outcome import shortened, text_of
-from wf.history.errors import NonDeterminism
-from wf.history.events import Event, Kind
+from wf.history.errors import NonDeterminism, RunDropped
+from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
-from wf.history.store import Activation, Blocked, InboxRow, Run
+from wf.history.store import Activation, Blocked, Claimed, Ending, InboxKind, InboxRow, Run
 
 
 def parked(run: Run, reason: str, detail: str, now: int) -> Activation:
@@ -17,6 +17,30 @@ def parked(run: Run, reason: str, detail: str, now: int) -> Activation:
     plain = shortened(detail).replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
     blocked = Blocked(reason, plain, now, f"wf runs show {show('run', run.id)}")
     return Activation(run.id, run.chapter, blocked=blocked)
+
+
+def is_canceled(claimed: Claimed) -> bool:
+    return any(row.kind == InboxKind.CANCEL for row in claimed.inbox)
+
+
+def dropped(claimed: Claimed, now: int) -> Activation:
+    """The end of a run that somebody canceled and whose body cannot be told so. `was_dropped` knows
+    it again: what the body decided after the last fact stands nowhere."""
+    run = claimed.run
+    told = "it was parked, so its body cleaned up nothing: see to what it left behind"
+    failure = Failure("RunCanceled", told, code=RunDropped.code).encode()
+    end = Event(claimed.seq + 1, Kind.ENDED, 0, now, Status.CANCELED.value, data=failure)
+    return Activation(
+        run.id,
+        run.chapter,
+        events=[end],
+        consumed=[row.id for row in claimed.inbox],
+        ending=Ending(Status.CANCELED, None, failure, now),
+    )
+
+
+def was_dropped(last: Event) -> bool:
+    return last.kind == Kind.ENDED and Failure.decode(last.data).code == RunDropped.code
 
 
 def why(error: BaseException) -> tuple[str, str, BaseException | None]:
@@ -32,12 +56,3 @@ def feed(body: Body, inbox: Iterable[InboxRow], now: int) -> None:
     for row in inbox:
         body.receive(row, now)
     body.tick(now)
-
-
-def lost_in_a_row(events: list[Event]) -> int:
-    count = 0
-    for event in reversed(events):
-        if event.kind != Kind.TAKEN:
-            break
-        count += 1
-    return count

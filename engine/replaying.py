@@ -18,6 +18,7 @@ from wf.engine.core.decisions import (
     TriggerChild,
 )
 from wf.engine.core.replay import replay
+from wf.engine.parking import was_dropped
 from wf.engine.registry import Registry
 from wf.engine.silence import silent
 from wf.history.audit import Breach
@@ -60,6 +61,8 @@ def _runs(store: Store, registry: Registry) -> Iterator[Run]:
 def _of_chapter(run: Run, chapter: int, events: list[Event], registry: Registry) -> Iterator[str]:
     if events[0].kind != Kind.STARTED:
         return  # it ended before it began
+    if was_dropped(events[-1]):
+        return  # it may have been parked because it does not replay
     info = replace(run_info(run), chapter=chapter)
     try:
         with silent():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +22,12 @@ POLL_MS: Final = 1_000
 """Without a hint the store is asked this often: hints are not the truth."""
 MAX_TAKEOVERS: Final = 5
 """A run that lost its worker so often without any progress is parked: it kills workers."""
+SUSPECT: Final = 3
+"""From so many on it may be the reason, and a worker tries one such run at a time: two losses in a
+row are still bad luck, and its neighbours in the first workers come to no more."""
+BACK_OFFS_MS: Final = (1_000, 5_000, 20_000, 60_000)
+"""Before a run is tried again whose worker was lost twice in a row, three times, …: a machine that
+is short of memory recovers meanwhile, and a killer does not take worker after worker."""
 
 
 @dataclass(slots=True)
@@ -39,6 +45,7 @@ class WorkerSettings:
     grace_ms: int = GRACE_MS
     executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
     """Where steps run that name one of these."""
+    back_offs_ms: Sequence[int] = BACK_OFFS_MS
 
     @property
     def beat_ms(self) -> int:

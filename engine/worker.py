@@ -27,11 +27,12 @@ from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
 from wf.engine.group import Group
 from wf.engine.orders import Orders
-from wf.engine.parking import feed, lost_in_a_row, parked, why
+from wf.engine.parking import dropped, feed, is_canceled, parked, why
 from wf.engine.registry import Registry
-from wf.engine.settings import CLAIM_LIMIT, MAX_TAKEOVERS
+from wf.engine.settings import CLAIM_LIMIT
 from wf.engine.settings import WorkerSettings as WorkerSettings
 from wf.engine.steps import StepOrder, cancel_state
+from wf.engine.trials import Trials, is_poisoned, what_is_known
 from wf.history.errors import Fenced, OperatorError, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
@@ -91,6 +92,7 @@ class Worker:
         self._dirty: dict[bytes, Body] = {}
         self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
         self._alarms = Alarms()
+        self._trials = Trials(settings.back_offs_ms)
         self._ticked_at = 0
         self._parked: list[Activation] = []
         self._sent: Group | None = None
@@ -244,6 +246,7 @@ class Worker:
     def _disown(self, run_id: bytes) -> None:
         self.bodies.pop(run_id, None)
         self._alarms.forget(run_id)
+        self._trials.end(run_id)
 
     # -- the commit
 
@@ -318,6 +321,8 @@ class Worker:
             activation = body.activation
             effects = body.committed()
             run = body.run
+            if activation.events:
+                self._trials.end(run.id)
             if self.observer is not None and (activation.events or activation.release):
                 self.observer.committed(run, activation)
             for line in effects.logs:
@@ -375,11 +380,13 @@ class Worker:
             histories = self.store.load(
                 [(c.run.id, c.run.chapter) for c in claimed if self._must_load(c)]
             )
+            put_off = self._put_off(claimed, histories, now)
         except StoreUnavailable:
             self._resync = True
             raise
         for one in claimed:
-            self._take_up(one, histories.get(one.run.id), now)
+            if one.run.id not in put_off:
+                self._take_up(one, histories.get(one.run.id), now)
         free = [body for body in self._dirty.values() if not body.has_rows and body.is_busy]
         for body in free:
             del self._dirty[body.run.id]
@@ -392,32 +399,59 @@ class Worker:
             and not self._cache.fits(claimed)
         )
 
-    def _take_up(self, claimed: Claimed, history: list[Event] | None, now: int) -> None:
-        run = claimed.run
-        body = self.bodies.get(run.id)
-        if body is None:
-            body = self._cache.take(claimed)
-            if body is None:
-                body = Body(run, self.registry.get(run.task), paranoid=self.settings.paranoid)
-                events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
-                if not self._begin(body, events, claimed.reason):
-                    return
-            self.bodies[run.id] = body
-        if self.observer is not None:
-            self.observer.claimed(run, history or [])
-        self._guard(body, lambda: feed(body, claimed.inbox, now))
-        is_due = claimed.reason is Reason.RESUME and not claimed.inbox
-        if is_due and body.execution.timers.next_due() > now:
-            # Due by another worker's clock: this one is behind. It asks the database.
-            self._swept_at = -NEVER
+    def _put_off(
+        self, claimed: list[Claimed], histories: dict[bytes, list[Event]], now: int
+    ) -> set[bytes]:
+        """Give back those that have to wait before anything is begun: a suspect on trial may take
+        this process with it, and them."""
+        back: list[Activation] = []
+        for one in claimed:
+            run, history = one.run, histories.get(one.run.id)
+            until = self._trials.wait_until(one, history, now) if history else 0
+            if until:
+                self._store_due = min(self._store_due, until)
+                back.append(
+                    Activation(run.id, run.chapter, release=True, due_at=until, is_put_off=True)
+                )
+        if back:
+            assert self.lease is not None
+            self._commit(self.lease, Group([], back), None, now)
+        return {activation.run_id for activation in back}
 
-    def _begin(self, body: Body, events: list[Event], reason: Reason) -> bool:
-        """Build a body. False: it cannot be built, and the run is parked. One that was parked for
-        its lost workers and is marked again (by other code, say) has another try."""
-        if reason is Reason.TAKEN and lost_in_a_row(events) > MAX_TAKEOVERS:
-            told = f"its worker was lost {MAX_TAKEOVERS} times in a row without any progress"
-            self._park(body, "poisoned", told)
-            return False
+    def _take_up(self, claimed: Claimed, history: list[Event] | None, now: int) -> None:
+        run, at = claimed.run, max([now, *(event.at for event in history or [])])
+        known = self.bodies.get(run.id)
+        is_writing = known is not None and known.has_rows
+        body = known or self._body_of(claimed, history, now)
+        if body is not None:
+            self.bodies[run.id] = body
+            if self.observer is not None:
+                self.observer.claimed(run, history or [])
+            self._guard(body, lambda: feed(body, claimed.inbox, now))
+            at = max(at, body.execution.now)
+            is_due = claimed.reason is Reason.RESUME and not claimed.inbox
+            if is_due and body.execution.timers.next_due() > now:
+                # Due by another worker's clock: this one is behind. It asks the database.
+                self._swept_at = -NEVER
+        if run.id not in self.bodies and is_canceled(claimed) and not is_writing:
+            # It has just been parked, and could be canceled in no other way.
+            self._parked[-1] = dropped(claimed, at)
+
+    def _body_of(self, claimed: Claimed, history: list[Event] | None, now: int) -> Body | None:
+        """Kept, or built. None: it cannot be built, and the run is parked."""
+        body = self._cache.take(claimed)
+        if body is not None:
+            return body
+        run = claimed.run
+        body = Body(run, self.registry.get(run.task), paranoid=self.settings.paranoid)
+        events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
+        if is_poisoned(claimed, events):
+            self._park(body, "poisoned", what_is_known(events))
+            return None
+        return body if self._begin(body, events) else None
+
+    def _begin(self, body: Body, events: list[Event]) -> bool:
+        """Build a body. False: it cannot be built, and the run is parked."""
         try:
             if len(events) == 1:
                 body.start(events[0])
@@ -440,6 +474,7 @@ class Worker:
         self._cache.clear()
         self._dirty.clear()
         self._alarms.clear()
+        self._trials.clear()
         self._parked.clear()
         self._refused.clear()
         self._sent = None

@@ -254,6 +254,13 @@ class RunCanceled(RunError):
     code = "WF3022"
 
 
+class RunDropped(RunCanceled):
+    """The run was parked when it was canceled: it ended without its body, which cleaned up
+    nothing."""
+
+    code = "WF3025"
+
+
 class RunExpired(RunError):
     """The run did not start within its ttl, and never will."""
 

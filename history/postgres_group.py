@@ -196,9 +196,10 @@ def _let_go(connection: Connection, lease: Lease, activations: Sequence[Activati
     parked = [(a.run_id, a.blocked) for a in activations if a.blocked and not a.ending]
     if not resting and not parked:
         return
-    rest = [a.run_id for a in resting]
     parked_ids = [run_id for run_id, _ in parked]
-    send(connection, sql.RELEASED, [byteas(rest + parked_ids), byteas(rest)])
+    rest = [a.run_id for a in resting if not a.is_put_off]
+    put_off = [a.run_id for a in resting if a.is_put_off]
+    send(connection, sql.RELEASED, [byteas(rest + put_off + parked_ids), byteas(rest)])
     due = [(a.run_id, a.due_at) for a in resting if a.due_at]
     if due:
         send(connection, sql.DUE_AT, [lease.environment, *table("bi", due)])

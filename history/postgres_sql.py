@@ -307,8 +307,9 @@ unread AS (
  SELECT DISTINCT run_id AS id FROM inbox
  WHERE run_id = ANY (%s::bytea[]) AND kind <> {int(InboxKind.MESSAGE)})
 SELECT {note("woken", "unread")}"""
-"""(released or parked, released): a run that leaves something unread has something to do; a parked
-one could not read it, and is marked by what comes next. Marks that were routed are for all."""
+"""(released or parked, released): a run that leaves something unread has something to do; one that
+is parked or put off could not read it, and is marked by what comes next. Marks that were routed are
+for all."""
 
 DUE_AT: Final = f"""INSERT INTO due (id, environment, at, kind)
 SELECT id, %s, at, {int(DueKind.RESUME)} FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at)

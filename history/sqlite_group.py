@@ -176,7 +176,7 @@ def _let_go(tx: Transaction, lease: Lease, released: Sequence[Activation]) -> No
         row[0]
         for row in tx.rows(
             "SELECT DISTINCT run_id FROM inbox WHERE run_id IN",
-            [a.run_id for a in resting],
+            [a.run_id for a in resting if not a.is_put_off],
             f"AND kind <> {InboxKind.MESSAGE.value}",
         )
     }

@@ -197,6 +197,9 @@ class Activation:
     release: bool = False
     """Nothing to do now: the run is no longer owned, and due at `due_at` (0: not by time)."""
     due_at: int = 0
+    is_put_off: bool = False
+    """With `release`: what is unread waits until then, too. Only what comes later wakes the run
+    earlier."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ from tests.observing import ended, until
 
 
 @contextmanager
-def engine(database: str) -> Generator[wf.Engine]:
-    running = wf.Engine(database, [tasks])
+def engine(database: str, *more: wf.Runnable[..., Any]) -> Generator[wf.Engine]:
+    running = wf.Engine(database, [tasks, *more])
     running.start_now()
     try:
         yield running
@@ -141,6 +142,29 @@ def test_cancel_reaches_delayed_queued_waiting_and_executing_runs(
                 handle.result("60s")
     with pytest.raises(wf.AlreadyEnded):
         client.runs.cancel(waiting.id)
+
+
+def test_a_parked_run_can_be_canceled(database: str, client: wf.Client) -> None:
+    @wf.task(id="moody")
+    async def before(n: int) -> int:
+        await tasks.double(n)
+        await wf.wait.for_(hours=1)
+        return n
+
+    @wf.task(id="moody")
+    async def after(n: int) -> int:
+        await tasks.double(n + 1)
+        await wf.wait.for_(hours=1)
+        return n
+
+    handle = client.trigger(before, 3)
+    with engine(database, before):
+        until(lambda: handle.retrieve().status is wf.Status.WAITING)
+    client.runs.cancel(handle.id)
+    with engine(database, after):
+        run = ended(client, handle.id)
+    assert run.status is wf.Status.CANCELED
+    assert run.blocked is None
 
 
 def test_unknown_ids_say_where_to_look(client: wf.Client) -> None:

@@ -190,14 +190,14 @@ class World:
             runs = {run.id: run for run in self.runs()}
             if all(run_id in runs for run_id in wanted) and not self.alive():
                 return
-            self.clock.advance_to(self._next_event())
+            self.clock.advance_to(self.next_event())
         states = [f"{run.task} {run.status} {run.blocked}" for run in self.runs()]
         raise AssertionError(f"these runs do not end: {states}")
 
     def alive(self) -> list[bytes]:
         return [row[0] for row in self.rows("SELECT id FROM runs WHERE status = 0")]
 
-    def _next_event(self) -> int:
+    def next_event(self) -> int:
         now = self.clock.now()
         times = [self.store.next_due(ENVIRONMENT) or 0, *self.appointments(self)]
         for process in self.processes:

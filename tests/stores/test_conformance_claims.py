@@ -137,6 +137,25 @@ def test_a_due_time_is_replaced_by_the_next_and_dropped_by_a_claim(world: World)
     assert world.store.next_due(ENVIRONMENT) == soon + 5
 
 
+def test_a_run_that_is_put_off_is_woken_by_its_time_and_by_what_comes_and_not_by_what_is_unread(
+    world: World,
+) -> None:
+    worker = world.worker()
+    run_id = world.begun(worker).run.id
+    later = world.now() + 60_000
+    put_off = Activation(run_id, 1, release=True, due_at=later, is_put_off=True)
+    worker.commit(put_off)
+    world.store.cancel([run_id], world.now())
+    (woken,) = worker.claim()
+    assert [row.kind for row in woken.inbox] == [InboxKind.CANCEL]
+    worker.commit(put_off)
+    assert worker.claim() == []
+    assert world.store.next_due(ENVIRONMENT) == later
+    world.skipped_ms = 61_000
+    (due,) = worker.claim()
+    assert (due.run.id, due.reason, due.inbox) == (run_id, Reason.RESUME, woken.inbox)
+
+
 def test_events_come_back_as_they_were_written(world: World) -> None:
     worker = world.worker()
     run_id = world.begun(worker).run.id
