@@ -3,7 +3,8 @@ of one run.
 
     python benchmarks/engine.py [--postgres URL] [--runs 5000]
 
-Default durability (SQLite FULL, Postgres synchronous_commit on), pydantic payloads, paranoid mode
+Runs are triggered in batches and their ends awaited with a client, in the same process. Default
+durability (SQLite FULL, Postgres synchronous_commit on), pydantic payloads, paranoid mode
 off, as in `wf worker`. Without --postgres a server is started from the tests' wheel.
 """
 
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,8 +28,7 @@ from wf.cli.working import GARBAGE_THRESHOLDS, SWITCH_SECONDS
 from wf.client.client import with_defaults
 from wf.engine.core.runs import new_run
 from wf.history.ids import new_id
-from wf.history.open import open_store
-from wf.history.store import Store
+from wf.history.store import Run
 
 
 class Order(BaseModel):
@@ -57,54 +58,48 @@ BATCH = 500
 """Runs in one trigger transaction."""
 
 
-def trigger(store: Store, task: wf.Runnable[..., int], payload: object, count: int) -> list[bytes]:
+def trigger(
+    client: wf.Client, task: wf.Runnable[..., int], payload: object, count: int
+) -> list[Future[Run]]:
+    """Runs in batches, and what `await handle.result()` awaits for each."""
     encoded = task.signature.encode_payload(payload)
     options = with_defaults(task, {})
-    ids: list[bytes] = []
+    ends: list[Future[Run]] = []
     for start in range(0, count, BATCH):
-        now = store.now()
+        now = client.store.now()
         runs = [
             new_run(new_id(now), task.id, encoded, options, environment="dev", now=now)
             for _ in range(min(BATCH, count - start))
         ]
-        store.trigger(runs)
-        ids += [run.id for run in runs]
-    return ids
+        client.store.trigger(runs)
+        ends += [client.end_of(run.id) for run in runs]
+    return ends
 
 
-def wait_for(store: Store, ids: list[bytes]) -> None:
-    """Until the last of them has ended; they are looked at in chunks so that looking costs
-    little."""
-    left = list(ids)
-    while left:
-        sample = left[-50:]
-        found = store.get_runs(sample)
-        ended = {run_id for run_id, run in found.items() if run.status.ended}
-        if len(ended) == len(sample):
-            del left[-50:]
-        else:
-            time.sleep(0.01)
+def wait_for(ends: list[Future[Run]]) -> None:
+    for end in ends:
+        assert end.result().status is wf.Status.COMPLETED
 
 
 def measure(url: str, runs: int) -> Iterator[tuple[str, float, str]]:
     engine = wf.Engine(url, [charge, one_step, many_steps])
-    store = open_store(url)
-    warm = trigger(store, one_step, Order(id=1, shop="a"), 200)
+    client = wf.Client(url)
+    warm = trigger(client, one_step, Order(id=1, shop="a"), 200)
     engine.start_now()
     try:
-        wait_for(store, warm)
+        wait_for(warm)
         begun = time.perf_counter()
-        wait_for(store, trigger(store, one_step, Order(id=1, shop="a"), runs))
+        wait_for(trigger(client, one_step, Order(id=1, shop="a"), runs))
         yield "one-step runs", runs / (time.perf_counter() - begun), "/s"
         begun = time.perf_counter()
-        wait_for(store, trigger(store, many_steps, 100, 100))
+        wait_for(trigger(client, many_steps, 100, 100))
         yield "steps, 100 runs x 100", 10_000 / (time.perf_counter() - begun), "/s"
         begun = time.perf_counter()
-        wait_for(store, trigger(store, many_steps, 1_000, 1))
+        wait_for(trigger(client, many_steps, 1_000, 1))
         yield "one run, sequential", time.perf_counter() - begun, "ms per step"
     finally:
         engine.stop_now()
-        store.close()
+        client.close()
 
 
 @contextmanager

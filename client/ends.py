@@ -4,6 +4,7 @@ store."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -15,6 +16,9 @@ from wf.history.store import Run, Store
 
 POLL_SECONDS: Final = (0.02, 1.0)
 """Between looks without a hint: from, to. Hints are not the truth."""
+REST: Final = 3.0
+"""After a look, as a multiple of the time that it took: who waits for thousands of runs takes no
+more than a quarter of a core of the database."""
 
 
 class Ends:
@@ -53,8 +57,10 @@ class Ends:
                         self._waiting.clear()
                         self._thread = None
                         return
+                begun = time.monotonic()
                 with suppress(StoreUnavailable):
-                    self._settle(waiting, self._store.get_runs(waiting))
+                    self._settle(waiting)
+                time.sleep(min(REST * (time.monotonic() - begun), POLL_SECONDS[1]))
                 delay = (
                     POLL_SECONDS[0]
                     if self._changed.wait(delay)
@@ -63,16 +69,17 @@ class Ends:
         finally:
             unlisten()
 
-    def _settle(self, waiting: list[bytes], runs: dict[bytes, Run]) -> None:
-        for run_id in waiting:
-            run = runs.get(run_id)
-            if run is not None and not run.status.ended:
-                continue
+    def _settle(self, waiting: list[bytes]) -> None:
+        live = self._store.live(waiting)
+        over = [run_id for run_id in waiting if run_id not in live]
+        runs = self._store.get_runs(over) if over else {}
+        for run_id in over:
             with self._lock:
                 futures = self._waiting.pop(run_id, [])
             for future in futures:
                 if not future.set_running_or_notify_cancel():
                     continue
+                run = runs.get(run_id)
                 if run is None:
                     future.set_exception(NotFound(f"there is no run {show('run', run_id)}"))
                 else:

@@ -76,6 +76,10 @@ class Looks(ABC):
         """All rows, in one snapshot."""
 
     @abstractmethod
+    def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:
+        """What follows a column that is one of these, and its parameters."""
+
+    @abstractmethod
     def now(self) -> int: ...
 
     def has_worker(self, environment: str, task: str) -> bool:
@@ -98,8 +102,18 @@ class Looks(ABC):
         """The runs of these ids; unknown ones are left out."""
         found: dict[bytes, Run] = {}
         for part in chunks(list(dict.fromkeys(run_ids))):
-            for row in self._query(f"{RUNS} WHERE r.id IN ({marks(part)})", part):
+            condition, values = self._any_of(part)
+            for row in self._query(f"{RUNS} WHERE r.id {condition}", values):
                 found[row[0]] = _full(row)
+        return found
+
+    def live(self, run_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of these runs that have not ended."""
+        found: set[bytes] = set()
+        for part in chunks(run_ids):
+            condition, values = self._any_of(part)
+            sql = f"SELECT id FROM runs WHERE id {condition} AND status = 0"
+            found.update(row[0] for row in self._query(sql, values))
         return found
 
     def list_runs(self, filter: RunFilter) -> list[Run]:

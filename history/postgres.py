@@ -269,6 +269,9 @@ class PostgresStore(Looks):
         prepare = False if "LIMIT" in text else None
         return self.pool.run(lambda c: look(c, text, parameters, prepare=prepare))
 
+    def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:
+        return "= ANY (?::bytea[])", [byteas(run_ids)]
+
     def _group_no(self, lease: Lease) -> int | None:
         rows = self.pool.run(lambda c: look(c, sql.GROUP_NO, [lease.worker]))
         return int(rows[0][0]) if rows else None

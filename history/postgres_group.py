@@ -119,8 +119,8 @@ def _lock_runs(
     children: Sequence[NewRun],
     answers: Sequence[Answer],
 ) -> None:
-    """All runs that this group waits for, cancels or ends. Children that it makes are nobody else's
-    to lock yet."""
+    """All runs that this group ends, where it also waits for others or cancels some, with those.
+    Children that it makes are nobody else's to lock yet."""
     made = {
         run.id
         for run, (_, how) in zip(children, answers, strict=True)
@@ -129,10 +129,9 @@ def _lock_runs(
     stands_for = _stands_for(children, answers)
     ids = {run_id for a in activations for run_id in a.cancels}
     ids |= {stands_for.get(w.target, w.target) for a in activations for w in a.waits}
-    if not ids - made and len([a for a in activations if a.ending]) < 2:
-        return
-    ids |= {a.run_id for a in activations if a.ending}
-    send(connection, sql.LOCK_RUNS, [byteas(in_rows(ids))])
+    if ids - made:
+        ids |= {a.run_id for a in activations if a.ending}
+        send(connection, sql.LOCK_RUNS, [byteas(in_rows(ids))])
 
 
 def _settle(

@@ -133,7 +133,7 @@ def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:
 
 
 def end_runs(connection: Connection, endings: Sequence[tuple[bytes, Ending]]) -> None:
-    """Their rows are locked by the caller; their ENDED events are his, too."""
+    """Locks their rows, where the caller has not; their ENDED events are his."""
     rows = [
         (run_id, STORED[ending.status], ending.at, ending.output, ending.failure)
         for run_id, ending in endings

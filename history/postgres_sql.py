@@ -13,7 +13,8 @@ and what they guard is read next: a wait locks its target, then looks whether it
 updates its row, then looks who waits; a claim takes marks away, then reads inboxes.
 
 *Order.* A transaction takes locks in this order, each by rising id: its worker (the fence);
-idempotency keys; `runs` (all that it ends, waits for or cancels, in one statement); `tokens`;
+idempotency keys; `runs` (all that it ends, waits for or cancels, in one statement: the one that
+ends them where there is nothing else); `tokens`;
 `waits` of what has ended; the marks of all that it wakes, in one statement, last. What comes
 after, the claim, waits for nobody: it skips what is locked. So do the pass over due rows, which
 comes in the middle, and the removal of an ended run's own marks and waits, which others remove as
@@ -235,7 +236,7 @@ FROM unnest(%s::bytea[], %s::int8[]) AS n(id, number) WHERE runs.id = n.id"""
 ENDED: Final = """WITH a AS (
  SELECT *, 0 AS live
  FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::bytea[], %s::bytea[])
-  AS a(id, status, at, output, failure)),
+  AS a(id, status, at, output, failure) ORDER BY id),
 ended AS (
  UPDATE runs SET status = a.status, ended_at = a.at, output = a.output, failure = a.failure
  FROM a WHERE runs.id = a.id AND runs.status = a.live),
@@ -256,10 +257,10 @@ unmarked AS (
 unread AS (DELETE FROM inbox USING a WHERE inbox.run_id = a.id),
 unblocked AS (DELETE FROM blocked USING a WHERE blocked.run_id = a.id)
 DELETE FROM due WHERE id IN (SELECT id FROM a UNION ALL SELECT id FROM canceled)"""
-"""Runs end. Their rows in `runs` are locked already. `live` is a column, so that no plan begins
-with the few rows that `status = 0` is believed to leave, and walks the table to find them. A sender
-that has a mark locked removes nothing of ours: the mark outlives the run, and is dropped by whom it
-reaches."""
+"""Runs end, by rising id: each is looked up for its row of `a`. `live` is a column, so that no plan
+begins with the few rows that `status = 0` is believed to leave, and walks the table to find them. A
+sender that has a mark locked removes nothing of ours: the mark outlives the run, and is dropped by
+whom it reaches."""
 
 TELL: Final = f"""WITH over AS (
  SELECT id, status, ended_at, output, failure, NULL::bytea AS data, false AS token

@@ -197,7 +197,6 @@ _table(
     "run_id",
     _int("worker"),
     _key("run_id", LargeBinary()),
-    Index("owned_by_worker", "worker"),
 )
 
 _table(

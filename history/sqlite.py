@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from wf.history.cold import Looks
+from wf.history.cold import Looks, marks
 from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
 from wf.history.ids import show
 from wf.history.limits import BUSY_TIMEOUT_MS
@@ -229,6 +229,9 @@ class SQLiteStore(Looks):
     def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self.database.read() as db:
             return db.execute(sql, parameters).fetchall()
+
+    def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:
+        return f"IN ({marks(run_ids)})", list(run_ids)
 
     def _group_no(self, lease: Lease) -> int:
         rows = self._query("SELECT group_no FROM workers WHERE id = ?", (lease.worker,))

@@ -73,6 +73,9 @@ class WatchedStore:
     def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
         return self.door("get_runs", lambda: self.inner.get_runs(run_ids))
 
+    def live(self, run_ids: Sequence[bytes]) -> set[bytes]:
+        return self.door("live", lambda: self.inner.live(run_ids))
+
     def list_runs(self, filter: RunFilter) -> list[Run]:
         return self.door("list_runs", lambda: self.inner.list_runs(filter))
 

@@ -100,8 +100,6 @@ CREATE TABLE owned (
 )
  WITHOUT ROWID;
 
-CREATE INDEX owned_by_worker ON owned (worker);
-
 CREATE TABLE due (
     id BLOB NOT NULL,
     at BIGINT NOT NULL,

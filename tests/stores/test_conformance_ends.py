@@ -51,6 +51,15 @@ def test_a_run_ends_with_its_output_or_failure(world: World, status: Status) -> 
     assert world.kinds(run_id) == [Kind.STARTED, Kind.ENDED]
 
 
+def test_runs_are_live_until_they_end(world: World) -> None:
+    worker = world.worker()
+    begun, ended = world.begun(worker).run.id, world.begun(worker).run.id
+    queued, unknown = world.trigger(), new_id(world.now())
+    worker.end(ended)
+    assert world.store.live([begun, ended, queued, unknown]) == {begun, queued}
+    assert world.store.live([]) == set()
+
+
 def test_what_arrives_for_an_ended_run_is_dropped(world: World) -> None:
     worker = world.worker()
     run_id = world.begun(worker).run.id

@@ -21,6 +21,8 @@ from wf.history.open import open_store
 
 RARE: Final = {"UNPARK", "ANY_LOST", "STUCK", "LOST", "ORPHANED", "UNROUTED"}
 """Statements about all workers, or all that is parked: when one joins or is lost."""
+RESYNC: Final = {"OWNED", "OWNED_INBOXES"}
+"""After a lost answer: they walk what is owned by anybody, which are a thousand runs a worker."""
 SESSION: Final = {"DUE_UNDER", "DUE_RUNS_UNDER", "DUE_TOKENS_UNDER", "NEXT_DUE_UNDER"}
 """Of a worker that works for one run only: it may walk what is due."""
 MANY: Final = 300
@@ -50,11 +52,11 @@ def statements() -> dict[str, str]:
         name: text
         for module in (sql, workers)
         for name, text in vars(module).items()
-        if name[0].isupper() and name not in RARE | SESSION and isinstance(text, str)
+        if name[0].isupper() and name not in RARE | RESYNC | SESSION and isinstance(text, str)
         if re.match("WITH|SELECT|INSERT|UPDATE|DELETE", text)
     }
     found["LOCKED_TOKEN"] = sql.LOCKED_TOKEN.format("id")
-    found["get_runs"] = f"{cold.RUNS} WHERE r.id IN (%s, %s, %s)"
+    found["get_runs"] = f"{cold.RUNS} WHERE r.id = ANY (%s::bytea[])"
     return {name: numbered(text) for name, text in found.items()}
 
 

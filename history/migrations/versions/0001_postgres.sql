@@ -99,8 +99,6 @@ CREATE TABLE owned (
     PRIMARY KEY (run_id)
 );
 
-CREATE INDEX owned_by_worker ON owned (worker);
-
 CREATE TABLE due (
     at BIGINT NOT NULL,
     kind SMALLINT NOT NULL,
