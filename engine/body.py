@@ -69,7 +69,7 @@ class Body:
         self.run = run
         self.runnable = runnable
         self.info = run_info(run)
-        self.options: dict[str, Any] = json.loads(run.options)
+        self.options: dict[str, Any] = json.loads(run.options) if run.options != b"{}" else {}
         self.seq = 0
         self.steps: dict[int, RunStep] = {}
         """Open steps: asked for, and not ended."""

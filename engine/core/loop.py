@@ -38,6 +38,8 @@ STEP_BUDGET: Final = 1_000_000
 a circle."""
 IDLE_CHECK: Final = 10_000
 """Callbacks in one drain after which, each time, it is looked whether they are all mere polling."""
+TASKS_KEPT: Final = 64
+"""Tasks that a loop remembers before it forgets those that are done."""
 _HASH_STRIDE: Final = 0x9E3779B1
 _HASH_MASK: Final = (1 << 60) - 1
 
@@ -135,7 +137,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._schedulable = schedulable
         self._closed = False
         self._stopped = False
-        self._tasks: weakref.WeakValueDictionary[int, BodyTask[Any]] = weakref.WeakValueDictionary()
+        self._tasks: list[weakref.ref[BodyTask[Any]]] = []
+        self._tasks_kept = TASKS_KEPT
         self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] | None = None
         """Made for the first one: most bodies have none, and it is dear."""
         self._given_up: dict[int, AsyncGenerator[Any, Any]] = {}
@@ -146,7 +149,10 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return (self._salt + self.count * _HASH_STRIDE) & _HASH_MASK
 
     def remember(self, task: BodyTask[Any]) -> None:
-        self._tasks[self.count] = task
+        self._tasks.append(weakref.ref(task))
+        if len(self._tasks) > self._tasks_kept:
+            self._tasks = [weakref.ref(task) for task in self.tasks()]
+            self._tasks_kept = TASKS_KEPT + 2 * len(self._tasks)
 
     # -- running
 
@@ -247,7 +253,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def tasks(self) -> list[BodyTask[Any]]:
         """Those that are not done, in the order in which they were made."""
-        return [task for _, task in sorted(self._tasks.items()) if not task.done()]
+        tasks = [known() for known in self._tasks]
+        return [task for task in tasks if task is not None and not task.done()]
 
     # -- what asyncio asks
 

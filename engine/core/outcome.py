@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from wf.engine.core.decisions import End
+from wf.engine.core.info import digest_of
 from wf.history.errors import Error, OperationError, PayloadError
 from wf.history.events import Failure, Status
 
@@ -41,8 +42,6 @@ def outcome_of(
         )
     error = root.exception()
     if error is None:
-        from wf.engine.core.info import digest_of
-
         try:
             output = runnable.signature.encode_result(root.result())
         except PayloadError as unfit:

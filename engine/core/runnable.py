@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import (
     Any,
     Final,
@@ -129,7 +129,7 @@ class Runnable(Generic[P, R]):
         code = self.fn.__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
 
-    @property
+    @cached_property
     def body(self) -> Callable[..., Coroutine[Any, Any, Any]]:
         """What a run of it executes: a task's function; for a step, a body with that one step in
         it."""
