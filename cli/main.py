@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from wf.cli import audit, db, errors, run, runs, tokens, trigger, worker
+from wf.cli import audit, db, errors, run, runs, show, tokens, trigger, worker
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("trigger")(trigger.trigger)
+app.command("show")(show.show)
 app.add_typer(runs.app)
 app.add_typer(tokens.app)
 app.command("worker")(worker.worker)

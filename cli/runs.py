@@ -12,6 +12,7 @@ from wf.cli.options import Db, Debug, Env, Json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from wf.client.views import EventView, RunView
 
@@ -46,6 +47,7 @@ def list_runs(
         found = client.runs.list(
             status=status or (), task=task, tag=tag, limit=limit, cursor=cursor
         )
+        now = client.now()
     if json:
         output.print_json([run.to_json() for run in found])
         return
@@ -55,7 +57,7 @@ def list_runs(
             [
                 run.id,
                 run.task,
-                f"{run.status} (parked)" if run.blocked is not None else run.status,
+                _status(run, now),
                 output.moment(run.created_at),
                 output.moment(run.ended_at),
                 " ".join(run.tags),
@@ -73,14 +75,15 @@ def show(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """One run: status, times, output or error, and its operations."""
+    """One run: status, times, output or error, and its operations. (`wf show`: over time.)"""
     with options.client(db, env) as client:
         view = client.runs.retrieve(run)
         history = client.runs.history(run)
+        now = client.now()
     if json:
         output.print_json(view.to_json() | {"history": [event.to_json() for event in history]})
         return
-    output.print_fields(_fields(view))
+    output.print_fields([*_fields(view), *details(view, now)])
     rows = _operations(history)
     if rows:
         print()
@@ -110,20 +113,30 @@ def cancel(
 
 
 def _fields(run: RunView) -> list[tuple[str, str]]:
-    fields = [
+    return [
         ("run", run.id),
         ("task", run.task),
         ("status", run.status + (f", attempt {run.attempt}" if run.attempt > 1 else "")),
-        ("tags", " ".join(run.tags)),
         ("environment", run.environment),
-        ("parent", run.parent or ""),
         ("created", output.moment(run.created_at)),
         ("started", output.moment(run.started_at)),
         ("ended", output.moment(run.ended_at)),
+    ]
+
+
+def details(run: RunView, now: datetime) -> list[tuple[str, str]]:
+    """What it was given, what came of it, and what keeps it."""
+    fields = [
+        ("tags", " ".join(run.tags)),
+        ("parent", run.parent or ""),
         ("goes on", output.moment(run.due_at)),
         ("payload", output.value(run.payload)),
         ("output", output.value(run.output) if run.output is not None else ""),
     ]
+    silence = silence_of(run, now)
+    if silence:
+        fields.append(("worker", f"silent for {silence}, and nobody has taken the run over: "))
+        fields.append(("", f"start a worker, or go on with `wf run FILE --resume {run.id}`"))
     if run.blocked is not None:
         fields.append(("parked", f"{run.blocked.reason}, since {output.moment(run.blocked.since)}"))
         fields.append(("", run.blocked.detail))
@@ -131,6 +144,24 @@ def _fields(run: RunView) -> list[tuple[str, str]]:
         fields.append(("error", f"{run.error.type}: {run.error.message}"))
         fields.append(("traceback", run.error.traceback.rstrip()))
     return fields
+
+
+def silence_of(run: RunView, now: datetime) -> str:
+    """For how long the worker that has the run gave no sign of life; "" where that is usual."""
+    from wf.engine.core.durations import show_duration
+    from wf.history.limits import LEASE_MS
+
+    if run.worker_seen_at is None:
+        return ""
+    silent_ms = round((now - run.worker_seen_at).total_seconds() * 1_000)
+    return show_duration(silent_ms // 1_000 * 1_000) if silent_ms > LEASE_MS / 2 else ""
+
+
+def _status(run: RunView, now: datetime) -> str:
+    silence = silence_of(run, now)
+    if silence:
+        return f"{run.status} (worker silent for {silence})"
+    return f"{run.status} (parked)" if run.blocked is not None else run.status
 
 
 # --- operations: the rows of a history, one line for each thing that the body did -----------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from wf.client.client import Client, Runs, Tokens
@@ -34,6 +35,7 @@ class AsyncRuns:
         self.retrieve = _threaded(runs.retrieve)
         self.cancel = _threaded(runs.cancel)
         self.history = _threaded(runs.history)
+        self.timeline = _threaded(runs.timeline)
 
 
 class AsyncTokens:
@@ -66,6 +68,10 @@ class AsyncClient:
     async def __aexit__(self, *error: object) -> None:
         connections.pop(self._client)
         await self.close()
+
+    async def now(self) -> datetime:
+        """By the clock of the database: what all times of runs are to be compared with."""
+        return await asyncio.to_thread(self._client.now)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._client.close)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime
-from typing import Any, Final, Generic, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack, cast, overload
 
 from wf.client.ends import Ends
 from wf.client.tokens import check_data
 from wf.client.views import EventView, RunView, TokenView, event_view, run_view, token_view
-from wf.engine.core.durations import Duration, milliseconds, to_ms
+from wf.engine.core.durations import Duration, from_ms, milliseconds, to_ms
 from wf.engine.core.handles import run_error
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
@@ -26,6 +26,9 @@ from wf.history.ids import new_id, parse, show
 from wf.history.open import open_store
 from wf.history.rows import TOKEN_STATUS
 from wf.history.store import Run, RunFilter, Store, Triggered
+
+if TYPE_CHECKING:
+    from wf.client.timeline.model import Timeline
 
 log = logging.getLogger("wf.client")
 
@@ -81,6 +84,14 @@ class Handle(Generic[T]):
     def cancel(self) -> None:
         self._client.runs.cancel(self.id)
 
+    def history(self) -> Sequence[EventView]:
+        """All rows of its history, over all chapters."""
+        return self._client.runs.history(self.id)
+
+    def timeline(self) -> Timeline:
+        """What it and the runs below it did, over time: in a notebook, a picture."""
+        return self._client.runs.timeline(self.id)
+
     def __repr__(self) -> str:
         return f"<Handle {self.id}>"
 
@@ -120,6 +131,10 @@ class Client:
     def __exit__(self, *error: object) -> None:
         connections.pop(self)
         self.close()
+
+    def now(self) -> datetime:
+        """By the clock of the database: what all times of runs are to be compared with."""
+        return from_ms(self.store.now())
 
     def close(self) -> None:
         """Let the database go; the client is not used after that."""
@@ -281,6 +296,13 @@ class Runs:
         """All rows, over all chapters. Raises NotFound."""
         run = self._get(run_id)
         return [event_view(chapter, event) for chapter, event in self._client.store.history(run.id)]
+
+    def timeline(self, run_id: str) -> Timeline:
+        """What it and the runs below it did, over time: in a notebook, a picture. Raises
+        NotFound."""
+        from wf.client.timeline.reading import read
+
+        return read(self._client.store, self._get(run_id))
 
     def _get(self, shown: str) -> Run:
         run_id = parse_id("run", shown)

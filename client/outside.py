@@ -4,12 +4,13 @@ loop."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from wf.client import ambient
 from wf.client.client import Client, Handle, output_of, with_defaults
-from wf.client.views import RunView
+from wf.client.timeline.model import Timeline
+from wf.client.views import EventView, RunView
 from wf.engine.core.children import when_outside
 from wf.engine.core.handles import RunHandle
 from wf.engine.core.runnable import Runnable
@@ -64,6 +65,14 @@ class AsyncHandle(RunHandle[T]):
     async def cancel(self) -> None:
         """Ask for cancellation. Raises AlreadyEnded."""
         await asyncio.to_thread(self._handle.cancel)
+
+    async def history(self) -> Sequence[EventView]:
+        """All rows of its history, over all chapters."""
+        return await asyncio.to_thread(self._handle.history)
+
+    async def timeline(self) -> Timeline:
+        """What it and the runs below it did, over time: in a notebook, a picture."""
+        return await asyncio.to_thread(self._handle.timeline)
 
 
 when_outside(trigger_outside)

@@ -60,6 +60,8 @@ class RunView:
     idempotency_key: str
     version: str
     blocked: BlockedView | None
+    worker_seen_at: datetime | None
+    """While a worker has it: when that one last gave a sign of life (some seconds ago is usual)."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types: moments as ISO 8601."""
@@ -134,6 +136,7 @@ def run_view(run: store.Run) -> RunView:
         blocked=BlockedView(blocked.reason, blocked.detail, from_ms(blocked.since), blocked.next)
         if blocked is not None
         else None,
+        worker_seen_at=_moment(run.worker_beat),
     )
 
 

@@ -413,13 +413,12 @@ class Body:
             retry = task_retry(self.run, self.runnable, self.options, end, self._arrivals.failed_at)
         self.seq += 1
         if retry is not None:
-            random = Random(self.run.id)
+            delay = retry.delay_ms(self.run.attempt, end.error, Random(self.run.id))
+            attempt = self.run.attempt
             activation.events.append(
-                Event(
-                    self.seq, Kind.ATTEMPT_FAILED, 0, at, attempt=self.run.attempt, data=end.failure
-                )
+                Event(self.seq, Kind.ATTEMPT_FAILED, 0, at, "", 0, attempt, delay, end.failure)
             )
-            self._turn(end, retry, at + retry.delay_ms(self.run.attempt, end.error, random))
+            self._turn(end, retry, at + delay)
             return
         row = end.record(self.seq, at)
         assert row is not None

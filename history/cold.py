@@ -53,9 +53,10 @@ _DERIVED: Final = f"""CASE
 RUNS: Final = f"""SELECT {columns("r")}, {_DERIVED},
  CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
  CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
- r.output, r.failure, o.worker, b.reason, b.detail, b.since, b.next
+ r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next
 FROM runs r
 LEFT JOIN owned o ON o.run_id = r.id
+LEFT JOIN workers w ON w.id = o.worker
 LEFT JOIN ready m ON m.run_id = r.id
 LEFT JOIN due d ON d.id = r.id
 LEFT JOIN runnables k ON k.environment = r.environment AND k.task = r.task
@@ -197,11 +198,12 @@ def marks(items: Sequence[Any]) -> str:
 
 def _full(row: Sequence[Any]) -> Run:
     run = run_of(row)
-    status, run.started_at, run.ended_at, run.due_at, run.output, run.failure, run.worker = row[
-        18:25
-    ]
+    (
+        status, run.started_at, run.ended_at, run.due_at, run.output, run.failure, run.worker,
+        run.worker_beat,
+    ) = row[18:26]  # fmt: skip
     run.status = _STATUS[status]
-    reason, detail, since, following = row[25:29]
+    reason, detail, since, following = row[26:30]
     if reason is not None:
         run.blocked = Blocked(reason, detail, since, following)
     return run

@@ -62,8 +62,8 @@ class Kind(IntEnum):
     """Fact: a trigger with an idempotency key is settled. `data`: the id of the run; `attempt`: 1
     if it was there before."""
     ATTEMPT_FAILED = 19
-    """Record, last of a chapter: the attempt failed and the run is tried again in the next one;
-    `data` is a Failure."""
+    """Record, last of a chapter: the attempt failed and the run is tried again in the next one,
+    `took` ms later; `data` is a Failure."""
     ENDED = 20
     """Record, last of a run. `name`: its status, `digest`: of its output, `data`: a Failure where
     it did not complete."""

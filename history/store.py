@@ -288,6 +288,8 @@ class Run:
     failure: bytes | None = None
     blocked: Blocked | None = None
     worker: int | None = None
+    worker_beat: int | None = None
+    """When the worker that owns it last gave a sign of life."""
 
 
 @dataclass(slots=True)

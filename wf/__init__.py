@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wf.client.client import Client as Client
     from wf.client.client import Handle as Handle
     from wf.client.outside import AsyncHandle as AsyncHandle
+    from wf.client.timeline.model import Timeline as Timeline
     from wf.client.views import EventView as EventView
     from wf.client.views import RunView as RunView
     from wf.client.views import TokenView as TokenView
@@ -75,6 +76,7 @@ _HOMES = {
     "wf.client.asynchronous": ("AsyncClient",),
     "wf.client.client": ("Client", "Handle"),
     "wf.client.outside": ("AsyncHandle",),
+    "wf.client.timeline.model": ("Timeline",),
     "wf.client.views": ("EventView", "RunView", "TokenView"),
     "wf.engine.author": ("current", "logger", "now", "patched", "random", "uuid4"),
     "wf.engine.core.handles": ("RunHandle", "Token"),
