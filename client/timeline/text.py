@@ -130,8 +130,10 @@ class _Sheet:
         self._width = max(width, NARROWEST)
         names = max((words.columns(self._name(lane)) for lane in self._lanes), default=0)
         self._names = min(max(names, NAMES[0]), NAMES[1], self._width // 3)
-        notes = max((words.columns(self._said(lane)) for lane in self._lanes), default=0)
-        self._notes = min(max(notes, NOTES[0]), NOTES[1], self._width // 3)
+        most = min(NOTES[1], self._width // 3)
+        notes = [words.columns(self._said(lane)) for lane in self._lanes]
+        notes += [words.columns(self._with_error(lane)) for lane in self._lanes]
+        self._notes = max(NOTES[0], *(note for note in notes if note <= most), 0)
         self._bars = self._width - self._names - self._notes - 4
         self._scale: Scale = scale_of(timeline, FOLD / self._bars)
 
@@ -181,7 +183,7 @@ class _Sheet:
             error = words.error_of(lane)
             row: Line = [(name + gap, style), *self._bar(lane), ("  ", ""), (note, "bright_black")]
             rows.append(row)
-            if error and words.columns(f"{note}  {error}") <= self._notes:
+            if error and words.columns(self._with_error(lane)) <= self._notes:
                 row.append((f"  {error}", "red"))
             elif error:
                 rows.append(self._below(lane, error, "red"))
@@ -236,6 +238,9 @@ class _Sheet:
 
     def _name(self, lane: Lane) -> str:
         return "  " * lane.depth + words.title_of(lane)
+
+    def _with_error(self, lane: Lane) -> str:
+        return f"{self._said(lane)}  {words.error_of(lane)}".rstrip()
 
     def _said(self, lane: Lane) -> str:
         return words.note_of(lane, self._timeline, self._zone)
