@@ -273,6 +273,11 @@ class Body:
         """A step is under way or about to be."""
         return bool(self.in_flight or self.effects.run_steps or self.holds_back)
 
+    @property
+    def leaves(self) -> bool:
+        """The worker does not own the run any more when its activation has happened."""
+        return self.has_ended or self.activation.release
+
     def settle_ownership(self) -> None:
         """Give the run back where there is nothing to do for it now."""
         if self.has_ended:

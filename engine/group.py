@@ -28,6 +28,11 @@ class Group:
         return [part for part in [*parts, Group([], self.parked)] if part]
 
     @property
+    def leaving(self) -> int:
+        """How many runs are nobody's when it has happened."""
+        return sum(body.leaves for body in self.bodies)
+
+    @property
     def makes_work(self) -> bool:
         """It makes runs or marks that this worker may take at once."""
         return any(

@@ -138,8 +138,8 @@ class Worker:
             self._commit(lease, self._refused.popleft(), None, now)
             return True
         worked = self._take_results(now) | self._take_due(now)
-        claim = self._claim(now)
         group = Group(self._ready_to_commit(), self._parked)
+        claim = self._claim(group, now)
         self._parked = []
         if group or claim is not None or self._ticked_at - self._beaten_at >= self.settings.beat_ms:
             self._commit(lease, group, claim, now)
@@ -155,7 +155,7 @@ class Worker:
             self._sent = None
             self._let_out(group.bodies, now)
         elif group:
-            self._commit(lease, group, self._claim(now), now)
+            self._commit(lease, group, self._claim(group, now), now)
         else:
             self._sent = None
 
@@ -250,7 +250,8 @@ class Worker:
 
     # -- the commit
 
-    def _claim(self, now: int) -> Claim | None:
+    def _claim(self, group: Group, now: int) -> Claim | None:
+        """What to ask for with this group; it makes room for as many as it gives back."""
         if self.is_draining or not (
             self._is_hinted
             or self._resync
@@ -260,7 +261,7 @@ class Worker:
             return None
         self._is_hinted = False
         self._polled_at = self._ticked_at
-        room = max(0, self.settings.max_owned - len(self.bodies))
+        room = max(0, self.settings.max_owned - len(self.bodies) + group.leaving)
         return Claim(
             limit=min(CLAIM_LIMIT, room),
             tasks=self.registry.ids,
@@ -285,7 +286,7 @@ class Worker:
         activations = group.activations
         if claim is None and not self.is_draining and group.makes_work:
             self._is_hinted = True
-            claim = self._claim(now)
+            claim = self._claim(group, now)
         self._sent = group
         try:
             committed = self.store.commit(lease, activations, claim, now)

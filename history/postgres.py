@@ -213,7 +213,7 @@ class PostgresStore(Looks):
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
         found: dict[bytes, list[Event]] = {run_id: [] for run_id, _ in runs}
         values = table("bi", runs)
-        rows = self.pool.run(lambda c: look(c, workers.LOAD, values))
+        rows = self.pool.run(lambda c: look(c, workers.LOAD, values)) if runs else []
         for row in rows:
             found[row[0]].append(Event(*row[1:]))
         return found

@@ -266,6 +266,17 @@ def test_a_poll_that_failed_does_not_hold_up_results(world: World) -> None:
     assert world.run(run_id).status is Status.COMPLETED
 
 
+def test_a_full_worker_takes_new_runs_with_the_commit_that_ends_others(world: World) -> None:
+    runs = {world.trigger(add, number, number) for number in range(4)}
+    process = world.start(max_owned=2)
+    process.worker.tick()
+    first = set(process.worker.bodies)
+    process.runner.run_all()
+    process.worker.tick()
+    assert set(process.worker.bodies) == runs - first
+    assert {world.run(run_id).status for run_id in first} == {Status.COMPLETED}
+
+
 def test_a_parked_run_is_not_written_again_when_its_commit_had_landed(world: World) -> None:
     """Then it may be another worker's."""
     run_id = world.trigger(adds, 1)
