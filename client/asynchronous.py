@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
-from wf.client.client import Client, Runs, Tokens
+from wf.client.client import Client, Runs, Tokens, asked
 from wf.client.outside import AsyncHandle
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.triggers import TriggerOptions
@@ -94,5 +94,5 @@ class AsyncClient:
     ) -> AsyncHandle[Any]: ...
     async def trigger(self, task: Any, payload: Any = None, /, **options: Any) -> AsyncHandle[Any]:
         """Start a run; a worker takes it up. Raises PayloadError before any run exists."""
-        handle = await asyncio.to_thread(self._client.trigger, task, payload, **options)
+        handle = await self._client.trigger_encoded_async(*asked(task, payload, options))
         return AsyncHandle(self._client, handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ from wf.history.events import Status
 from wf.history.ids import new_id, parse, show
 from wf.history.open import open_store
 from wf.history.rows import TOKEN_STATUS
-from wf.history.store import Run, RunFilter, Store, Triggered
+from wf.history.store import NewRun, Run, RunFilter, Store, Triggered
 
 if TYPE_CHECKING:
     from wf.client.timeline.model import Timeline
@@ -161,18 +162,7 @@ class Client:
 
         Raises PayloadError before any run exists.
         """
-        checked = trigger_options(options)
-        if isinstance(task, Runnable):
-            runnable = cast("Runnable[..., Any]", task)
-            return self.trigger_encoded(
-                runnable.id,
-                runnable.signature.encode_payload(payload),
-                with_defaults(runnable, checked),
-                runnable.signature.decode_result,
-            )
-        return self.trigger_encoded(
-            check_name(task, "task"), _any_json.encode(payload), checked, plain
-        )
+        return self.trigger_encoded(*asked(task, payload, options))
 
     def trigger_encoded(
         self,
@@ -181,17 +171,45 @@ class Client:
         options: dict[str, Any],
         decode: Callable[[bytes | None], T],
     ) -> Handle[T]:
+        connection = options.pop("connection", None)
+        run = self._new_run(task, payload, options)
+        if connection is None:
+            [answer] = self.store.trigger([run])
+        else:
+            [answer] = self.store.trigger_in(connection, [run])
+        return self._handle(run, answer, decode)
+
+    async def trigger_encoded_async(
+        self,
+        task: str,
+        payload: bytes,
+        options: dict[str, Any],
+        decode: Callable[[bytes | None], T],
+    ) -> Handle[T]:
+        """The same without blocking the loop. A caller's connection is used in this thread."""
+        if "connection" not in options:
+            return await asyncio.to_thread(self.trigger_encoded, task, payload, options, decode)
+        connection = options.pop("connection")
+        run = await asyncio.to_thread(self._new_run, task, payload, options)
+        [answer] = await self.store.trigger_in_async(connection, [run])
+        return self._handle(run, answer, decode)
+
+    def _new_run(self, task: str, payload: bytes, options: dict[str, Any]) -> NewRun:
         now = self.store.now()
-        run = new_run(new_id(now), task, payload, options, environment=self.environment, now=now)
-        [(run_id, triggered)] = self.store.trigger([run])
+        return new_run(new_id(now), task, payload, options, environment=self.environment, now=now)
+
+    def _handle(
+        self, run: NewRun, answer: tuple[bytes, Triggered], decode: Callable[[bytes | None], T]
+    ) -> Handle[T]:
+        run_id, triggered = answer
         if triggered is Triggered.CACHED_DIFFERS:
             log.warning(
                 "idempotency key %r of %s is taken by %s, which has another payload",
                 run.idempotency_key,
-                task,
+                run.task,
                 show("run", run_id),
             )
-        return Handle(self, run_id, task, decode, triggered)
+        return Handle(self, run_id, run.task, decode, triggered)
 
     def wait_for_end(self, run_id: bytes, timeout: Duration | None) -> Run:
         """The run, when it has ended. Raises TimeoutError, NotFound."""
@@ -226,6 +244,20 @@ class Client:
                 run.environment,
                 run.task,
             )
+
+
+def asked(
+    task: Any, payload: Any, options: dict[str, Any]
+) -> tuple[str, bytes, dict[str, Any], Callable[[bytes | None], Any]]:
+    """What `trigger` was given, checked and encoded: task, payload, options, how to read the
+    output."""
+    checked = trigger_options(options)
+    if isinstance(task, Runnable):
+        runnable = cast("Runnable[..., Any]", task)
+        signature = runnable.signature
+        encoded = signature.encode_payload(payload)
+        return runnable.id, encoded, with_defaults(runnable, checked), signature.decode_result
+    return check_name(task, "task"), _any_json.encode(payload), checked, plain
 
 
 def with_defaults(runnable: Runnable[..., Any], options: dict[str, Any]) -> dict[str, Any]:

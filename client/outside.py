@@ -26,8 +26,7 @@ async def trigger_outside(
 ) -> Any:
     client: Client = ambient.client()
     payload = encode()
-    handle = await asyncio.to_thread(
-        client.trigger_encoded,
+    handle = await client.trigger_encoded_async(
         runnable.id,
         payload,
         with_defaults(runnable, options),

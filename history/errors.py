@@ -90,6 +90,20 @@ class CannotLoad(AuthorError):
     code = "WF1009"
 
 
+class CannotJoin(AuthorError):
+    """A connection whose transaction a call is to be part of: not of this database, or of no known
+    kind, or in no transaction."""
+
+    code = "WF1010"
+
+
+class TransactionTooLong(AuthorError):
+    """A step held the only writer of a SQLite file for too long: its transaction was rolled
+    back."""
+
+    code = "WF1011"
+
+
 # --- the operator: where wf runs
 # ---------------------------------------------------------------------------
 

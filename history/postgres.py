@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
+from psycopg import BaseConnection
 from psycopg import errors as pg
 
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_workers as workers
+from wf.history.borrowed import async_driver_of, driver_of, is_async
 from wf.history.cold import Looks
-from wf.history.errors import AlreadyEnded, BadURL, Fenced, NotFound, StoreNewer, StoreUnavailable
+from wf.history.errors import (
+    AlreadyEnded,
+    BadURL,
+    CannotJoin,
+    Fenced,
+    NotFound,
+    StoreNewer,
+    StoreUnavailable,
+)
 from wf.history.events import Event
 from wf.history.ids import show
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_group import Group, Written, write
+from wf.history.postgres_join import IDENTITY, carry_out, carry_out_async, joining
 from wf.history.postgres_pool import Connection, Pool, send
 from wf.history.postgres_rows import (
     cancel_runs,
@@ -93,6 +105,23 @@ class PostgresStore(Looks):
         answers = self.pool.run(work)
         self.hint()
         return answers
+
+    def trigger_in(self, connection: Any, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+        driver = _psycopg_of(driver_of(connection))
+        if is_async(driver):
+            raise CannotJoin(
+                "the connection is async: use wf.AsyncClient, or `await task.trigger(…)`"
+            )
+        return carry_out(driver, joining(runs, self._identity()))
+
+    async def trigger_in_async(
+        self, connection: Any, runs: Sequence[NewRun]
+    ) -> list[tuple[bytes, Triggered]]:
+        driver = _psycopg_of(await async_driver_of(connection))
+        identity = await asyncio.to_thread(self._identity)
+        if is_async(driver):
+            return await carry_out_async(driver, joining(runs, identity))
+        return carry_out(driver, joining(runs, identity))
 
     def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
         def work(connection: Connection) -> set[bytes]:
@@ -272,6 +301,9 @@ class PostgresStore(Looks):
     def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:
         return "= ANY (?::bytea[])", [byteas(run_ids)]
 
+    def _identity(self) -> str:
+        return str(self.pool.run(lambda c: look(c, IDENTITY))[0][0])
+
     def _group_no(self, lease: Lease) -> int | None:
         rows = self.pool.run(lambda c: look(c, sql.GROUP_NO, [lease.worker]))
         return int(rows[0][0]) if rows else None
@@ -283,6 +315,12 @@ class PostgresStore(Looks):
                 "this group has been committed before: ask `landed`", outcome_unknown=True
             )
         return Fenced(f"worker {lease.worker} was taken over: drop all runs and join again")
+
+
+def _psycopg_of(driver: Any) -> Any:
+    if isinstance(driver, BaseConnection):
+        return cast("Any", driver)
+    raise CannotJoin("the client is on Postgres: give a psycopg connection to its database")
 
 
 def _check(connection: Connection, url: str, *, create: bool) -> None:

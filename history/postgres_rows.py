@@ -13,6 +13,7 @@ from typing import Any, Final
 import psycopg
 
 from wf.history import postgres_sql as sql
+from wf.history.borrowed import Plan
 from wf.history.events import STORED, Kind, Status
 from wf.history.limits import LEASE_MS
 from wf.history.postgres_arrays import byteas, table
@@ -75,21 +76,44 @@ def look(
 
 def take_keys(connection: Connection, runs: Sequence[NewRun]) -> list[Answer]:
     """Which run each of these is. Locks their idempotency keys."""
+    first = _first_of_key(runs)
+    rows = send(connection, sql.KEYS, _keys(runs, first)).fetchall() if first else []
+    return _answers(runs, first, rows)
+
+
+def making(runs: Sequence[NewRun]) -> Plan[list[Answer]]:
+    """`trigger`, for a connection that is somebody else's."""
+    first = _first_of_key(runs)
+    rows = (yield sql.KEYS, _keys(runs, first)) if first else []
+    answers = _answers(runs, first, rows)
+    made = _made(runs, answers)
+    if made:
+        yield sql.RUNS, made
+    return answers
+
+
+def _first_of_key(runs: Sequence[NewRun]) -> dict[tuple[str, str, str], NewRun]:
     first: dict[tuple[str, str, str], NewRun] = {}
     for run in runs:
         if run.idempotency_key:
             first.setdefault((run.environment, run.task, run.idempotency_key), run)
-    if not first:
-        return [(run.id, Triggered.MADE) for run in runs]
+    return first
+
+
+def _keys(runs: Sequence[NewRun], first: dict[tuple[str, str, str], NewRun]) -> list[Any]:
     asked = [
         (*key, run.id, run.idempotency_expires_at, payload_digest(run.payload))
         for key, run in first.items()
     ]
-    now = max(run.created_at for run in runs)
-    held = {
-        (row[0], row[1], row[2]): (bytes(row[3]), bytes(row[4]))
-        for row in send(connection, sql.KEYS, [*table("tttbib", asked), now])
-    }
+    return [*table("tttbib", asked), max(run.created_at for run in runs)]
+
+
+def _answers(
+    runs: Sequence[NewRun],
+    first: dict[tuple[str, str, str], NewRun],
+    rows: Sequence[Sequence[Any]],
+) -> list[Answer]:
+    held = {(row[0], row[1], row[2]): (bytes(row[3]), bytes(row[4])) for row in rows}
     answers: list[Answer] = []
     for run in runs:
         key = (run.environment, run.task, run.idempotency_key)
@@ -103,13 +127,18 @@ def take_keys(connection: Connection, runs: Sequence[NewRun]) -> list[Answer]:
 
 def insert_runs(connection: Connection, runs: Sequence[NewRun], answers: Sequence[Answer]) -> None:
     """Those that are to be made, by the answers of `take_keys`."""
+    made = _made(runs, answers)
+    if made:
+        send(connection, sql.RUNS, made)
+
+
+def _made(runs: Sequence[NewRun], answers: Sequence[Answer]) -> list[bytes]:
     made = [
         new_run_row(run)
         for run, (_, how) in zip(runs, answers, strict=True)
         if how is Triggered.MADE
     ]
-    if made:
-        send(connection, sql.RUNS, table("bttbibbttt" + "iii" + "ttb", made))
+    return table("bttbibbttt" + "iii" + "ttb", made) if made else []
 
 
 def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:

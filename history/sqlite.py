@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from wf.history.borrowed import async_driver_of, driver_of
 from wf.history.cold import Looks, marks
 from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
 from wf.history.ids import show
@@ -23,6 +24,7 @@ from wf.history.sqlite_claim import (
 )
 from wf.history.sqlite_database import Database
 from wf.history.sqlite_group import write_group
+from wf.history.sqlite_join import join
 from wf.history.sqlite_rows import (
     End,
     Transaction,
@@ -90,6 +92,16 @@ class SQLiteStore(Looks):
             answers = make_runs(tx, runs)
         self._tell(tx)
         return answers
+
+    def trigger_in(self, connection: Any, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+        with self.database.errors():
+            db = join(driver_of(connection), self.database.path)
+            return make_runs(Transaction(db, self.now()), runs)
+
+    async def trigger_in_async(
+        self, connection: Any, runs: Sequence[NewRun]
+    ) -> list[tuple[bytes, Triggered]]:
+        return self.trigger_in(await async_driver_of(connection), runs)
 
     def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
         with self.database.write() as db:

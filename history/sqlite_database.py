@@ -73,7 +73,7 @@ class Database:
         self._reset()
         _databases.add(self)
         try:
-            with self._write_lock, self._errors():
+            with self._write_lock, self.errors():
                 self._writer()
             with self.read() as db:
                 state = _state(db)
@@ -91,7 +91,7 @@ class Database:
     @contextmanager
     def write(self) -> Generator[sqlite3.Connection]:
         """One transaction: committed at the end, rolled back where an error leaves the block."""
-        with self._write_lock, self._errors():
+        with self._write_lock, self.errors():
             db = self._writer()
             self._patiently(db, "BEGIN IMMEDIATE")
             try:
@@ -104,7 +104,7 @@ class Database:
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
         """A connection on which every statement is its own snapshot."""
-        with self._errors():
+        with self.errors():
             try:
                 db = self._readers.pop()
             except IndexError:
@@ -234,7 +234,8 @@ class Database:
         return True
 
     @contextmanager
-    def _errors(self) -> Generator[None]:
+    def errors(self) -> Generator[None]:
+        """SQLite's errors become wf's."""
         try:
             yield
         except sqlite3.Error as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from wf.history.events import STORED, Kind, Status
 from wf.history.rows import (
@@ -63,9 +63,16 @@ _OF_A_LIVE_RUN: Final = (
 )
 
 
+class Statements(Protocol):
+    """What a connection does for us."""
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> sqlite3.Cursor: ...
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor: ...
+
+
 @dataclass(slots=True)
 class Transaction:
-    db: sqlite3.Connection
+    db: Statements
     now: int
     told: bool = False
     """Marks were made or runs ended: others want to know."""

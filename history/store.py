@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from wf.history.events import Event, Status
 from wf.history.limits import LEASE_MS
@@ -351,6 +351,18 @@ class Store(Protocol):
     # doors: from anywhere
     def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
         """Make runs, all or none. One answer per run, in order."""
+        ...
+
+    def trigger_in(self, connection: Any, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+        """`trigger` in the transaction of a caller's connection to the same database (see
+        `borrowed`): the runs exist if and only if that commits. Raises CannotJoin."""
+        ...
+
+    async def trigger_in_async(
+        self, connection: Any, runs: Sequence[NewRun]
+    ) -> list[tuple[bytes, Triggered]]:
+        """The same, also for connections whose work is awaited; the others are used in this
+        thread."""
         ...
 
     def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:

@@ -6,7 +6,7 @@ The Store itself is the real one. A `Cut` is a process that is lost at that poin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event
@@ -60,6 +60,14 @@ class WatchedStore:
 
     def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
         return self.door("trigger", lambda: self.inner.trigger(runs))
+
+    def trigger_in(self, connection: Any, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+        return self.inner.trigger_in(connection, runs)
+
+    async def trigger_in_async(
+        self, connection: Any, runs: Sequence[NewRun]
+    ) -> list[tuple[bytes, Triggered]]:
+        return await self.inner.trigger_in_async(connection, runs)
 
     def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
         return self.door("cancel", lambda: self.inner.cancel(run_ids, now))

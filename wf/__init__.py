@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from wf.history.errors import AlreadyEnded as AlreadyEnded
     from wf.history.errors import AuthorError as AuthorError
     from wf.history.errors import BadURL as BadURL
+    from wf.history.errors import CannotJoin as CannotJoin
     from wf.history.errors import DeclarationError as DeclarationError
     from wf.history.errors import Error as Error
     from wf.history.errors import MessageTimedOut as MessageTimedOut
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from wf.history.errors import StoreUnavailable as StoreUnavailable
     from wf.history.errors import TokenCanceled as TokenCanceled
     from wf.history.errors import TokenTimedOut as TokenTimedOut
+    from wf.history.errors import TransactionTooLong as TransactionTooLong
     from wf.history.errors import UnknownExecutor as UnknownExecutor
     from wf.history.errors import UnknownTask as UnknownTask
     from wf.history.events import Status as Status
@@ -87,7 +89,8 @@ _HOMES = {
     "wf.engine.core.waits": ("wait",),
     "wf.engine.engine": ("Engine", "run"),
     "wf.history.errors": (
-        *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "DeclarationError", "Error"),
+        *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "DeclarationError"),
+        *("Error", "TransactionTooLong"),
         *("MessageTimedOut", "NonDeterminism", "NotConnected", "NotDeterministic", "NotFound"),
         *("OperationError", "OperationNeverAwaited", "OperatorError", "PayloadError"),
         *(

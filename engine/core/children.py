@@ -11,6 +11,7 @@ from wf.engine.core.decisions import CancelRun, TriggerChild
 from wf.engine.core.handles import RunHandle, settle_run
 from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
+from wf.history.errors import DeclarationError
 from wf.history.events import Event, Kind
 from wf.history.ids import derived_id
 
@@ -59,6 +60,11 @@ class ChildCall(Operation[T]):
 
     def issue(self, execution: Execution) -> BodyFuture:
         runnable, options = self._runnable, self._options
+        if "connection" in options:
+            raise DeclarationError(
+                "connection= has no place in a body, whose triggers are written with its history: "
+                "leave it out, or trigger in a step"
+            )
         payload = self._encode()
         digest = digest_of(
             payload + json.dumps(options, sort_keys=True).encode() if options else payload

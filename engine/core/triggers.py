@@ -25,6 +25,8 @@ class TriggerOptions(TypedDict, total=False):
     max_attempts: int
     max_duration: Duration
     version: str
+    connection: Any
+    """Of a driver or of SQLAlchemy: the run exists if and only if its transaction commits."""
 
 
 MAX_NAME_BYTES: Final = 512
@@ -71,6 +73,8 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
             case "scope":
                 if value not in ("environment", "run"):
                     raise DeclarationError(f"scope={value!r}: give 'environment' or 'run'")
+                checked[name] = value
+            case "connection":
                 checked[name] = value
             case _:
                 raise DeclarationError(
