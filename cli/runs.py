@@ -131,6 +131,7 @@ def details(run: RunView, now: datetime) -> list[tuple[str, str]]:
         ("parent", run.parent or ""),
         ("goes on", output.moment(run.due_at)),
         ("payload", output.value(run.payload)),
+        ("metadata", output.value(run.metadata) if run.metadata else ""),
         ("output", output.value(run.output) if run.output is not None else ""),
     ]
     silence = silence_of(run, now)

@@ -4,12 +4,14 @@ for a result takes none."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from wf.client.client import Client, Runs, Tokens, asked
+from wf.client.feeds import follow_async
 from wf.client.outside import AsyncHandle
+from wf.client.views import ChunkView, RunView
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.triggers import TriggerOptions
 from wf.history import connections
@@ -30,12 +32,24 @@ def _threaded(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
 class AsyncRuns:
     """`client.runs`, awaitable."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, store: Store, runs: Runs) -> None:
+        self._store = store
+        self._runs = runs
         self.list = _threaded(runs.list)
         self.retrieve = _threaded(runs.retrieve)
         self.cancel = _threaded(runs.cancel)
         self.history = _threaded(runs.history)
         self.timeline = _threaded(runs.timeline)
+
+    def subscribe(self, run_id: str) -> AsyncGenerator[RunView]:
+        """The run now, then at each change of its status, metadata, tags or output, until it has
+        ended. Raises NotFound when it is iterated."""
+        return follow_async(self._store, self._runs.changes(run_id))
+
+    def stream(self, run_id: str, name: str, *, after: int = 0) -> AsyncGenerator[ChunkView]:
+        """The chunks of a stream in order, those to come too, until the run has ended. `after`: the
+        `seq` of the last one that was read before. Raises NotFound when it is iterated."""
+        return follow_async(self._store, self._runs.chunks(run_id, name, after))
 
 
 class AsyncTokens:
@@ -58,7 +72,7 @@ class AsyncClient:
         self._client = Client(url, environment=environment, store=store)
         self.store = self._client.store
         self.environment = self._client.environment
-        self.runs = AsyncRuns(self._client.runs)
+        self.runs = AsyncRuns(self.store, self._client.runs)
         self.tokens = AsyncTokens(self._client.tokens)
 
     async def __aenter__(self) -> Self:

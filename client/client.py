@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack, cast, overload
 
 from wf.client.ends import Ends
+from wf.client.feeds import Chunks, RunChanges, follow
 from wf.client.tokens import check_data
-from wf.client.views import EventView, RunView, TokenView, event_view, run_view, token_view
+from wf.client.views import (
+    ChunkView,
+    EventView,
+    RunView,
+    TokenView,
+    event_view,
+    run_view,
+    token_view,
+)
 from wf.engine.core.durations import Duration, from_ms, milliseconds, to_ms
 from wf.engine.core.handles import run_error
 from wf.engine.core.runnable import Runnable
@@ -92,6 +101,16 @@ class Handle(Generic[T]):
     def timeline(self) -> Timeline:
         """What it and the runs below it did, over time: in a notebook, a picture."""
         return self._client.runs.timeline(self.id)
+
+    def subscribe(self) -> Generator[RunView]:
+        """The run now, then at each change of its status, metadata, tags or output, until it has
+        ended."""
+        return self._client.runs.subscribe(self.id)
+
+    def stream(self, name: str, *, after: int = 0) -> Generator[ChunkView]:
+        """The chunks of a stream in order, those to come too, until the run has ended. `after`: the
+        `seq` of the last one that was read before."""
+        return self._client.runs.stream(self.id, name, after=after)
 
     def __repr__(self) -> str:
         return f"<Handle {self.id}>"
@@ -335,6 +354,25 @@ class Runs:
         from wf.client.timeline.reading import read
 
         return read(self._client.store, self._get(run_id))
+
+    def subscribe(self, run_id: str) -> Generator[RunView]:
+        """The run now, then at each change of its status, metadata, tags or output, until it has
+        ended. Raises NotFound when it is iterated."""
+        return follow(self._client.store, self.changes(run_id))
+
+    def stream(self, run_id: str, name: str, *, after: int = 0) -> Generator[ChunkView]:
+        """The chunks of a stream in order, those to come too, until the run has ended. `after`: the
+        `seq` of the last one that was read before. Raises NotFound when it is iterated."""
+        return follow(self._client.store, self.chunks(run_id, name, after))
+
+    def changes(self, run_id: str) -> RunChanges:
+        """What `subscribe` follows."""
+        return RunChanges(lambda: self.retrieve(run_id))
+
+    def chunks(self, run_id: str, name: str, after: int) -> Chunks:
+        """What `stream` follows."""
+        raw = parse_id("run", run_id)
+        return Chunks(self._client.store, raw, name, after, lambda: self.retrieve(run_id))
 
     def _get(self, shown: str) -> Run:
         run_id = parse_id("run", shown)

@@ -4,13 +4,14 @@ loop."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, TypeVar
 
 from wf.client import ambient
 from wf.client.client import Client, Handle, output_of, with_defaults
+from wf.client.feeds import follow_async
 from wf.client.timeline.model import Timeline
-from wf.client.views import EventView, RunView
+from wf.client.views import ChunkView, EventView, RunView
 from wf.engine.core.children import when_outside
 from wf.engine.core.handles import RunHandle
 from wf.engine.core.runnable import Runnable
@@ -40,7 +41,7 @@ class AsyncHandle(RunHandle[T]):
     """A run that was triggered outside any body. `await handle.result()` waits without a thread of
     its own; bound it with `asyncio.timeout`."""
 
-    __slots__ = ("_handle",)
+    __slots__ = ("_client", "_handle")
 
     def __init__(self, client: Client, handle: Handle[T]) -> None:
         async def result(made: RunHandle[T]) -> T:
@@ -55,6 +56,7 @@ class AsyncHandle(RunHandle[T]):
             payload_differs=handle.payload_differs,
             outside=result,
         )
+        self._client = client
         self._handle = handle
 
     async def retrieve(self) -> RunView:
@@ -72,6 +74,18 @@ class AsyncHandle(RunHandle[T]):
     async def timeline(self) -> Timeline:
         """What it and the runs below it did, over time: in a notebook, a picture."""
         return await asyncio.to_thread(self._handle.timeline)
+
+    def subscribe(self) -> AsyncGenerator[RunView]:
+        """The run now, then at each change of its status, metadata, tags or output, until it has
+        ended."""
+        runs = self._client.runs
+        return follow_async(self._client.store, runs.changes(self.id))
+
+    def stream(self, name: str, *, after: int = 0) -> AsyncGenerator[ChunkView]:
+        """The chunks of a stream in order, those to come too, until the run has ended. `after`: the
+        `seq` of the last one that was read before."""
+        runs = self._client.runs
+        return follow_async(self._client.store, runs.chunks(self.id, name, after))
 
 
 when_outside(trigger_outside)

@@ -12,6 +12,7 @@ from wf.engine.core.durations import from_ms
 from wf.history import store
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
+from wf.history.notes import Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class BlockedView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run, as it was when it was read. Times are aware UTC; payload and output plain JSON
-    values."""
+    """A run, as it was when it was read. Times are aware UTC; payload, metadata and output plain
+    JSON values."""
 
     id: str
     task: str
@@ -49,6 +50,7 @@ class RunView:
     due_at: datetime | None
     attempt: int
     payload: Any
+    metadata: dict[str, Any]
     output: Any
     error: RunErrorView | None
     parent: str | None
@@ -107,6 +109,23 @@ class EventView:
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkView:
+    """A chunk of a stream. `seq` counts from 1: go on after it with `after=seq`."""
+
+    seq: int
+    at: datetime
+    data: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types: moments as ISO 8601."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+def chunk_view(chunk: Chunk) -> ChunkView:
+    return ChunkView(chunk.seq, from_ms(chunk.at), _value(chunk.data))
+
+
 def run_view(run: store.Run) -> RunView:
     failure = Failure.decode(run.failure) if run.failure is not None else None
     blocked = run.blocked
@@ -121,6 +140,7 @@ def run_view(run: store.Run) -> RunView:
         due_at=_moment(run.due_at),
         attempt=run.attempt,
         payload=_value(run.payload),
+        metadata=_value(run.metadata),
         output=_value(run.output),
         error=RunErrorView(failure.type, failure.message, failure.traceback, failure.code)
         if failure is not None

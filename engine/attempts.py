@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -13,6 +13,7 @@ from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import TIMED_OUT
 from wf.history.events import Event, Failure, Kind, Status
+from wf.history.notes import Note
 from wf.history.store import Run
 
 ABANDONED: Final = Failure(
@@ -31,6 +32,8 @@ class StepOutcome:
     timed_out: bool = False
     failure: Failure | None = None
     """What is recorded of `error`, where it was raised in another process."""
+    notes: Sequence[Note] = ()
+    """What it noted, and is not written yet."""
 
 
 def failed_attempt(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wf.engine.core.durations import from_ms
 from wf.engine.core.execution import Execution
@@ -27,6 +27,8 @@ from wf.history.ids import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from wf.history.notes import Note
 
 
 def now() -> datetime:
@@ -106,6 +108,15 @@ class Context:
     step: StepContext | None = None
 
 
+class Pad(Protocol):
+    """Where an attempt of a step notes something (`wf.engine.notes`), from any of its threads."""
+
+    def add(self, note: Note) -> None: ...
+    def metadata(self) -> dict[str, Any]:
+        """Of the step's run, with what was noted here. Raises StoreUnavailable."""
+        ...
+
+
 @dataclass(slots=True)
 class StepCallInfo:
     """The call that a step runs for, as its thread or coroutine sees it."""
@@ -116,6 +127,8 @@ class StepCallInfo:
     digest: int
     repeat: int
     canceled: Callable[[], bool]
+    pad: Pad | None = None
+    """None: nobody reads what is noted here."""
 
     @property
     def idempotency_key(self) -> str:
@@ -131,20 +144,32 @@ def current() -> Context:
     """The run, task and step of the code that asks. Raises wf.Error outside both."""
     execution = current_execution()
     if execution is not None:
-        return _context(execution.run, execution.is_replaying, execution.cancel_requested, None)
+        return _context(
+            execution.run,
+            execution.tags,
+            execution.is_replaying,
+            execution.cancel_requested,
+            None,
+        )
     call = step_call.get(None)
     if call is None:
         raise Error("wf.current() is called outside a run: call it in a task body or a step")
     step = StepContext(call.step, call.attempt, call.idempotency_key)
-    return _context(call.run, False, call.canceled(), step)
+    return _context(call.run, call.run.tags, False, call.canceled(), step)
 
 
-def _context(run: RunInfo, is_replay: bool, canceled: bool, step: StepContext | None) -> Context:
+def _context(
+    run: RunInfo,
+    tags: tuple[str, ...],
+    is_replay: bool,
+    canceled: bool,
+    step: StepContext | None,
+) -> Context:
     return Context(
         run=RunContext(
             show("run", run.id),
             run.attempt,
-            run.tags,
+            tags,
             from_ms(run.created_at),
             run.version,
             is_replay,

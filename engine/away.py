@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import secrets
 import sys
 import threading
+from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -26,9 +28,11 @@ from wf.engine.core.info import RunInfo
 from wf.engine.core.outcome import failure_of
 from wf.engine.core.retry import Elsewhere, kinds_of
 from wf.engine.core.runnable import Runnable, step
+from wf.engine.notebook import MAX_UNWRITTEN_BYTES
 from wf.engine.steps import StepOrder, cancel_state, run_async, run_sync
-from wf.history.errors import CannotLoad, RetryAfter
+from wf.history.errors import CannotLoad, PayloadTooLarge, RetryAfter
 from wf.history.events import Failure
+from wf.history.notes import Note, Notes, first_metadata, operate
 
 _PROCESS: Final = secrets.token_hex(8)
 """Of this process, and of those that are forked from it: they have its modules."""
@@ -70,10 +74,43 @@ class Reply:
     failure: Failure | None = None
     kinds: frozenset[str] = frozenset()
     seconds: float | None = None
+    notes: Sequence[Note] = ()
 
     def outcome(self, ordinal: int) -> StepOutcome:
         error = None if self.failure is None else Elsewhere(self.kinds, self.seconds)
-        return StepOutcome(ordinal, self.data, error, self.took_ms, self.timed_out, self.failure)
+        return StepOutcome(
+            ordinal, self.data, error, self.took_ms, self.timed_out, self.failure, self.notes
+        )
+
+
+class Pocket:
+    """A Pad whose notes go back with the reply. It knows of the run's metadata what the trigger
+    gave."""
+
+    def __init__(self, run: RunInfo) -> None:
+        self._run = run
+        self._lock = threading.Lock()
+        self._notes = Notes()
+
+    def add(self, note: Note) -> None:
+        with self._lock:
+            if self._notes.size + note.size > MAX_UNWRITTEN_BYTES:
+                raise PayloadTooLarge(
+                    f"a step in an executor notes over {MAX_UNWRITTEN_BYTES:,} bytes: "
+                    "return less, or run it in a thread or a process of the worker"
+                )
+            self._notes.add(note)
+
+    def metadata(self) -> dict[str, Any]:
+        document = json.loads(first_metadata(self._run.options))
+        for note in self.notes():
+            if note.run_id == self._run.id:
+                operate(document, note)
+        return document
+
+    def notes(self) -> list[Note]:
+        with self._lock:
+            return list(self._notes)
 
 
 def call_of(order: StepOrder, timeout_ms: int = 0) -> Call:
@@ -96,7 +133,8 @@ def perform(call: Call) -> Reply:
         order = order_of(call)
     except Exception as error:
         return refused(error)
-    return carry_out(order)
+    pocket = order.info.pad = Pocket(call.run)
+    return replace(carry_out(order), notes=pocket.notes())
 
 
 def order_of(call: Call) -> StepOrder:

@@ -27,8 +27,10 @@ from wf.engine.core.decisions import (
     Decision,
     End,
     Log,
+    Noted,
     Patched,
     RunStep,
+    WriteNote,
 )
 from wf.engine.core.execution import Execution
 from wf.engine.core.info import RunInfo
@@ -157,6 +159,7 @@ class Body:
 
     def finish_step(self, outcome: StepOutcome, now: int, random: Random) -> None:
         """A step came back from where it ran."""
+        self.activation.notes += outcome.notes
         ordinal = outcome.ordinal
         self.in_flight.discard(ordinal)
         self._count_active(now)
@@ -265,6 +268,7 @@ class Body:
             or activation.children
             or activation.waits
             or activation.cancels
+            or activation.notes
             or activation.ending
         )
 
@@ -348,7 +352,9 @@ class Body:
                 self._cancel_step(decision.ordinal)
             case Log():
                 self.effects.logs.append(decision)
-            case Patched():
+            case WriteNote():
+                activation.notes.append(decision.note)
+            case Patched() | Noted():
                 pass
             case End():
                 self._end(decision)
@@ -452,6 +458,7 @@ def run_info(run: Run) -> RunInfo:
         root_id=run.root_id,
         version=run.version,
         queue=run.queue,
+        options=run.options,
     )
 
 

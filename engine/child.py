@@ -1,7 +1,8 @@
 """The process that runs one step at a time for a worker: the other end of `engine.processes`.
 
-Messages in: first the worker's log levels, then a Call at a time. Out: BEGUN, log records, what is
-printed, a Reply. When the worker is gone, this process ends at once, with all that it started.
+Messages in: first the worker's log levels, then a Call at a time, and what is answered to ASK. Out:
+BEGUN, log records, what is printed and noted, a Reply. When the worker is gone, this process ends
+at once, with all that it started.
 
 SIGTERM cancels the step: it gets a CancelledError where it is.
 """
@@ -15,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -22,13 +24,20 @@ from typing import Any, Final
 
 from wf.engine.away import Call, Reply, carry_out, order_of, refused
 from wf.engine.steps import StepOrder
+from wf.history.notes import Note
 
-BEGUN, LOG, OUT, ERR, DONE = range(5)
-"""What a message tells. It is (this, data)."""
+BEGUN, LOG, OUT, ERR, NOTE, ASK, DONE = range(7)
+"""What a message tells. It is (this, data). ASK: for the run's metadata."""
 BOOT: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from wf.engine.child import main; "
     "main(int(sys.argv[2]))"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    metadata: dict[str, Any]
+    error: Exception | None = None
 
 
 class Child:
@@ -39,10 +48,22 @@ class Child:
         self._lock = threading.Lock()
         self._order: StepOrder | None = None
         self._calls: SimpleQueue[Call] = SimpleQueue()
+        self._answers: SimpleQueue[Answer] = SimpleQueue()
 
     def send(self, what: int, data: Any = None) -> None:
         with self._lock:
             self._connection.send((what, data))
+
+    def add(self, note: Note) -> None:
+        """As the Pad of its steps: the worker writes it down."""
+        self.send(NOTE, note)
+
+    def metadata(self) -> dict[str, Any]:
+        self.send(ASK)
+        answer = self._answers.get()
+        if answer.error is not None:
+            raise answer.error
+        return answer.metadata
 
     def work(self) -> None:
         """Until the worker is gone."""
@@ -68,6 +89,7 @@ class Child:
             order = order_of(call)
         except Exception as error:
             return refused(error)
+        order.info.pad = self
         self.send(BEGUN)
         try:
             self._order = order
@@ -78,7 +100,11 @@ class Child:
     def _receive(self) -> None:
         try:
             while True:
-                self._calls.put(self._connection.recv())
+                message = self._connection.recv()
+                if isinstance(message, Answer):
+                    self._answers.put(message)
+                else:
+                    self._calls.put(message)
         except (EOFError, OSError):
             os.killpg(0, signal.SIGKILL)
 

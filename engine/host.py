@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -16,8 +17,9 @@ from wf.engine import machine
 from wf.engine.attempts import StepOutcome
 from wf.engine.clock import Clock, DatabaseClock
 from wf.engine.executors import Executors, check_executors
+from wf.engine.flusher import Flusher
 from wf.engine.registry import Registry
-from wf.engine.steps import StepOrder, Steps
+from wf.engine.steps import StepOrder, Steps, finish
 from wf.engine.worker import Observer, Worker, WorkerSettings
 from wf.history.errors import StoreUnavailable
 from wf.history.store import Store, WorkerInfo
@@ -47,10 +49,14 @@ class Host:
         check_executors(registry, settings.executors)
         settings.python = settings.python or f"{sys.version_info.major}.{sys.version_info.minor}"
         info = WorkerInfo(machine.this_host(), os.getpid(), registry.ids, registry.code)
-        self.worker = Worker(store, registry, clock or DatabaseClock(), settings, info)
+        clock = clock or DatabaseClock()
+        self.worker = Worker(store, registry, clock, settings, info)
+        self._flusher = Flusher(store, clock)
+        deliver = partial(finish, self._deliver)
         self.worker.orders.runner = self._steps = Steps(
-            self._deliver,
-            Executors(settings.executors, self._deliver, settings.grace_ms / 1_000),
+            deliver,
+            Executors(settings.executors, deliver, settings.grace_ms / 1_000),
+            self._flusher.notebook,
         )
         self.worker.observer = observer
         self._store = store
@@ -106,6 +112,7 @@ class Host:
             if self._unlisten is not None:
                 self._unlisten()
             self._steps.stop()
+            self._flusher.stop()
 
     def _tick_until_stopped(self) -> None:
         worker = self.worker

@@ -22,7 +22,8 @@ from typing import Any, Final
 
 from wf.engine.attempts import StepOutcome
 from wf.engine.away import call_of
-from wf.engine.child import BEGUN, BOOT, ERR, LOG, OUT
+from wf.engine.child import ASK, BEGUN, BOOT, ERR, LOG, NOTE, OUT, Answer
+from wf.engine.notebook import Page
 from wf.engine.steps import Deliver, StepOrder, Threads, canceled, timeout_error
 from wf.history.errors import ProcessDied, StepInterrupted
 
@@ -133,6 +134,10 @@ class _Process:
                     begun = time.monotonic()
                     if order.timeout_ms:
                         order.deadline = begun + order.timeout_ms / 1_000
+                elif what == NOTE:
+                    _page(order).add(data)
+                elif what == ASK:
+                    self._send(_answer(order))
                 elif not _told(what, data):
                     outcome: StepOutcome = data.outcome(order.ordinal)
                     break
@@ -196,6 +201,18 @@ def _end_of(popen: subprocess.Popen[bytes]) -> str:
 
 def _too_late(order: StepOrder, outcome: StepOutcome) -> StepOutcome:
     return StepOutcome(order.ordinal, None, timeout_error(order), outcome.took_ms, True)
+
+
+def _page(order: StepOrder) -> Page:
+    assert order.page is not None
+    return order.page
+
+
+def _answer(order: StepOrder) -> Answer:
+    try:
+        return Answer(_page(order).metadata())
+    except Exception as error:
+        return Answer({}, error)
 
 
 def _told(what: int, data: Any) -> bool:

@@ -14,6 +14,7 @@ from wf.engine.core.decisions import (
     CreateToken,
     Decision,
     End,
+    Noted,
     Patched,
     TriggerChild,
 )
@@ -29,7 +30,7 @@ from wf.history.store import Run, Store
 
 PAGE_RUNS: Final = 100
 """Runs that are looked at in one go; each one's history is read by itself."""
-_RECORDED: Final = TriggerChild | AwaitRun | CreateToken | AwaitToken | Patched
+_RECORDED: Final = TriggerChild | AwaitRun | CreateToken | AwaitToken | Patched | Noted
 """Decisions that are written together with the fact that they follow from."""
 
 Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,6 +20,7 @@ from wf.engine.core.runnable import THREAD, Runnable
 
 if TYPE_CHECKING:
     from wf.engine.executors import Executors
+    from wf.engine.notebook import Notebook, Page
 
 log = logging.getLogger("wf.worker")
 
@@ -44,6 +45,8 @@ class StepOrder:
     task: asyncio.Task[StepOutcome] | None = field(default=None, repr=False)
     stop: Callable[[], object] | None = field(default=None, repr=False)
     """How to end it where it runs; None: it runs in this process, or not yet."""
+    page: Page | None = field(default=None, repr=False)
+    """Where it notes what is to be written while it runs."""
 
 
 Deliver = Callable[[StepOrder, StepOutcome], None]
@@ -101,11 +104,13 @@ class Threads:
 
 
 class Steps:
-    """The StepRunner of a real worker. `executors`: where steps run that name one."""
+    """The StepRunner of a real worker. `executors`: where steps run that name one; `notebook`: for
+    the notes of all."""
 
-    def __init__(self, deliver: Deliver, executors: Executors) -> None:
+    def __init__(self, deliver: Deliver, executors: Executors, notebook: Notebook) -> None:
         self._deliver = deliver
         self._executors = executors
+        self._notebook = notebook
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
         self._threads = Threads(MAX_THREADS, self._run, "wf-step")
@@ -113,6 +118,7 @@ class Steps:
     def start(self, orders: Iterable[StepOrder]) -> None:
         for_loop: list[StepOrder] = []
         for order in orders:
+            give_page(order, self._notebook)
             if order.runnable.settings.executor != THREAD:
                 self._executors.start(order)
             elif inspect.iscoroutinefunction(order.runnable.fn):
@@ -174,6 +180,19 @@ class Steps:
         loop = asyncio.get_running_loop()
         for order in orders:
             start_async(loop, order, self._deliver)
+
+
+def give_page(order: StepOrder, notebook: Notebook) -> None:
+    order.page = order.info.pad = notebook.page(order.run_id)
+
+
+def finish(deliver: Deliver, order: StepOrder, outcome: StepOutcome) -> None:
+    """Deliver an outcome, with the notes that are not written yet."""
+    page = order.page
+    if page is None or not page.is_used:
+        deliver(order, outcome)
+    else:
+        page.close(lambda notes: deliver(order, replace(outcome, notes=[*notes, *outcome.notes])))
 
 
 def start_async(

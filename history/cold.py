@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
 from wf.history.events import STORED, Event, Kind, Status
-from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_LIST
+from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_CHUNKS, MAX_LIST
+from wf.history.notes import Chunk, first_metadata
 from wf.history.rows import (
     RUN_STATUS,
     TOKEN_COLUMNS,
@@ -53,7 +54,7 @@ _DERIVED: Final = f"""CASE
 RUNS: Final = f"""SELECT {columns("r")}, {_DERIVED},
  CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
  CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
- r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next
+ r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next, n.metadata, n.tags
 FROM runs r
 LEFT JOIN owned o ON o.run_id = r.id
 LEFT JOIN workers w ON w.id = o.worker
@@ -61,7 +62,8 @@ LEFT JOIN ready m ON m.run_id = r.id
 LEFT JOIN due d ON d.id = r.id
 LEFT JOIN runnables k ON k.environment = r.environment AND k.task = r.task
 LEFT JOIN events s ON s.run_id = r.id AND s.chapter = 1 AND s.seq = 1
-LEFT JOIN blocked b ON b.run_id = r.id"""
+LEFT JOIN blocked b ON b.run_id = r.id
+LEFT JOIN notes n ON n.run_id = r.id"""
 
 _EVENTS: Final = "seq, kind, ordinal, at, name, digest, attempt, took, data"
 
@@ -70,7 +72,7 @@ class Looks(ABC):
     """The reading half of a Store. SQL is written with `?`, and has no other `?` or `%` in it."""
 
     _HAS_TAG: ClassVar[str]
-    """The condition that `r.tags`, a JSON array of texts, holds `?`."""
+    """The condition that a column (`{}`), a JSON array of texts, holds `?`."""
 
     @abstractmethod
     def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -137,7 +139,9 @@ class Looks(ABC):
         if filter.root_id is not None:
             narrow("r.root_id = ?", filter.root_id)
         if filter.tag:
-            narrow(self._HAS_TAG, filter.tag)
+            has_tag = " OR ".join(self._HAS_TAG.format(tags) for tags in ("r.tags", "n.tags"))
+            narrow(f"({has_tag})", filter.tag)
+            values.append(filter.tag)
         if filter.status:
             where.append(f"({_DERIVED}) IN ({marks(filter.status)})")
             values += [_NUMBER[status] for status in filter.status]
@@ -174,6 +178,14 @@ class Looks(ABC):
         sql = f"SELECT chapter, {_EVENTS} FROM events WHERE {where} ORDER BY chapter, seq"
         return [(row[0], Event(*row[1:])) for row in self._query(sql, values)]
 
+    def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:
+        """The chunks that follow `after`, MAX_CHUNKS at most."""
+        sql = (
+            "SELECT seq, at, data FROM streams WHERE run_id = ? AND name = ? AND seq > ?"
+            " ORDER BY seq LIMIT ?"
+        )
+        return [Chunk(*row) for row in self._query(sql, [run_id, name, after, MAX_CHUNKS])]
+
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
         """Histories of (run, chapter), in order of seq; of a run without events, an empty list."""
         found: dict[bytes, list[Event]] = {run_id: [] for run_id, _ in runs}
@@ -206,4 +218,8 @@ def _full(row: Sequence[Any]) -> Run:
     reason, detail, since, following = row[26:30]
     if reason is not None:
         run.blocked = Blocked(reason, detail, since, following)
+    metadata, added = row[30:32]
+    run.metadata = metadata if metadata is not None else first_metadata(run.options)
+    if added is not None:
+        run.tags += json.loads(added)
     return run

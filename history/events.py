@@ -68,6 +68,10 @@ class Kind(IntEnum):
     """Record, last of a run. `name`: its status, `digest`: of its output, `data`: a Failure where
     it did not complete."""
 
+    NOTED = 22
+    """Record: what the body noted on STARTED is written. That fact is written by a claim, before
+    the body is asked; other notes ride on the commit of their fact, and need no row."""
+
     TIME_OUT = 21
     """Fact: the run was active for longer than its `max_duration`; `took`: the limit in ms."""
 

@@ -8,6 +8,18 @@ MAX_PAYLOAD_BYTES: Final = 10 * 1024 * 1024
 """One payload, output, step result or token datum. More belongs into a file or an object store, by
 reference."""
 
+MAX_METADATA_BYTES: Final = 256 * 1024
+"""Of one run, as JSON: it is read and written whole, at every change. What grows is a stream."""
+
+MAX_CHUNK_BYTES: Final = 256 * 1024
+"""One item of a stream: it is shown while it comes in."""
+
+MAX_TAGS: Final = 50
+"""Tags of one run: they are for filtering, not for data."""
+
+MAX_CHUNKS: Final = 1_000
+"""Chunks of a stream that one look reads."""
+
 LEASE_MS: Final = 10_000
 """A worker that has not beaten for so long is taken over. Long enough for a stalled disk, short
 enough to wait for."""

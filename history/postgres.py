@@ -28,9 +28,11 @@ from wf.history.errors import (
 )
 from wf.history.events import Event
 from wf.history.ids import show
+from wf.history.notes import Note
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_group import Group, Written, write
 from wf.history.postgres_join import IDENTITY, carry_out, carry_out_async, joining
+from wf.history.postgres_notes import write_notes
 from wf.history.postgres_pool import Connection, Pool, send
 from wf.history.postgres_rows import (
     cancel_runs,
@@ -68,7 +70,7 @@ class PostgresStore(Looks):
     """A `Store`. Raises BadURL, StoreNewer, StoreUnavailable when it is made."""
 
     _HAS_TAG: ClassVar[str] = (
-        "CASE WHEN strpos(r.tags, '\\u0000') = 0 THEN jsonb_exists(r.tags::jsonb, ?) ELSE false END"
+        "CASE WHEN strpos({0}, '\\u0000') = 0 THEN jsonb_exists({0}::jsonb, ?) ELSE false END"
     )
     """jsonb refuses a NUL: one odd tag must not spoil everybody's list."""
 
@@ -168,6 +170,17 @@ class PostgresStore(Looks):
         if (token.status, token.data) != (status, data):
             raise AlreadyEnded(f"the token {shown} is {token.status} already: nothing was changed")
         return token
+
+    def note(self, notes: Sequence[Note], now: int) -> None:
+        def work(connection: Connection) -> None:
+            with transaction(connection):
+                ids = in_rows(note.run_id for note in notes)
+                send(connection, sql.LOCK_RUNS, [byteas(ids)])
+                write_notes(connection, notes, now)
+
+        if notes:
+            self.pool.run(work)
+            self.hint()
 
     # --- the worker -------------------------------------------------------------------------------
 

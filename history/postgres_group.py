@@ -14,6 +14,7 @@ from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_workers as workers
 from wf.history.events import Status
 from wf.history.postgres_arrays import byteas, int8s, table, texts
+from wf.history.postgres_notes import write_notes
 from wf.history.postgres_pool import Connection, Cursor, send
 from wf.history.postgres_rows import (
     EVENT_KINDS,
@@ -98,6 +99,8 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     if tokens:
         insert_tokens(connection, tokens)
     _open_waits(connection, activations, _stands_for(runs, answers), group.now)
+    notes = [note for a in activations for note in a.notes]
+    write_notes(connection, notes, group.now)
     cancels = [run_id for a in activations for run_id in a.cancels]
     if cancels:
         cancel_runs(connection, cancels, group.now)
@@ -106,7 +109,7 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     if endings:
         end_runs(connection, endings)
     _let_go(connection, group.lease, activations)
-    return bool(children or cancels or endings)
+    return bool(children or notes or cancels or endings)
 
 
 def _stands_for(runs: Sequence[NewRun], answers: Sequence[Answer]) -> dict[bytes, bytes]:
@@ -119,8 +122,8 @@ def _lock_runs(
     children: Sequence[NewRun],
     answers: Sequence[Answer],
 ) -> None:
-    """All runs that this group ends, where it also waits for others or cancels some, with those.
-    Children that it makes are nobody else's to lock yet."""
+    """All runs that this group ends, where it also waits for others, cancels some or writes notes
+    about them, with those. Children that it makes are nobody else's to lock yet."""
     made = {
         run.id
         for run, (_, how) in zip(children, answers, strict=True)
@@ -129,8 +132,9 @@ def _lock_runs(
     stands_for = _stands_for(children, answers)
     ids = {run_id for a in activations for run_id in a.cancels}
     ids |= {stands_for.get(w.target, w.target) for a in activations for w in a.waits}
+    ids |= {note.run_id for a in activations for note in a.notes}
     if ids - made:
-        ids |= {a.run_id for a in activations if a.ending}
+        ids |= {a.run_id for a in activations if a.ending or a.next_chapter}
         send(connection, sql.LOCK_RUNS, [byteas(in_rows(ids))])
 
 

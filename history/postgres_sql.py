@@ -13,8 +13,8 @@ and what they guard is read next: a wait locks its target, then looks whether it
 updates its row, then looks who waits; a claim takes marks away, then reads inboxes.
 
 *Order.* A transaction takes locks in this order, each by rising id: its worker (the fence);
-idempotency keys; `runs` (all that it ends, waits for or cancels, in one statement: the one that
-ends them where there is nothing else); `tokens`;
+idempotency keys; `runs` (all that it ends, waits for, cancels or writes notes about, in one
+statement: the one that ends them where there is nothing else); `tokens`;
 `waits` of what has ended; the marks of all that it wakes, in one statement, last. What comes
 after, the claim, waits for nobody: it skips what is locked. So do the pass over due rows, which
 comes in the middle, and the removal of an ended run's own marks and waits, which others remove as

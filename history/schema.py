@@ -366,7 +366,13 @@ _table(
     _bytes("data"),
 )
 
-_table("metadata", "run_id", _key("run_id", LargeBinary()), _bytes("data"))
+_table(
+    "notes",
+    "run_id",
+    _key("run_id", LargeBinary()),
+    _maybe("metadata", LargeBinary()),
+    _text("tags", "[]"),
+)
 
 _table("blobs", "hash", _key("hash", LargeBinary()), _bytes("data"), rowid=True)
 

@@ -14,6 +14,7 @@ from wf.history.cold import Looks, marks
 from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
 from wf.history.ids import show
 from wf.history.limits import BUSY_TIMEOUT_MS
+from wf.history.notes import Note
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.sqlite_claim import (
     OF_ROOT,
@@ -25,6 +26,7 @@ from wf.history.sqlite_claim import (
 from wf.history.sqlite_database import Database
 from wf.history.sqlite_group import write_group
 from wf.history.sqlite_join import join
+from wf.history.sqlite_notes import write_notes
 from wf.history.sqlite_rows import (
     End,
     Transaction,
@@ -56,7 +58,7 @@ class SQLiteStore(Looks):
     """A `Store`. `clock` (ms since the epoch) and `random` (ids of workers) are a simulator's to
     set."""
 
-    _HAS_TAG: ClassVar[str] = "EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value = ?)"
+    _HAS_TAG: ClassVar[str] = "EXISTS (SELECT 1 FROM json_each({}) WHERE value = ?)"
 
     def __init__(
         self,
@@ -132,6 +134,12 @@ class SQLiteStore(Looks):
         if (token.status, token.data) != (status, data):
             raise AlreadyEnded(f"the token {shown} is {token.status} already: nothing was changed")
         return token
+
+    def note(self, notes: Sequence[Note], now: int) -> None:
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            write_notes(tx, notes)
+        self._tell(tx)
 
     # --- the worker -------------------------------------------------------------------------------
 

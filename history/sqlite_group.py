@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from wf.history.rows import RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.sqlite_notes import write_notes
 from wf.history.sqlite_rows import (
     INSERT_DUE,
     INSERT_EVENTS,
@@ -55,6 +56,7 @@ def write_group(tx: Transaction, lease: Lease, activations: Sequence[Activation]
     if tokens:
         make_tokens(tx, tokens)
     _open_waits(tx, group, stands_for)
+    write_notes(tx, [note for a in group for note in a.notes])
     cancels = [run_id for a in group for run_id in a.cancels]
     if cancels:
         cancel_runs(tx, cancels)

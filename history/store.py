@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from wf.history.events import Event, Status
 from wf.history.limits import LEASE_MS
+from wf.history.notes import Chunk, Note
 
 # --- what clients write
 # --------------------------------------------------------------------------------------
@@ -187,6 +188,8 @@ class Activation:
     """Opened after children and tokens are made; in the next chapter where there is one."""
     cancels: list[bytes] = field(default_factory=list[bytes])
     """Runs (awaited children) to cancel, by the rule of `cancel`."""
+    notes: list[Note] = field(default_factory=list[Note])
+    """By the rule of `note`."""
     next_chapter: NextChapter | None = None
     ending: Ending | None = None
     """The run ends: it is no longer owned, ready or due; its waiters get inbox rows; open tokens
@@ -259,8 +262,8 @@ class Committed:
 
 @dataclass(slots=True)
 class Run:
-    """A run as the store knows it. In a `Claimed`, status, started_at, output, failure and blocked
-    are not filled in."""
+    """A run as the store knows it. In a `Claimed`, status, started_at, output, failure, blocked and
+    metadata are not filled in, and `tags` are those that it was born with."""
 
     id: bytes
     environment: str
@@ -290,6 +293,7 @@ class Run:
     worker: int | None = None
     worker_beat: int | None = None
     """When the worker that owns it last gave a sign of life."""
+    metadata: bytes = b"{}"
 
 
 @dataclass(slots=True)
@@ -379,6 +383,12 @@ class Store(Protocol):
         timeout_at has passed is TIMED_OUT here."""
         ...
 
+    def note(self, notes: Sequence[Note], now: int) -> None:
+        """Write notes: operations on metadata in order, chunks numbered as they come, tags. Those
+        about unknown runs are dropped; ended ones take them. After an unknown outcome the same
+        notes may be written twice."""
+        ...
+
     # looks: for people
     def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]: ...
     def live(self, run_ids: Sequence[bytes]) -> set[bytes]:
@@ -392,6 +402,10 @@ class Store(Protocol):
     ) -> list[Token]: ...
     def history(self, run_id: bytes, chapter: int | None = None) -> list[tuple[int, Event]]:
         """(chapter, event), in order; of one chapter, or all."""
+        ...
+
+    def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:
+        """The chunks that follow `after` (a seq), MAX_CHUNKS at most."""
         ...
 
     def has_worker(self, environment: str, task: str) -> bool:

@@ -1,4 +1,5 @@
-"""A StepRunner without threads: steps run when the test says so, in virtual time.
+"""A StepRunner without threads: steps run when the test says so, in virtual time. Their notes leave
+when it says so, too (`notebook.flush`).
 
 `start` only remembers. `run_one` begins or ends one thing that is possible now, drawn from a seed;
 `next_at` says when there will be something. A sync step runs in one go and its result arrives
@@ -13,12 +14,14 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from random import Random
 from typing import Any
 
 from wf.engine.attempts import StepOutcome
-from wf.engine.steps import Deliver, StepOrder, canceled, run_sync, start_async
+from wf.engine.notebook import Notebook
+from wf.engine.steps import Deliver, StepOrder, canceled, finish, give_page, run_sync, start_async
 from wf.testing.clock import VirtualClock
 
 
@@ -79,9 +82,11 @@ class VirtualRunner:
         deliver: Deliver,
         random: Random | None = None,
         delay_ms: int = 0,
+        notebook: Notebook | None = None,
     ) -> None:
         self._clock = clock
-        self._deliver = deliver
+        self._deliver: Deliver = partial(finish, deliver)
+        self.notebook = notebook
         self._random = random
         self._delay_ms = delay_ms
         self._jobs: list[_Job] = []
@@ -90,7 +95,10 @@ class VirtualRunner:
     # -- StepRunner
 
     def start(self, orders: Iterable[StepOrder]) -> None:
-        self._jobs += [_Job(order, self._later()) for order in orders]
+        for order in orders:
+            if self.notebook is not None:
+                give_page(order, self.notebook)
+            self._jobs.append(_Job(order, self._later()))
 
     def cancel(self, order: StepOrder) -> None:
         order.is_canceled = True

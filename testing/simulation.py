@@ -23,6 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, Protocol, TypeVar
 
+from wf.engine.notebook import Notebook
 from wf.engine.registry import Registry
 from wf.engine.settings import WorkerSettings
 from wf.engine.worker import Worker
@@ -172,6 +173,7 @@ class Simulation:
             (40, self._tick),
             (25, self._step),
             (12, self._pass_time),
+            (4, self._flush),
             (3, self._trigger),
             (1, self._cancel),
             (3, self._end_token),
@@ -226,6 +228,12 @@ class Simulation:
         if process is not None and process.runner.run_one():
             self._note(process.name, "step")
 
+    def _flush(self) -> None:
+        """What steps noted is written while they run."""
+        process = self._pick()
+        if process is not None and process.runner.notebook is not None:
+            self._inside(process, process.runner.notebook.flush)
+
     def _pass_time(self) -> None:
         """To the next moment at which something is due, or by chance."""
         if self.random.random() < 0.2:
@@ -263,7 +271,8 @@ class Simulation:
 
         store = WatchedStore(self.store, door)
         worker = Worker(store, self.scenario.registry, clock, settings, info, random)
-        runner = VirtualRunner(self.clock, worker.deliver, random, delay_ms=3_000)
+        notebook = Notebook(store, clock)
+        runner = VirtualRunner(self.clock, worker.deliver, random, 3_000, notebook)
         worker.orders.runner = runner
         process = Process(name, worker, runner, clock)
         self.processes.append(process)

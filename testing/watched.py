@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event
+from wf.history.notes import Chunk, Note
 from wf.history.store import (
     Activation,
     Claim,
@@ -28,7 +29,10 @@ from wf.history.store import (
 T = TypeVar("T")
 
 WRITES: Final = frozenset(
-    {"trigger", "cancel", "create_tokens", "end_token", "join", "commit", "take_over", "leave"}
+    {
+        *("trigger", "cancel", "create_tokens", "end_token", "note"),
+        *("join", "commit", "take_over", "leave"),
+    }
 )
 """The calls that change the store."""
 
@@ -78,6 +82,9 @@ class WatchedStore:
     def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
         return self.door("end_token", lambda: self.inner.end_token(token_id, status, data, now))
 
+    def note(self, notes: Sequence[Note], now: int) -> None:
+        return self.door("note", lambda: self.inner.note(notes, now))
+
     def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
         return self.door("get_runs", lambda: self.inner.get_runs(run_ids))
 
@@ -100,6 +107,9 @@ class WatchedStore:
 
     def history(self, run_id: bytes, chapter: int | None = None) -> list[tuple[int, Event]]:
         return self.door("history", lambda: self.inner.history(run_id, chapter))
+
+    def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:
+        return self.door("read_stream", lambda: self.inner.read_stream(run_id, name, after))
 
     def has_worker(self, environment: str, task: str) -> bool:
         return self.door("has_worker", lambda: self.inner.has_worker(environment, task))

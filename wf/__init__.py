@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wf.client.client import Handle as Handle
     from wf.client.outside import AsyncHandle as AsyncHandle
     from wf.client.timeline.model import Timeline as Timeline
+    from wf.client.views import ChunkView as ChunkView
     from wf.client.views import EventView as EventView
     from wf.client.views import RunView as RunView
     from wf.client.views import TokenView as TokenView
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from wf.engine.core.waits import wait as wait
     from wf.engine.engine import Engine as Engine
     from wf.engine.engine import run as run
+    from wf.engine.notes import metadata as metadata
+    from wf.engine.notes import stream as stream
+    from wf.engine.notes import tags as tags
     from wf.history.errors import Abort as Abort
     from wf.history.errors import AlreadyEnded as AlreadyEnded
     from wf.history.errors import AuthorError as AuthorError
@@ -79,7 +83,7 @@ _HOMES = {
     "wf.client.client": ("Client", "Handle"),
     "wf.client.outside": ("AsyncHandle",),
     "wf.client.timeline.model": ("Timeline",),
-    "wf.client.views": ("EventView", "RunView", "TokenView"),
+    "wf.client.views": ("ChunkView", "EventView", "RunView", "TokenView"),
     "wf.engine.author": ("current", "logger", "now", "patched", "random", "uuid4"),
     "wf.engine.core.handles": ("RunHandle", "Token"),
     "wf.engine.core.operation": ("Gen", "Operation"),
@@ -88,6 +92,7 @@ _HOMES = {
     "wf.engine.core.triggers": ("TriggerOptions",),
     "wf.engine.core.waits": ("wait",),
     "wf.engine.engine": ("Engine", "run"),
+    "wf.engine.notes": ("metadata", "stream", "tags"),
     "wf.history.errors": (
         *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "DeclarationError"),
         *("Error", "TransactionTooLong"),

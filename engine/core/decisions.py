@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wf.history.events import Event, Kind, Status
+from wf.history.notes import Note
 
 if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
@@ -116,6 +117,25 @@ class Patched:
 
 
 @dataclass(slots=True)
+class WriteNote:
+    """Metadata, a tag, a chunk of a stream: of this run, its parent or its root."""
+
+    note: Note
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return None
+
+
+@dataclass(slots=True)
+class Noted:
+    """The body notes something on STARTED: written in the same commit, so that it is not written
+    again."""
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(seq, Kind.NOTED, 0, at)
+
+
+@dataclass(slots=True)
 class Log:
     """A line of `wf.logger`. Goes out after the commit."""
 
@@ -153,6 +173,8 @@ Decision = (
     | CreateToken
     | AwaitToken
     | Patched
+    | WriteNote
+    | Noted
     | Log
     | End
 )

@@ -13,6 +13,7 @@ recorded at or after this place.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
-from wf.engine.core.decisions import Decision, End, Log, Patched
+from wf.engine.core.decisions import Decision, End, Log, Noted, Patched, WriteNote
 from wf.engine.core.index import History
 from wf.engine.core.info import RunInfo
 from wf.engine.core.loop import BodyLoop, BodyTask, Handle
@@ -34,6 +35,7 @@ from wf.engine.core.timers import Timers
 from wf.history.errors import NonDeterminism, StepBudgetExceeded
 from wf.history.events import COMPLETIONS, FACTS, Event, Kind, Status
 from wf.history.ids import show
+from wf.history.notes import Note, NoteKind, first_metadata, operate
 
 if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
@@ -93,6 +95,12 @@ class Execution:
         self._repeats: dict[tuple[str, int], int] = {}
         self._random: Random | None = None
         self._uuids = 0
+        self.tags = run.tags
+        """As far as the body knows: those that the run was born with, and its own."""
+        self._metadata: Any = None
+        self._is_first = False
+        """STARTED is being delivered."""
+        self._has_noted = False
         self._drops = 0
         self._root: BodyTask[Any] | None = None
 
@@ -108,6 +116,7 @@ class Execution:
         if self._facts_ahead:
             self._facts_ahead -= 1
         kind = fact.kind
+        self._is_first = kind == Kind.STARTED
         if kind in COMPLETIONS:
             self._complete(fact)
         elif kind == Kind.STARTED:
@@ -312,6 +321,30 @@ class Execution:
     def _seed(self, stream: bytes) -> bytes:
         """Not of the chapter: a retry keeps what is completed, and the arguments that led to it."""
         return stream + self.run.id + self.run.restarts.to_bytes(4, "big")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """As far as the body knows: what the trigger gave, and what it did itself."""
+        metadata = self._metadata
+        if metadata is None:
+            metadata = self._metadata = json.loads(first_metadata(self.run.options))
+        return metadata
+
+    def add(self, note: Note) -> None:
+        """Note something. Decided once: what was noted before is not decided again."""
+        if note.run_id == self.run.id:
+            if note.kind is NoteKind.TAG and note.name not in self.tags:
+                self.tags = (*self.tags, note.name)
+            operate(self.metadata, note)
+        if not self._is_first:
+            if self.is_replaying:
+                return
+        elif self._history is not None and self._history.has_begun:
+            return
+        elif not self._has_noted:
+            self._has_noted = True
+            self._decisions.append(Noted())
+        self._decisions.append(WriteNote(note))
 
     def log(self, level: int, message: str) -> None:
         if not self.is_replaying:

@@ -16,6 +16,9 @@ class History:
     operations: dict[int, Event] = field(default_factory=dict[int, Event])
     last_ordinal: int = 0
     patches: set[str] = field(default_factory=set[str])
+    has_begun: bool = False
+    """What the body decided on STARTED is written: something follows it that comes from the body,
+    or after it."""
 
     def __post_init__(self) -> None:
         operations = self.operations
@@ -25,8 +28,10 @@ class History:
             elif event.kind == Kind.PATCHED:
                 self.patches.add(event.name)
         self.last_ordinal = max(operations, default=0)
+        self.has_begun = any(event.kind not in _OF_CLAIMS for event in self.events)
 
 
+_OF_CLAIMS: Final = frozenset({Kind.STARTED, Kind.TAKEN})
 _LATER: Final = frozenset(
     {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED}
 )

@@ -25,6 +25,8 @@ class RunInfo:
     version: str = ""
     queue: str = ""
     restarts: int = 0
+    options: bytes = b"{}"
+    """Of its trigger, JSON."""
 
 
 _signed: Final = Struct(">q").unpack

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict
 
 from wf.engine.core.durations import Duration, milliseconds, to_ms
-from wf.history.errors import DeclarationError
+from wf.engine.core.values import Shape
+from wf.history.errors import DeclarationError, PayloadTooLarge
+from wf.history.limits import MAX_METADATA_BYTES, MAX_TAGS
 
 
 class TriggerOptions(TypedDict, total=False):
@@ -22,6 +25,7 @@ class TriggerOptions(TypedDict, total=False):
     ttl: Duration
     tags: Iterable[str]
     priority: int
+    metadata: Mapping[str, Any]
     max_attempts: int
     max_duration: Duration
     version: str
@@ -34,8 +38,6 @@ MAX_NAME_BYTES: Final = 512
 2,700."""
 MAX_PRIORITY: Final = 2**31 - 1
 """As databases store it."""
-MAX_TAGS = 50
-"""Tags of one run: they are for filtering, not for data."""
 MAX_TAG_LENGTH = 256
 
 
@@ -61,6 +63,8 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
                 )
             case "tags":
                 checked[name] = check_tags(value)
+            case "metadata":
+                checked[name] = check_metadata(value)
             case "priority" | "max_attempts":
                 if (
                     not isinstance(value, int)
@@ -116,3 +120,17 @@ def check_tags(value: Iterable[Any]) -> list[str]:
             f"tags={value!r}: give at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"
         )
     return tags
+
+
+_METADATA: Final = Shape(dict[str, Any], "metadata")
+
+
+def check_metadata(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as plain JSON values. Raises PayloadError, PayloadTooLarge."""
+    data = _METADATA.encode_unchecked(dict(value))
+    if len(data) > MAX_METADATA_BYTES:
+        raise PayloadTooLarge(
+            f"metadata is {len(data):,} bytes, over the limit of {MAX_METADATA_BYTES:,}: "
+            "store it elsewhere and pass a reference"
+        )
+    return json.loads(data)

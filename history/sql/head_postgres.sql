@@ -250,9 +250,10 @@ CREATE TABLE streams (
     PRIMARY KEY (run_id, name, seq)
 );
 
-CREATE TABLE metadata (
+CREATE TABLE notes (
     run_id BYTEA NOT NULL,
-    data BYTEA NOT NULL,
+    metadata BYTEA,
+    tags TEXT DEFAULT '[]' NOT NULL,
     PRIMARY KEY (run_id)
 );
 

@@ -33,6 +33,7 @@ from wf.engine.core.decisions import (
     Log,
     RunStep,
     TriggerChild,
+    WriteNote,
 )
 from wf.engine.core.execution import Execution
 from wf.engine.core.info import RunInfo
@@ -43,6 +44,7 @@ from wf.engine.core.replay import replay
 from wf.engine.core.runnable import Runnable
 from wf.history.events import FACTS, Event, Failure, Kind, Status
 from wf.history.ids import derived_id
+from wf.history.notes import Note
 
 START_MS = 1_700_000_000_000
 MAX_FACTS = 2_000
@@ -100,6 +102,7 @@ class Stage:
     calls: list[str] = field(init=False, default_factory=list[str])
     """Steps as they were run."""
     logs: list[str] = field(init=False, default_factory=list[str])
+    notes: list[Note] = field(init=False, default_factory=list[Note])
     canceled_runs: list[bytes] = field(init=False, default_factory=list[bytes])
     now: int = field(init=False, default=START_MS)
     execution: Execution = field(init=False)
@@ -235,6 +238,8 @@ class Stage:
                         self._end_later(ordinal, Kind.TOKEN_ENDED, *self._tokens[token_id])
                 case Log(message=message):
                     self.logs.append(message)
+                case WriteNote(note=note):
+                    self.notes.append(note)
                 case _:
                     pass
 

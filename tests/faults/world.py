@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
+from wf.engine.notebook import Notebook
 from wf.engine.registry import Registry
 from wf.engine.settings import WorkerSettings
 from wf.engine.worker import Worker
@@ -98,7 +99,8 @@ class World:
             WorkerInfo("test", self.seed, self.registry.ids, "code"),
             random,
         )
-        runner = VirtualRunner(self.clock, worker.deliver)
+        notebook = Notebook(store, self.clock)
+        runner = VirtualRunner(self.clock, worker.deliver, notebook=notebook)
         worker.orders.runner = runner
         process = Process(store, worker, runner)
         self.processes.append(process)
@@ -154,6 +156,8 @@ class World:
     def tick(self, process: Process) -> bool:
         """One tick; a Cut loses the process, an unreachable store is tried again later."""
         try:
+            if process.runner.notebook is not None:
+                process.runner.notebook.flush()
             return process.worker.tick()
         except StoreUnavailable:
             return True

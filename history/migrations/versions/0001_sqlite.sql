@@ -263,9 +263,10 @@ CREATE TABLE streams (
 )
  WITHOUT ROWID;
 
-CREATE TABLE metadata (
+CREATE TABLE notes (
     run_id BLOB NOT NULL,
-    data BLOB NOT NULL,
+    metadata BLOB,
+    tags TEXT DEFAULT '[]' NOT NULL,
     PRIMARY KEY (run_id)
 )
  WITHOUT ROWID;
