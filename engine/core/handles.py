@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -10,6 +10,7 @@ from wf.engine.core.decisions import AwaitRun
 from wf.engine.core.durations import from_ms
 from wf.engine.core.operation import Operation, OperationFuture
 from wf.history.errors import (
+    NotDeterministic,
     OperationError,
     RunCanceled,
     RunError,
@@ -21,6 +22,7 @@ from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
 
 if TYPE_CHECKING:
+    from wf.client.views import ChunkView, RunView
     from wf.engine.core.execution import Execution
 
 T = TypeVar("T")
@@ -93,6 +95,22 @@ class RunHandle(Generic[T]):
         Raises RunFailed, RunCanceled, RunExpired or RunTimedOut.
         """
         return ResultOf(self)
+
+    def subscribe(self) -> AsyncGenerator[RunView]:
+        """Outside bodies: the run now, then at each change of its status, metadata, tags or output,
+        until it has ended."""
+        raise self._cannot_be_followed("subscribe()")
+
+    def stream(self, name: str, *, after: int = 0) -> AsyncGenerator[ChunkView]:
+        """Outside bodies: the chunks of a stream in order, those to come too, until the run has
+        ended. `after`: the `seq` of the last one that was read before."""
+        raise self._cannot_be_followed(f"stream({name!r})")
+
+    def _cannot_be_followed(self, call: str) -> NotDeterministic:
+        return NotDeterministic(
+            f"{self!r}.{call} is called in a task body, where a run can only be waited for: "
+            "`await handle.result()`, or follow it from outside"
+        )
 
     @property
     def raw_id(self) -> bytes:
