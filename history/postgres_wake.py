@@ -22,9 +22,11 @@ from wf.history.errors import Error
 from wf.history.postgres_pool import Connection, Pool
 
 CHANNEL: Final = "wf"
+NOTIFY: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
+"""Who listens is told at once: a hint need not be durable, so that its commit waits for no disk."""
 NOTIFY_EVERY_S: Final = 0.002
-"""At most 500 NOTIFYs a second from one process: the lock that they take is held for a fsync's
-time."""
+"""At most 500 NOTIFYs a second from one process: their commits go through one lock of the whole
+server."""
 RETRY_S: Final = 1.0
 STOP_S: Final = 1.0
 """How long `close` waits for a thread: one that is just connecting is left behind."""
@@ -127,7 +129,7 @@ class Wakes:
         while not self._closed.is_set():
             self._told.wait()
             self._told.clear()
-            connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, self._me])
+            connection.execute(NOTIFY, [CHANNEL, self._me])
             self._closed.wait(NOTIFY_EVERY_S)
 
     def _connected(self, work: Callable[[Connection], None]) -> None:

@@ -1,0 +1,90 @@
+"""What a run of one step costs on Postgres, counted: the table in ARCHITECTURE.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from threading import current_thread, main_thread
+from typing import Any, Final
+
+import psycopg
+import pytest
+
+from tests.observing import until
+from tests.stores.world import PYTHON, TASK, World, step
+from wf.history.events import Event, Kind, Status
+from wf.history.open import open_store
+from wf.history.store import Activation, Claim, Ending, NewRun
+
+RUNS: Final = 40
+ROWS: Final = {
+    "runs": (1, 1, 0),
+    "ready": (1, 0, 1),
+    "owned": (1, 0, 1),
+    "events": (3, 0, 0),
+}
+"""Inserted, updated and deleted, of each run."""
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many statements and how many round trips (pipelines) have gone to the server, without
+    those of the thread that hints."""
+    counts: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        method = getattr(psycopg.Connection, name)
+
+        def counted(self: Any, *args: Any, **options: Any) -> Any:
+            counts[name] += current_thread() is main_thread()
+            return method(self, *args, **options)
+
+        monkeypatch.setattr(psycopg.Connection, name, counted)
+
+    count("execute")
+    count("pipeline")
+    return counts
+
+
+@pytest.fixture
+def world(fresh_postgres_url: str) -> World:
+    return World(fresh_postgres_url, open_store(fresh_postgres_url))
+
+
+def test_a_run_of_one_step_writes_nine_rows_in_few_statements(
+    world: World, sent: Counter[str]
+) -> None:
+    store = world.store
+    runs = [world.new() for _ in range(RUNS)]
+    lease = world.worker().lease
+    claim = Claim(RUNS, [TASK], PYTHON)
+    now = world.now()
+
+    def group(*activations: Activation) -> None:
+        store.commit(lease, activations, claim, now)
+
+    def one_step(run: NewRun) -> Activation:
+        events = [step(2), Event(3, Kind.ENDED, 0, now, Status.COMPLETED)]
+        ending = Ending(Status.COMPLETED, b"1", None, now)
+        return Activation(run.id, 1, events=events, ending=ending)
+
+    def cost(work: Callable[[], object]) -> tuple[int, int]:
+        sent.clear()
+        work()
+        return sent["execute"], sent["pipeline"]
+
+    assert cost(lambda: store.trigger(runs)) == (4, 1)
+    assert cost(group) == (8, 1)
+    assert cost(lambda: group(*map(one_step, runs))) == (11, 1)
+    assert cost(lambda: store.live([run.id for run in runs])) == (2, 1)
+    world.close()  # so that the server counts what was done
+    with psycopg.connect(world.url, autocommit=True) as connection:
+        until(lambda: written(connection) == ROWS)
+
+
+def written(connection: psycopg.Connection) -> dict[str, tuple[float, ...]]:
+    counts = connection.execute(
+        "SELECT relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables"
+        " WHERE n_tup_ins > 0 AND relname NOT IN ('meta', 'workers', 'runnables')"
+    )
+    return {row[0]: tuple(number / RUNS for number in row[1:]) for row in counts}
