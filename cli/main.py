@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from wf.cli import audit, db, errors, run, runs, show, tokens, trigger, worker
+from wf.cli import audit, db, errors, init, run, runs, show, tokens, trigger, worker
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # its imports alone take 80 ms
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(init.init)
 app.command("run")(run.run)
 app.command("trigger")(trigger.trigger)
 app.command("show")(show.show)

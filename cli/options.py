@@ -21,7 +21,8 @@ Db = Annotated[
     typer.Option(
         "--db",
         metavar="URL",
-        help="The database: sqlite:///path, a path, or postgresql://…  Default: WF_URL.",
+        help="The database: sqlite:///path, a path, or postgresql://…  Default: WF_URL, "
+        "else the project's.",
         show_default=False,
     ),
 ]
@@ -31,7 +32,7 @@ RunDb = Annotated[
         "--db",
         metavar="URL",
         help="The database: sqlite:///path, a path, or postgresql://…  "
-        "Default: WF_URL, else .wf/wf.db at the project's root.",
+        "Default: WF_URL, else the project's, else .wf/wf.db at its root.",
         show_default=False,
     ),
 ]
@@ -50,9 +51,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an 
 
 def database(db: str | None) -> str:
     """The URL to use. Raises NotConnected."""
+    from wf.history import project
     from wf.history.errors import NotConnected
 
-    url = db or os.environ.get("WF_URL")
+    url = db or os.environ.get("WF_URL") or project.database()
     if url:
         return url
     local = local_database()
@@ -81,9 +83,9 @@ def client(db: str | None, env: str | None) -> Generator[Client]:
 
 def local_database() -> Path:
     """`.wf/wf.db` at the project's root, which may not be there yet."""
-    from wf.engine.engine import project_root
+    from wf.history import project
 
-    return project_root() / ".wf" / "wf.db"
+    return project.root() / ".wf" / "wf.db"
 
 
 def program() -> str:

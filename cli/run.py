@@ -15,8 +15,8 @@ def run(
         str,
         typer.Argument(
             metavar="FILE[:TASK]",
-            help="A Python file or a module. Without TASK: the one named like the file, else main, "
-            "else the only one.",
+            help="A Python file or a module; in a project, a task's id. Without TASK: the one "
+            "named like the file, else main, else the only one.",
             show_default=False,
         ),
     ],

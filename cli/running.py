@@ -21,9 +21,10 @@ from wf.cli.signals import Bell, Signals
 from wf.cli.tree import TokenNode, Tree, parents_first
 from wf.engine.core.runnable import Runnable
 from wf.engine.engine import default_database
-from wf.engine.loading import choose, load, split_target
+from wf.engine.loading import find, split_target
 from wf.engine.registry import Registry
 from wf.engine.run import Session
+from wf.history import project
 from wf.history.errors import PayloadError
 from wf.history.events import Failure, Status
 from wf.history.ids import show
@@ -86,15 +87,14 @@ def run(request: Request) -> int:
 
 
 def _run(request: Request, standard: Standard) -> tuple[Ended, Commands]:
-    file, name = split_target(request.target)
-    module, registry = load(file)
+    registry, chosen = find(request.target)
     run_id, payload, task = b"", b"", None
     if request.resume:
         run_id = _parse_run(request.resume)
     else:
         from wf.cli.payload import payload_for
 
-        task = choose(module, name, file)
+        task = chosen()
         payload = payload_for(task, request.payload, request.fields)
     store = open_store(_database(request.db))
     try:
@@ -107,7 +107,7 @@ def _run(request: Request, standard: Standard) -> tuple[Ended, Commands]:
 
 
 def _database(db: str | None) -> str:
-    named = db or os.environ.get("WF_URL")
+    named = db or os.environ.get("WF_URL") or project.database()
     if named:
         return named
     try:
@@ -318,7 +318,7 @@ def _commands(request: Request, run_id: bytes) -> Commands:
     file, _ = split_target(request.target)
     program = options.program()
     resume = f"{program} run {shlex.quote(file)} --resume {{}}{db}{env}{skips}"
-    if not db and not os.environ.get("WF_URL"):
+    if not db and not os.environ.get("WF_URL") and not project.database():
         db = f" --db {options.shown(str(options.local_database()))}"
     return Commands(db + env, resume, run_id, program)
 

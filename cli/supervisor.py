@@ -16,7 +16,7 @@ from typing import Final
 
 from wf.cli.errors import SIGNALED
 from wf.cli.working import set_up_logging
-from wf.engine.loading import load_all
+from wf.engine.loading import registry_of
 from wf.history.open import open_store
 
 BACK_OFF_SECONDS: Final = (0.1, 10.0)
@@ -118,7 +118,7 @@ def supervise(
 ) -> int:
     """Raises what is wrong with the targets or the database before any process is started."""
     set_up_logging()
-    load_all(targets)
+    registry_of(targets)
     open_store(url).close()
     command = [sys.executable, "-m", "wf.cli", "worker", *targets]
     command += ["--concurrency", str(concurrency), "--env", environment]

@@ -12,11 +12,13 @@ from wf.cli.options import Db, Debug, Env
 
 def worker(
     targets: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="FILE_OR_MODULE...", help="Where the tasks are.", show_default=False
+            metavar="[FILE_OR_MODULE...]",
+            help="Where the tasks are. Default: the folders that the project's config names.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     processes: Annotated[
         int, typer.Option(min=1, max=256, help="Worker processes; one that dies is restarted.")
     ] = 1,
@@ -36,6 +38,7 @@ def worker(
     from wf.cli import supervisor, working
 
     url, environment = options.database(db), options.environment(env)
+    targets = targets or []
     if processes > 1:
         return supervisor.supervise(targets, processes, concurrency, url, environment)
     return working.work(targets, concurrency, url, environment, watch_fd)

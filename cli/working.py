@@ -14,9 +14,10 @@ from typing import Final
 
 from wf.cli.errors import SIGNALED, Failed, line_of
 from wf.cli.signals import Bell, Signals
+from wf.engine.config import load_config
 from wf.engine.engine import Engine
 from wf.engine.host import STOP_SECONDS
-from wf.engine.loading import load_all
+from wf.engine.loading import registry_of
 from wf.engine.worker import WorkerSettings
 from wf.history.open import open_store
 
@@ -35,12 +36,18 @@ def work(
     targets: Sequence[str], concurrency: int, url: str, environment: str, watch_fd: int
 ) -> int:
     """Answers the exit code: 0 after a graceful stop."""
-    set_up_logging()
+    config = load_config()
+    set_up_logging(config.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
-    registry = load_all(targets)
+    registry = registry_of(targets)
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    settings = WorkerSettings(environment=environment, max_owned=concurrency)
+    settings = WorkerSettings(
+        environment=environment,
+        max_owned=concurrency,
+        policies=config.policies(environment),
+        executors=config.executors,
+    )
     store = open_store(url)
     engine = Engine(store=store, tasks=registry, environment=environment, settings=settings)
     bell = Bell()
@@ -64,13 +71,13 @@ def work(
     return 0 if signals.times < 2 else SIGNALED + signals.signum
 
 
-def set_up_logging() -> None:
+def set_up_logging(level: str = "INFO") -> None:
     """Lines to standard error, where the author's code sets up nothing else."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.lastResort = handler  # type: ignore[assignment]
     for name in ("wf.run", "wf.worker"):
-        logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(name).setLevel(level.upper())
 
 
 def _watch(fd: int) -> None:

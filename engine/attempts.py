@@ -64,18 +64,18 @@ def failed_attempt(
 def task_retry(
     run: Run,
     runnable: Runnable[..., Any],
+    retry: Retry,
     options: dict[str, Any],
     end: End,
     failed: Container[int],
 ) -> Retry | None:
-    """The policy by which a failed attempt of a task is tried again; None: it is not.
+    """`retry`, where by it a failed attempt of a task is tried again; None: it is not.
 
     Without `fresh` only a failure of an operation is (`failed`: those in the history): the next
     attempt keeps what is completed, and a body that failed by itself would fail again.
     """
     if end.status != Status.FAILED or end.error is None or runnable.kind == "step":
         return None
-    retry = runnable.settings.retry
     attempts = options.get("max_attempts", retry.max_attempts)
     if run.attempt >= attempts or retry.gives_up(end.error):
         return None

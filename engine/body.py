@@ -40,11 +40,11 @@ from wf.engine.core.replay import replay
 from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import INTERRUPTED
+from wf.engine.policies import NO_POLICIES, Policies
 from wf.engine.records import fact_of, write
 from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
-from wf.history.ids import show
 from wf.history.store import (
     Activation,
     Ending,
@@ -67,7 +67,14 @@ class Effects:
 class Body:
     """See the module. `events`: the history so far, [STARTED] for a run that begins."""
 
-    def __init__(self, run: Run, runnable: Runnable[..., Any], *, paranoid: bool) -> None:
+    def __init__(
+        self,
+        run: Run,
+        runnable: Runnable[..., Any],
+        policies: Policies = NO_POLICIES,
+        *,
+        paranoid: bool,
+    ) -> None:
         self.run = run
         self.runnable = runnable
         self.info = run_info(run)
@@ -78,7 +85,6 @@ class Body:
         self.in_flight: set[int] = set()
         self.effects = Effects()
         self.activation = Activation(run.id, run.chapter)
-        self.is_owned = True
         self.holds_back = False
         """A step was not handed out, because the worker is about to leave."""
         self._execution: Execution | None = None
@@ -89,7 +95,9 @@ class Body:
         self._python = ""
         self._at_least = run.created_at
         """Facts are stamped no earlier: a worker's clock may be behind."""
-        self._limit_ms: int = self.options.get("max_duration", runnable.settings.max_duration_ms)
+        self._policies = policies
+        limit = policies.max_duration_of(runnable)
+        self._limit_ms: int = self.options.get("max_duration", limit)
         self._active_ms = 0
         self._active_since = 0
         """When the first of the steps in flight was handed out; 0: none is."""
@@ -192,8 +200,10 @@ class Body:
 
     def _step_retry(self, runnable: Runnable[..., Any]) -> Retry:
         if runnable is self.runnable and "max_attempts" in self.options:
-            return replace(runnable.settings.retry, max_attempts=self.options["max_attempts"])
-        return runnable.settings.retry
+            return replace(
+                self._policies.retry_of(runnable), max_attempts=self.options["max_attempts"]
+            )
+        return self._policies.retry_of(runnable)
 
     def receive(self, row: InboxRow, now: int) -> None:
         """A row of the inbox becomes a fact, or is dropped where nothing waits for it any more."""
@@ -421,7 +431,10 @@ class Body:
         self.effects.run_steps = []
         retry = None
         if not self.execution.cancel_requested:
-            retry = task_retry(self.run, self.runnable, self.options, end, self._arrivals.failed_at)
+            policy = self._policies.retry_of(self.runnable)
+            retry = task_retry(
+                self.run, self.runnable, policy, self.options, end, self._arrivals.failed_at
+            )
         self.seq += 1
         if retry is not None:
             delay = retry.delay_ms(self.run.attempt, end.error, Random(self.run.id))
@@ -460,6 +473,3 @@ def run_info(run: Run) -> RunInfo:
         queue=run.queue,
         options=run.options,
     )
-
-
-__all__ = ["NO_RETRY", "Body", "Effects", "StepOutcome", "run_info", "show"]

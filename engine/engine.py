@@ -6,17 +6,17 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Self, TypeVar
 
 from wf.engine.clock import Clock
+from wf.engine.config import Config, load_config
 from wf.engine.core.handles import run_error
 from wf.engine.core.runnable import Runnable
 from wf.engine.host import STOP_SECONDS, Host
 from wf.engine.registry import Registry, check_runnable
 from wf.engine.worker import Observer, WorkerSettings
-from wf.history import connections
+from wf.history import connections, project
 from wf.history.errors import NonDeterminism, NotConnected
 from wf.history.events import Status
 from wf.history.open import open_store
@@ -31,8 +31,8 @@ class Engine:
 
     database: a URL or path. tasks: runnables, modules. environment: default WF_ENVIRONMENT or
     "dev". paranoid: check every body by a second one (default: no). executors: by the name that
-    steps give. Raises BadURL, StoreUnavailable, StoreNewer, DeclarationError; UnknownExecutor when
-    it starts.
+    steps give. config: default that of the project here. Raises BadURL, StoreUnavailable,
+    StoreNewer, DeclarationError, ConfigError; UnknownExecutor when it starts.
     """
 
     def __init__(
@@ -47,8 +47,9 @@ class Engine:
         observer: Observer | None = None,
         settings: WorkerSettings | None = None,
         executors: Mapping[str, Executor] | None = None,
+        config: Config | None = None,
     ) -> None:
-        database = database or os.environ.get("WF_URL")
+        database = database or os.environ.get("WF_URL") or project.database()
         registry = tasks if isinstance(tasks, Registry) else Registry(tasks)
         if store is None and not database:
             raise NotConnected(
@@ -58,7 +59,13 @@ class Engine:
         self.registry = registry
         self._owns_store = store is None
         self.store = store if store is not None else open_store(database or "")
-        self._settings = settings or WorkerSettings(environment=self.environment, paranoid=paranoid)
+        config = config or load_config()
+        self._settings = settings or WorkerSettings(
+            environment=self.environment,
+            paranoid=paranoid,
+            policies=config.policies(self.environment),
+            executors=config.executors,
+        )
         if executors is not None:
             self._settings.executors = executors
         self._clock = clock
@@ -125,15 +132,17 @@ def run(
 ) -> T:
     """Run a task to its end in this process and answer its output; in a script or a notebook.
 
-    database: default WF_URL, else `.wf/wf.db` at the project's root. Raises RunFailed and its like,
-    PayloadError.
+    database: default WF_URL, else the project's, else `.wf/wf.db` at its root. Raises RunFailed and
+    its like, PayloadError.
     """
     check_runnable(task)
     from wf.engine.core.triggers import trigger_options
     from wf.engine.run import Session
 
     registry = Registry([task, *known_beside(task)])
-    store = open_store(database or os.environ.get("WF_URL") or default_database())
+    store = open_store(
+        database or os.environ.get("WF_URL") or project.database() or default_database()
+    )
     session = Session(store, registry, environment=connections.environment(), executors=executors)
     try:
         session.begin(task.id, task.signature.encode_payload(payload), trigger_options(options))
@@ -157,20 +166,6 @@ def known_beside(task: Runnable[..., Any]) -> list[Runnable[..., Any]]:
 
 def default_database() -> str:
     """`.wf/wf.db` at the project's root. The folder is made."""
-    folder = project_root() / ".wf"
+    folder = project.root() / ".wf"
     folder.mkdir(exist_ok=True)
     return str(folder / "wf.db")
-
-
-def project_root() -> Path:
-    """The nearest folder upwards with a wf_config.py, pyproject.toml or .git, else the current
-    one."""
-    here = Path.cwd()
-    return next(
-        (
-            folder
-            for folder in [here, *here.parents]
-            if any((folder / name).exists() for name in ("wf_config.py", "pyproject.toml", ".git"))
-        ),
-        here,
-    )

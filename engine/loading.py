@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from wf.engine.config import load_config, task_folders
 from wf.engine.core.runnable import Runnable
 from wf.engine.registry import Registry
+from wf.history import project
 from wf.history.errors import CannotLoad, Error, UnknownTask
 
 _TASK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -55,6 +58,31 @@ def load_all(targets: Iterable[str]) -> Registry:
     return together
 
 
+def discover() -> Registry:
+    """The runnables of the project here: all modules below the folders that its config names, by
+    their dotted names from its root. Raises CannotLoad, DeclarationError, ConfigError."""
+    config, root = load_config(), project.root()
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    found = Registry()
+    for file in (file for folder in task_folders(config) for file in sorted(folder.rglob("*.py"))):
+        parts = file.relative_to(root).with_suffix("").parts
+        if all(part.isidentifier() for part in parts):
+            name = ".".join(parts).removesuffix(".__init__")
+            found.add_module(_executed(name, partial(import_module, name)))
+    if not found.ids:
+        named = ", ".join(config.dirs)
+        raise CannotLoad(
+            f"no task below {root} in {named}: name a file, or write `wf init` for a first one"
+        )
+    return found
+
+
+def registry_of(targets: Sequence[str]) -> Registry:
+    """The runnables of these files and modules; of the project, where none is named."""
+    return load_all(targets) if targets else discover()
+
+
 def load_project(path: str) -> Registry:
     """The runnables of a file, a module, or of all files below a folder that name `wf`."""
     folder = Path(path)
@@ -71,6 +99,18 @@ def _is_of_project(file: Path, folder: Path) -> bool:
     if any(part.startswith((".", "__pycache__")) or part == "site-packages" for part in parts):
         return False
     return _IMPORTS_WF.search(file.read_text(encoding="utf-8", errors="replace")) is not None
+
+
+def find(target: str) -> tuple[Registry, Callable[[], Runnable[..., Any]]]:
+    """What somebody wants to run: FILE, FILE:TASK, a module, or the id of a task of the project
+    here. Answers what is known beside it, and how to choose it (which raises UnknownTask)."""
+    file, name = split_target(target)
+    if _TASK.fullmatch(target) and not Path(target).exists() and task_folders(load_config()):
+        registry = discover()
+        if target in registry:
+            return registry, lambda: registry.get(target)
+    module, registry = load(file)
+    return registry, lambda: choose(module, name, file)
 
 
 def choose(module: ModuleType, name: str, target: str) -> Runnable[..., Any]:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from wf.engine.clock import SkippingClock
+from wf.engine.config import load_config
 from wf.engine.core.runs import new_run
 from wf.engine.host import STOP_SECONDS, Host
 from wf.engine.registry import Registry
@@ -47,7 +48,7 @@ class Session:
         self._paranoid = paranoid
         self._skips = skip_waits
         self._observer = observer
-        self._executors = executors or {}
+        self._executors = executors
         self._host: Host | None = None
         self._changed = threading.Event()
 
@@ -141,11 +142,13 @@ class Session:
 
     def start(self, observer: Observer | None = None) -> None:
         """Work on the run that was made or found."""
+        config = load_config()
         settings = WorkerSettings(
             environment=self.environment,
             paranoid=self._paranoid,
             root=self._root,
-            executors=self._executors,
+            executors=self._executors if self._executors is not None else config.executors,
+            policies=config.policies(self.environment),
         )
         self._host = Host(
             self.store,

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
+from wf.engine.policies import NO_POLICIES, Policies
 from wf.history.limits import LEASE_MS
 
 MAX_OWNED: Final = 1_000
@@ -46,6 +47,8 @@ class WorkerSettings:
     executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
     """Where steps run that name one of these."""
     back_offs_ms: Sequence[int] = BACK_OFFS_MS
+    policies: Policies = NO_POLICIES
+    """What the project says of runnables that say nothing themselves."""
 
     @property
     def beat_ms(self) -> int:

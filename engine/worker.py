@@ -444,7 +444,9 @@ class Worker:
         if body is not None:
             return body
         run = claimed.run
-        body = Body(run, self.registry.get(run.task), paranoid=self.settings.paranoid)
+        settings = self.settings
+        runnable = self.registry.get(run.task)
+        body = Body(run, runnable, settings.policies, paranoid=settings.paranoid)
         events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
         if is_poisoned(claimed, events):
             self._park(body, "poisoned", what_is_known(events))

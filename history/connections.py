@@ -1,5 +1,5 @@
 """Which store a call uses that names none: the innermost `with client:`; else a running Engine or
-what `wf.connect` made; else WF_URL."""
+what `wf.connect` made; else WF_URL; else the project's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from contextvars import ContextVar
 from typing import Final, Protocol
 
+from wf.history import project
 from wf.history.errors import NotConnected
 from wf.history.store import Store
 
@@ -49,12 +50,13 @@ def innermost() -> Connection | None:
 
 
 def url() -> str:
-    """WF_URL. Raises NotConnected."""
-    found = os.environ.get("WF_URL")
+    """WF_URL, else what the project here names. Raises NotConnected, ConfigError."""
+    found = os.environ.get("WF_URL") or project.database()
     if not found:
         raise NotConnected(
             "no store is named: use `async with wf.Engine(database=…)`, `with wf.Client(url):` or "
-            "`wf.connect(url)`, or set WF_URL (sqlite:///path or postgresql://…)"
+            "`wf.connect(url)`, set WF_URL (sqlite:///path or postgresql://…), or name it in "
+            "wf_config.py"
         )
     return found
 

@@ -170,6 +170,12 @@ class UnknownExecutor(OperatorError):
     code = "WF2008"
 
 
+class ConfigError(OperatorError):
+    """The project's wf_config.py or `[tool.wf]` cannot be used; names the line or the setting."""
+
+    code = "WF2009"
+
+
 # --- outcomes that a body or a caller receives
 # --------------------------------------------------------------
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from wf.engine.author import patched as patched
     from wf.engine.author import random as random
     from wf.engine.author import uuid4 as uuid4
+    from wf.engine.config import Config as Config
+    from wf.engine.config import Retries as Retries
     from wf.engine.core.handles import RunHandle as RunHandle
     from wf.engine.core.handles import Token as Token
     from wf.engine.core.operation import Gen as Gen
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from wf.history.errors import AuthorError as AuthorError
     from wf.history.errors import BadURL as BadURL
     from wf.history.errors import CannotJoin as CannotJoin
+    from wf.history.errors import ConfigError as ConfigError
     from wf.history.errors import DeclarationError as DeclarationError
     from wf.history.errors import Error as Error
     from wf.history.errors import MessageTimedOut as MessageTimedOut
@@ -85,6 +88,7 @@ _HOMES = {
     "wf.client.timeline.model": ("Timeline",),
     "wf.client.views": ("ChunkView", "EventView", "RunView", "TokenView"),
     "wf.engine.author": ("current", "logger", "now", "patched", "random", "uuid4"),
+    "wf.engine.config": ("Config", "Retries"),
     "wf.engine.core.handles": ("RunHandle", "Token"),
     "wf.engine.core.operation": ("Gen", "Operation"),
     "wf.engine.core.retry": ("Retry",),
@@ -94,8 +98,8 @@ _HOMES = {
     "wf.engine.engine": ("Engine", "run"),
     "wf.engine.notes": ("metadata", "stream", "tags"),
     "wf.history.errors": (
-        *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "DeclarationError"),
-        *("Error", "TransactionTooLong"),
+        *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "ConfigError"),
+        *("DeclarationError", "Error", "TransactionTooLong"),
         *("MessageTimedOut", "NonDeterminism", "NotConnected", "NotDeterministic", "NotFound"),
         *("OperationError", "OperationNeverAwaited", "OperatorError", "PayloadError"),
         *(

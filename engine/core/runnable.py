@@ -78,6 +78,8 @@ class Settings:
     """The options of a runnable, checked; durations in ms (0: none)."""
 
     retry: Retry
+    retry_is_default: bool = False
+    """A step that names no policy: its project may."""
     timeout_ms: int = 0
     executor: str = THREAD
     at_most_once: bool = False
@@ -342,6 +344,7 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
     default = NO_RETRY if kind == "task" or at_most_once else DEFAULT_STEP_RETRY
     return Settings(
         retry=retry or default,
+        retry_is_default=retry is None and default is DEFAULT_STEP_RETRY,
         timeout_ms=milliseconds(given["timeout"], "timeout")
         if given.get("timeout") is not None
         else 0,

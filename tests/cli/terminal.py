@@ -78,7 +78,7 @@ class Terminal:
             if not name.startswith("WF_") and name not in {"COLUMNS", "LINES", "NO_COLOR"}
         }
         self.env = {**kept, "PYTHONHASHSEED": "random", "TERM": "xterm-256color", **self.env}
-        (self.folder / "wf_config.py").touch()
+        (self.folder / "wf_config.py").write_text("import wf\n\nconfig = wf.Config(dirs=[])\n")
 
     def wf(self, *words: str, stdin: str = "", **options: Any) -> Done:
         done = subprocess.run(

@@ -1,0 +1,35 @@
+"""What holds for a runnable: what it says itself, else what its project says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wf.engine.core.retry import NO_RETRY, Retry
+from wf.engine.core.runnable import Runnable
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """`step_retry`: of steps without a policy; None: wf's own. `tries_again`: False makes every
+    attempt the last one."""
+
+    step_retry: Retry | None = None
+    tries_again: bool = True
+    max_duration_ms: int = 0
+    """0: none."""
+
+    def retry_of(self, runnable: Runnable[..., Any]) -> Retry:
+        settings = runnable.settings
+        if not self.tries_again:
+            return NO_RETRY
+        if self.step_retry is not None and settings.retry_is_default:
+            return self.step_retry
+        return settings.retry
+
+    def max_duration_of(self, runnable: Runnable[..., Any]) -> int:
+        return runnable.settings.max_duration_ms or self.max_duration_ms
+
+
+NO_POLICIES: Final = Policies()
+"""Without a project."""
