@@ -14,8 +14,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 RUNS: dict[str, list[str]] = {
     "onboarding": [f"@{EXAMPLES}/onboarding.json"],
     "publish_post": ["Why we moved"],
+    "process_video": ['{"url": "https://videos.example.com/talk.mp4"}'],
+    "research_agent": ["How do tides work?"],
     "trial": [f"@{EXAMPLES}/onboarding.json"],
     "word_count": [str(EXAMPLES.parent / "README.md")],
+    "data_pipeline": ["60000"],
 }
 
 
@@ -43,6 +46,20 @@ def test_a_post_that_nobody_looks_at_is_dropped(tmp_path: Path) -> None:
     assert output_of("publish_post", tmp_path) is None
 
 
+def test_a_video_has_its_renditions(tmp_path: Path) -> None:
+    output = output_of("process_video", tmp_path)
+    assert set(output["renditions"]) == {"1080p", "720p", "360p"}
+    assert output["thumbnail"].endswith(".jpg")
+
+
+def test_the_agent_answers_and_tells_what_it_used(tmp_path: Path) -> None:
+    output = output_of("research_agent", tmp_path)
+    assert "Moon" in output["answer"]
+    assert output["approved"] is False
+    assert output["model_requests"] == 2
+    assert output["output_tokens"] > 0
+
+
 def test_a_trial_charges_three_months(tmp_path: Path) -> None:
     output = output_of("trial", tmp_path)
     assert len(set(output)) == 3
@@ -50,6 +67,10 @@ def test_a_trial_charges_three_months(tmp_path: Path) -> None:
 
 def test_words_are_counted(tmp_path: Path) -> None:
     assert len(output_of("word_count", tmp_path)) == 10
+
+
+def test_primes_are_found(tmp_path: Path) -> None:
+    assert output_of("data_pipeline", tmp_path) == {"count": 6057, "largest": 59999}
 
 
 @pytest.mark.parametrize("name", RUNS)
