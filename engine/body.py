@@ -104,6 +104,13 @@ class Body:
 
     # -- beginning
 
+    def begin(self, events: list[Event]) -> None:
+        """Of a run's whole history, [STARTED] where it has none yet."""
+        if len(events) == 1:
+            self.start(events[0])
+        else:
+            self.rebuild(events)
+
     def start(self, started: Event) -> None:
         """The first activation of a run that has no history yet."""
         self.seq = started.seq

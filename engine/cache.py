@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from wf.engine.body import Body
 from wf.history.store import Claimed, Reason
 
 
 class Cache:
-    """The `size` that were put here last."""
+    """The `size` that were put here last; the others are closed."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, close: Callable[[Body], None]) -> None:
         self._size = size
+        self._close = close
         self._bodies: OrderedDict[bytes, Body] = OrderedDict()
 
     def keep(self, body: Body) -> None:
         self._bodies[body.run.id] = body
         if len(self._bodies) > self._size:
-            self._bodies.popitem(last=False)[1].close()
+            self._close(self._bodies.popitem(last=False)[1])
 
     def fits(self, claimed: Claimed) -> bool:
         """The run's body is here, and nothing was written since."""
@@ -34,11 +36,11 @@ class Cache:
         fits = self.fits(claimed)
         kept = self._bodies.pop(claimed.run.id, None)
         if kept is not None and not fits:
-            kept.close()
+            self._close(kept)
             return None
         return kept
 
     def clear(self) -> None:
         for body in self._bodies.values():
-            body.close()
+            self._close(body)
         self._bodies.clear()

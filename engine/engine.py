@@ -14,8 +14,9 @@ from wf.engine.config import Config, load_config
 from wf.engine.core.handles import run_error
 from wf.engine.core.runnable import Runnable
 from wf.engine.host import STOP_SECONDS, Host
+from wf.engine.observer import Observer
 from wf.engine.registry import Registry, check_runnable
-from wf.engine.worker import Observer, WorkerSettings
+from wf.engine.worker import WorkerSettings
 from wf.history import connections, project
 from wf.history.errors import NonDeterminism, NotConnected
 from wf.history.events import Status

@@ -18,16 +18,21 @@ from wf.engine.attempts import StepOutcome
 from wf.engine.clock import Clock, DatabaseClock
 from wf.engine.executors import Executors, check_executors
 from wf.engine.flusher import Flusher
+from wf.engine.lines import say
+from wf.engine.observer import Observer
 from wf.engine.registry import Registry
 from wf.engine.steps import StepOrder, Steps, finish
-from wf.engine.worker import Observer, Worker, WorkerSettings
-from wf.history.errors import StoreUnavailable
+from wf.engine.watch import Stage, Watcher
+from wf.engine.worker import Worker, WorkerSettings
+from wf.history.errors import BodyBlocked, StoreUnavailable
 from wf.history.store import Store, WorkerInfo
 
 log = logging.getLogger("wf.worker")
 
 STOP_SECONDS: Final = 10.0
 """A graceful stop waits so long for steps that are under way; then their runs are handed over."""
+LOOK_SECONDS: Final = 0.25
+"""How often it is looked whether a body blocks the worker's thread: it is told of after 2 s."""
 BACK_OFF_SECONDS: Final = (0.05, 5.0)
 """Between tries while the database is away: from, to."""
 
@@ -64,14 +69,19 @@ class Host:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._stop_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="wf-worker", daemon=True)
+        self._watcher = Watcher(self.worker.watch, settings.blocked_ms / 1_000, self._beat)
+        self._watching = threading.Thread(target=self._watch, name="wf-watch", daemon=True)
+        self._has_ended = threading.Event()
+        self._beaten_at = 0
         self._unlisten: Callable[[], None] | None = None
         self.failure: BaseException | None = None
-        """What ended the thread, where it was not `stop`."""
+        """What ended the thread, where it was not `stop`, or why it does not come back."""
         self.trouble: StoreUnavailable | None = None
         """Why the database is out of reach now; None while it is not."""
 
     def start(self) -> None:
         self._unlisten = self._store.listen(self._hint)
+        self._watching.start()
         self._thread.start()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
@@ -79,8 +89,9 @@ class Host:
         quicker."""
         self._stop_at = time.monotonic() + seconds
         self._wake.put(None)
-        if threading.current_thread() is not self._thread and self._thread.is_alive():
-            self._thread.join()
+        if threading.current_thread() is not self._thread:
+            while self._thread.is_alive() and self._watcher.stage is not Stage.GIVEN_UP:
+                self._thread.join(LOOK_SECONDS)
 
     def request_stop(self, seconds: float = STOP_SECONDS) -> None:
         """`stop` without waiting (signal handlers)."""
@@ -113,6 +124,31 @@ class Host:
                 self._unlisten()
             self._steps.stop()
             self._flusher.stop()
+            self._has_ended.set()
+            self._watching.join(STOP_SECONDS)
+
+    # -- a body that blocks the thread
+
+    def _watch(self) -> None:
+        beats = self.worker.settings.beat_ms / 1_000
+        while not self._has_ended.wait(min(LOOK_SECONDS, beats / 2)):
+            self._watcher.look(time.monotonic())
+            if self._watcher.stage is Stage.GIVEN_UP and self.failure is None:
+                self.failure = BodyBlocked("a body does not come back: the log tells which one")
+
+    def _beat(self) -> None:
+        """For the worker, whose thread is in a body."""
+        worker, lease = self.worker, self.worker.lease
+        now = worker.clock.monotonic()
+        if lease is None or now - max(worker.beaten_at, self._beaten_at) < worker.settings.beat_ms:
+            return
+        self._beaten_at = now
+        try:
+            self._store.beat(lease)
+        except StoreUnavailable as error:
+            say(log, logging.WARNING, "%s; trying again", error)
+
+    # -- the thread
 
     def _tick_until_stopped(self) -> None:
         worker = self.worker

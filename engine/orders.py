@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 
 from wf.engine.alarms import NEVER
-from wf.engine.steps import StepOrder, StepRunner
+from wf.engine.author import StepCallInfo
+from wf.engine.body import Body
+from wf.engine.core.decisions import RunStep
+from wf.engine.steps import StepOrder, StepRunner, cancel_state
 
 
 class Orders:
@@ -70,3 +73,11 @@ class Orders:
     def _cancel(self, order: StepOrder) -> None:
         if self.runner is not None:
             self.runner.cancel(order)
+
+
+def new_order(body: Body, step: RunStep, attempt: int) -> StepOrder:
+    info = StepCallInfo(body.info, step.step, attempt, step.digest, step.repeat, lambda: False)
+    timeout_ms = step.runnable.settings.timeout_ms
+    order = StepOrder(body.run.id, step.ordinal, step.runnable, step.arguments, info, timeout_ms)
+    info.canceled = lambda: cancel_state(order)
+    return order

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from wf.engine.body import Body
 from wf.engine.core.outcome import shortened, text_of
-from wf.history.errors import NonDeterminism, RunDropped
+from wf.history.errors import BodyBlocked, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.store import Activation, Blocked, Claimed, Ending, InboxKind, InboxRow, Run
@@ -45,10 +45,12 @@ def was_dropped(last: Event) -> bool:
 
 def why(error: BaseException) -> tuple[str, str, BaseException | None]:
     """`reason` and `detail` for what applying a fact to a body raised, or writing what it decided;
-    and that error, where it is a mistake (ours, or of what the body hands to us): all but a
-    mismatch is."""
+    and that error, where its traceback tells more: a mistake (ours, or of what the body hands to
+    us)."""
     if isinstance(error, NonDeterminism):
         return "nondeterminism", str(error), None
+    if isinstance(error, BodyBlocked):
+        return "blocked", str(error), None
     return "error", f"{type(error).__qualname__}: {text_of(error)}", error
 
 

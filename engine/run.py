@@ -16,8 +16,9 @@ from wf.engine.clock import SkippingClock
 from wf.engine.config import load_config
 from wf.engine.core.runs import new_run
 from wf.engine.host import STOP_SECONDS, Host
+from wf.engine.observer import Observer
 from wf.engine.registry import Registry
-from wf.engine.worker import Observer, Worker, WorkerSettings
+from wf.engine.worker import Worker, WorkerSettings
 from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
 from wf.history.ids import new_id, show
 from wf.history.store import Run, Store

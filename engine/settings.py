@@ -29,6 +29,9 @@ row are still bad luck, and its neighbours in the first workers come to no more.
 BACK_OFFS_MS: Final = (1_000, 5_000, 20_000, 60_000)
 """Before a run is tried again whose worker was lost twice in a row, three times, …: a machine that
 is short of memory recovers meanwhile, and a killer does not take worker after worker."""
+BLOCKED_MS: Final = 30_000
+"""A body that computes for so long without awaiting anything is interrupted, and its run parked:
+ten times what a body may do, and still before people lose patience."""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class WorkerSettings:
     back_offs_ms: Sequence[int] = BACK_OFFS_MS
     policies: Policies = NO_POLICIES
     """What the project says of runnables that say nothing themselves."""
+    blocked_ms: int = BLOCKED_MS
 
     @property
     def beat_ms(self) -> int:

@@ -15,24 +15,29 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from logging import ERROR
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from wf.engine.alarms import NEVER, Alarms
 from wf.engine.attempts import StepOutcome
-from wf.engine.author import StepCallInfo
 from wf.engine.body import Body
 from wf.engine.cache import Cache
 from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
+from wf.engine.debugging import is_debugged
 from wf.engine.group import Group
-from wf.engine.orders import Orders
+from wf.engine.lines import say
+from wf.engine.observer import Observer
+from wf.engine.orders import Orders, new_order
 from wf.engine.parking import dropped, feed, is_canceled, parked, why
 from wf.engine.registry import Registry
 from wf.engine.settings import CLAIM_LIMIT
 from wf.engine.settings import WorkerSettings as WorkerSettings
-from wf.engine.steps import StepOrder, cancel_state
+from wf.engine.steps import StepOrder
 from wf.engine.trials import Trials, is_poisoned, what_is_known
+from wf.engine.watch import Watch
 from wf.history.errors import Fenced, OperatorError, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
@@ -43,7 +48,6 @@ from wf.history.store import (
     Committed,
     Lease,
     Reason,
-    Run,
     Store,
     WorkerInfo,
 )
@@ -53,14 +57,6 @@ run_log = logging.getLogger("wf.run")
 
 GROUP_BYTES: Final = 64 * 1024 * 1024
 """Results of steps in one commit: Postgres takes no message of 1 GB."""
-
-
-class Observer(Protocol):
-    """Who watches: the live tree of `wf run`. Called in the worker's thread, after commits."""
-
-    def claimed(self, run: Run, events: list[Event]) -> None: ...
-    def step_started(self, run: Run, step: RunStep, attempt: int) -> None: ...
-    def committed(self, run: Run, activation: Activation) -> None: ...
 
 
 class Worker:
@@ -83,12 +79,13 @@ class Worker:
         self.info = info
         self.random = random or Random()
         self.orders = Orders()
+        self.watch = Watch()
         self.observer: Observer | None = None
         self.is_draining = False
         self.lease: Lease | None = None
         self.bodies: dict[bytes, Body] = {}
         """Owned runs."""
-        self._cache = Cache(settings.cache_size)
+        self._cache = Cache(settings.cache_size, self._close)
         self._dirty: dict[bytes, Body] = {}
         self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
         self._alarms = Alarms()
@@ -102,7 +99,7 @@ class Worker:
         # By the monotonic clock: a database whose clock is set back must not stop beats.
         self._polled_at = -NEVER
         self._store_due = NEVER
-        self._beaten_at = -NEVER
+        self.beaten_at = -NEVER
         self._swept_at = -NEVER
 
     # -- from outside (any thread)
@@ -141,7 +138,7 @@ class Worker:
         group = Group(self._ready_to_commit(), self._parked)
         claim = self._claim(group, now)
         self._parked = []
-        if group or claim is not None or self._ticked_at - self._beaten_at >= self.settings.beat_ms:
+        if group or claim is not None or self._ticked_at - self.beaten_at >= self.settings.beat_ms:
             self._commit(lease, group, claim, now)
             worked = worked or bool(group)
         return worked or bool(self._dirty) or bool(self._done)
@@ -151,7 +148,7 @@ class Worker:
         if self.store.landed(lease):
             self._resync = True
             self._is_hinted = True
-            self._beaten_at = self._ticked_at
+            self.beaten_at = self._ticked_at
             self._sent = None
             self._let_out(group.bodies, now)
         elif group:
@@ -163,7 +160,7 @@ class Worker:
         """After how long to tick again without a hint."""
         now, passed = self.clock.now(), self.clock.monotonic()
         waits = [
-            self._beaten_at + self.settings.beat_ms - passed,
+            self.beaten_at + self.settings.beat_ms - passed,
             self._alarms.next - now,
             self.orders.next_grace - passed,
         ]
@@ -175,7 +172,7 @@ class Worker:
         if self.lease is None:
             self.lease = self.store.join(self.settings.environment, self.info)
             self.lease.lease_ms = self.settings.lease_ms
-            self._beaten_at = self._ticked_at
+            self.beaten_at = self._ticked_at
             self._is_hinted = True
         if self._ticked_at - self._swept_at >= self.settings.lease_ms // 2:
             self._swept_at = self._ticked_at
@@ -223,12 +220,11 @@ class Worker:
     def _guard(self, body: Body, apply: Callable[[], None]) -> None:
         """Apply facts to a body; one that cannot go on is parked with the reason. Whatever it
         raises is this run's trouble: the others go on."""
-        try:
-            apply()
-        except BaseException as error:
-            self._park(body, *why(error))
-        else:
+        error = self.watch.apply(body.run, apply)
+        if error is None:
             self._dirty[body.run.id] = body
+        else:
+            self._park(body, *why(error))
 
     def _park(
         self, body: Body, reason: str, detail: str, mistake: BaseException | None = None
@@ -236,12 +232,20 @@ class Worker:
         """The run waits for other code or for a person. What was not committed is thrown away: it
         is pure."""
         run = body.run
-        log.error("%s %s is parked: %s", run.task, show("run", run.id), detail, exc_info=mistake)
+        shown = show("run", run.id)
+        say(log, ERROR, "%s %s is parked: %s", run.task, shown, detail, error=mistake)
         self.orders.give_up(run.id, body.in_flight)
         self._dirty.pop(run.id, None)
         self._disown(run.id)
-        body.close()
+        self._close(body)
         self._parked.append(parked(run, reason, detail, self.clock.now()))
+
+    def _close(self, body: Body) -> None:
+        """Out of memory. Its `finally` blocks run now, and may do anything."""
+        error = self.watch.apply(body.run, body.close)
+        if error is not None:
+            shown = show("run", body.run.id)
+            say(log, ERROR, "the body of %s %s ends badly", body.run.task, shown, error=error)
 
     def _disown(self, run_id: bytes) -> None:
         self.bodies.pop(run_id, None)
@@ -298,7 +302,7 @@ class Worker:
             self._isolate(group, error)
             return
         self._sent = None
-        self._beaten_at = self._ticked_at
+        self.beaten_at = self._ticked_at
         self._let_out(group.bodies, now)
         if claim is not None:
             self._resync = self._resync and not claim.resync
@@ -327,12 +331,12 @@ class Worker:
             if self.observer is not None and (activation.events or activation.release):
                 self.observer.committed(run, activation)
             for line in effects.logs:
-                run_log.log(line.level, line.message)
+                say(run_log, line.level, line.message)
             for ordinal in effects.stop_steps:
                 self.orders.stop(run.id, ordinal, self._ticked_at + self.settings.grace_ms)
             if activation.ending is not None or activation.next_chapter is not None:
                 self._disown(run.id)
-                body.close()
+                self._close(body)
             elif activation.release:
                 self._disown(run.id)
                 self._store_due = min(self._store_due, activation.due_at or NEVER)
@@ -356,12 +360,7 @@ class Worker:
 
     def _order(self, body: Body, step: RunStep, now: int) -> StepOrder:
         attempt = body.handed_out(step, now)
-        info = StepCallInfo(body.info, step.step, attempt, step.digest, step.repeat, lambda: False)
-        runnable = step.runnable
-        order = StepOrder(
-            body.run.id, step.ordinal, runnable, step.arguments, info, runnable.settings.timeout_ms
-        )
-        info.canceled = lambda: cancel_state(order)
+        order = new_order(body, step, attempt)
         self.orders.add(order)
         if self.observer is not None:
             self.observer.step_started(body.run, step, attempt)
@@ -446,25 +445,17 @@ class Worker:
         run = claimed.run
         settings = self.settings
         runnable = self.registry.get(run.task)
-        body = Body(run, runnable, settings.policies, paranoid=settings.paranoid)
+        is_paranoid = settings.paranoid and not is_debugged()
+        body = Body(run, runnable, settings.policies, paranoid=is_paranoid)
         events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
         if is_poisoned(claimed, events):
             self._park(body, "poisoned", what_is_known(events))
             return None
-        return body if self._begin(body, events) else None
-
-    def _begin(self, body: Body, events: list[Event]) -> bool:
-        """Build a body. False: it cannot be built, and the run is parked."""
-        try:
-            if len(events) == 1:
-                body.start(events[0])
-            else:
-                body.rebuild(events)
-        except BaseException as error:
-            self._park(body, *why(error))
-        else:
-            return True
-        return False
+        error = self.watch.apply(run, partial(body.begin, events))
+        if error is None:
+            return body
+        self._park(body, *why(error))
+        return None
 
     # -- the end
 
@@ -472,7 +463,7 @@ class Worker:
         """Forget everything: this worker owns nothing any more."""
         self.orders.clear()
         for body in self.bodies.values():
-            body.close()
+            self._close(body)
         self.bodies.clear()
         self._cache.clear()
         self._dirty.clear()

@@ -104,6 +104,13 @@ class TransactionTooLong(AuthorError):
     code = "WF1011"
 
 
+class BodyBlocked(AuthorError):
+    """A body computed on and on without awaiting anything, and all runs of its worker waited. It
+    was interrupted, and its run is parked."""
+
+    code = "WF1012"
+
+
 # --- the operator: where wf runs
 # ---------------------------------------------------------------------------
 

@@ -242,6 +242,9 @@ class PostgresStore(Looks):
             raise self._refused(lease, None)
         return not busy
 
+    def beat(self, lease: Lease) -> None:
+        self.pool.run(lambda c: send(c, workers.BEAT, [lease.worker]))
+
     def landed(self, lease: Lease) -> bool:
         """Where the group has not landed, its number is used up, so that it never will."""
         self.pool.run(lambda c: send(c, sql.BURN, [lease.worker, lease.group_no]))

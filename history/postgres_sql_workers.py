@@ -99,6 +99,8 @@ JOIN: Final = f"""INSERT INTO workers
  (id, group_no, beat, started_at, pid, environment, host, tasks, code)
 VALUES (%s, 0, {CLOCK}, {CLOCK}, %s, %s, %s, %s, %s)"""
 
+BEAT: Final = f"UPDATE workers SET beat = {CLOCK} WHERE id = %s"
+
 RUNNABLES: Final = f"""INSERT INTO runnables (environment, task, first_seen)
 SELECT %s, task, {CLOCK} FROM unnest(%s::text[]) AS t(task) ORDER BY task COLLATE "C"
 ON CONFLICT DO NOTHING"""

@@ -190,6 +190,10 @@ class SQLiteStore(Looks):
         self._tell(tx)
         return answer
 
+    def beat(self, lease: Lease) -> None:
+        with self.database.write() as db:
+            db.execute("UPDATE workers SET beat = ? WHERE id = ?", (self.now(), lease.worker))
+
     def landed(self, lease: Lease) -> bool:
         group_no = self._group_no(lease)
         if group_no == lease.group_no:

@@ -429,6 +429,11 @@ class Store(Protocol):
         """
         ...
 
+    def beat(self, lease: Lease) -> None:
+        """The worker lives, though it cannot commit now. Takes no part in the fence: a row that is
+        gone stays gone, and a group under way is not disturbed. From any thread."""
+        ...
+
     def landed(self, lease: Lease) -> bool:
         """After an unknown outcome: did group `lease.group_no + 1` commit? Advances the lease if
         so. Raises Fenced."""

@@ -31,7 +31,7 @@ T = TypeVar("T")
 WRITES: Final = frozenset(
     {
         *("trigger", "cancel", "create_tokens", "end_token", "note"),
-        *("join", "commit", "take_over", "leave"),
+        *("join", "commit", "beat", "take_over", "leave"),
     }
 )
 """The calls that change the store."""
@@ -126,6 +126,9 @@ class WatchedStore:
         except StoreUnavailable:
             lease.group_no = number
             raise
+
+    def beat(self, lease: Lease) -> None:
+        return self.door("beat", lambda: self.inner.beat(lease))
 
     def landed(self, lease: Lease) -> bool:
         number = lease.group_no

@@ -29,7 +29,7 @@ from contextvars import Context, copy_context
 from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
 
 from wf.engine.core.durations import MAX_DURATION_MS
-from wf.history.errors import DeclarationError, NotDeterministic, StepBudgetExceeded
+from wf.history.errors import BodyBlocked, DeclarationError, NotDeterministic, StepBudgetExceeded
 
 T = TypeVar("T")
 
@@ -137,6 +137,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._schedulable = schedulable
         self._closed = False
         self._stopped = False
+        self._halted = False
         self._tasks: list[weakref.ref[BodyTask[Any]]] = []
         self._tasks_kept = TASKS_KEPT
         self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] | None = None
@@ -159,8 +160,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def drain(self, budget: int = STEP_BUDGET) -> None:
         """Run until nothing is ready, or until `stop_now`. Inside `with loop:`.
 
-        Raises StepBudgetExceeded; what callbacks raise goes to the exception handler, as in
-        asyncio, except for SystemExit and KeyboardInterrupt, which end the task that raised them.
+        Raises StepBudgetExceeded, and BodyBlocked where it was halted; what callbacks raise goes to
+        the exception handler, as in asyncio, except for SystemExit and KeyboardInterrupt, which end
+        the task that raised them.
         """
         ready = self.ready
         left = min(budget, IDLE_CHECK)
@@ -187,6 +189,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
                 before, polls = polls, self._polls()
                 if polls and len(polls) == len(before) and all(one in before for one in polls):
                     return
+        if self._halted:
+            raise BodyBlocked(f"the body of {self.execution.title} was halted")
 
     def _polls(self) -> list[Callable[..., object]]:
         """What is ready, where no task is among it. Where that is the same as thousands of
@@ -218,8 +222,12 @@ class BodyLoop(asyncio.AbstractEventLoop):
         """Run nothing more: the body is in a state that must not go on."""
         self._stopped = True
 
+    def halt(self) -> None:
+        """(From any thread.) What it runs now is the last, and then `drain` raises BodyBlocked."""
+        self._stopped = self._halted = True
+
     def go_on(self) -> None:
-        self._stopped = False
+        self._stopped = self._halted = False
 
     def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
         self.count += 1

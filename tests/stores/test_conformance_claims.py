@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 
+from tests.observing import until
 from tests.stores.world import (
     ENVIRONMENT,
     PYTHON,
@@ -298,6 +300,27 @@ def test_a_mark_that_was_routed_to_a_lost_worker_reaches_another(world: World) -
     (claimed,) = world.worker().claim()
     assert claimed.run.id == run_id
     assert [row[0] for row in shape(claimed.inbox)] == [InboxKind.CANCEL]
+
+
+def last_beat(world: World) -> int:
+    store: Any = world.store
+    return store._query("SELECT beat FROM workers", ())[0][0]
+
+
+def test_a_beat_shows_that_a_worker_lives_and_takes_no_part_in_its_fence(world: World) -> None:
+    worker = world.worker()
+    world.begun(worker)
+    group_no, beaten = worker.lease.group_no, last_beat(world)
+    until(lambda: world.now() > beaten)
+    world.store.beat(worker.lease)
+    assert last_beat(world) > beaten
+    assert worker.lease.group_no == group_no
+    assert worker.claim() == []
+    assert world.store.take_over(world.now(), GONE_MS) == [worker.lease.worker]
+    world.store.beat(worker.lease)
+    assert world.store.workers(ENVIRONMENT) == []
+    with pytest.raises(Fenced):
+        worker.claim()
 
 
 def test_a_worker_that_leaves_gives_its_runs_back(world: World) -> None:
