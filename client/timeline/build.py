@@ -22,7 +22,7 @@ from wf.history.events import Event, Kind, Status
 from wf.history.ids import show
 
 _TITLES: Final = {SpanKind.WAIT: "wait", SpanKind.TOKEN: "token", SpanKind.MESSAGE: "message"}
-_SILENT: Final = frozenset({Kind.STARTED, Kind.ATTEMPT_FAILED, Kind.ENDED})
+_SILENT: Final = frozenset({Kind.STARTED, Kind.ATTEMPT_FAILED, Kind.ENDED, Kind.NOTED})
 """Rows about no operation that the run's own bar tells of."""
 _MARKS: Final[dict[int, tuple[MarkKind, str]]] = {
     Kind.TAKEN: (MarkKind.TAKEN, "worker lost, taken over"),
