@@ -25,8 +25,8 @@ from pydantic import BaseModel
 import wf
 from tests import postgres_server
 from wf.cli.working import GARBAGE_THRESHOLDS, SWITCH_SECONDS
-from wf.client.client import with_defaults
 from wf.engine.core.runs import new_run
+from wf.engine.core.triggers import with_defaults
 from wf.history.ids import new_id
 from wf.history.store import Run
 
@@ -63,7 +63,7 @@ def trigger(
 ) -> list[Future[Run]]:
     """Runs in batches, and what `await handle.result()` awaits for each."""
     encoded = task.signature.encode_payload(payload)
-    options = with_defaults(task, {})
+    options = with_defaults(task.settings, {})
     ends: list[Future[Run]] = []
     for start in range(0, count, BATCH):
         now = client.store.now()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
-from wf.cli.tree import Node, RunNode, State, StepNode, TokenNode, Tree, WaitNode
+from wf.cli.tree import BatchNode, Node, RunNode, State, StepNode, TokenNode, Tree, WaitNode
 from wf.engine.core.durations import show_duration
 from wf.history.ids import show
 
@@ -142,6 +142,9 @@ def _line(node: Node, guide: str, look: Look) -> Line:
         case TokenNode():
             line = Line(guide, node.state, "", "token")
             line.note = _note_of_token(node, look)
+        case BatchNode():
+            line = Line(guide, node.state, "", f"{node.total} runs of {node.name}")
+            line.note = f"{node.done} done" + (f", {node.failed} failed" if node.failed else "")
         case WaitNode():
             line = Line(guide, node.state, "", "wait")
             line.time = show_duration(node.took_ms) if node.took_ms is not None else ""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from wf.cli import draw
-from wf.cli.tree import Node, RunNode, State, TokenNode
+from wf.cli.tree import BatchNode, Node, RunNode, State, TokenNode
 from wf.engine.core.durations import show_duration
 from wf.history.ids import show
 
@@ -39,6 +39,8 @@ class Teller:
             state, text = self._of_run(run, what, look)
         elif isinstance(node, RunNode):
             state, text = State.QUEUED, f"{node.name} {show('run', node.run_id)} triggered"
+        elif isinstance(node, BatchNode):
+            state, text = State.QUEUED, f"{node.total} runs of {node.name} triggered"
         elif isinstance(node, TokenNode):
             state, text = self._of_token(node, what, look)
         elif what == "waiting":

@@ -150,12 +150,11 @@ class Watch:
         self.commands = Commands()
 
     def begin(self, task: Runnable[..., Any], payload: bytes) -> Ended:
-        from wf.client.client import with_defaults
-        from wf.engine.core.triggers import trigger_options
+        from wf.engine.core.triggers import trigger_options, with_defaults
 
         given = trigger_options({"tags": list(self._request.tags)} if self._request.tags else {})
         with self._signals.caught():
-            self._session.make(task.id, payload, with_defaults(task, given))
+            self._session.make(task.id, payload, with_defaults(task.settings, given))
             self._last = self._session.look()
             return self._watch()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -28,6 +28,9 @@ def list_runs(
     ] = None,
     task: Annotated[str, typer.Option(help="Only of this task.", show_default=False)] = "",
     tag: Annotated[str, typer.Option(help="Only with this tag.", show_default=False)] = "",
+    batch: Annotated[
+        str, typer.Option(metavar="BATCH", help="Only of this batch.", show_default=False)
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="So many at most.")] = 50,
     cursor: Annotated[
         str,
@@ -45,7 +48,7 @@ def list_runs(
     """The newest runs first."""
     with options.client(db, env) as client:
         found = client.runs.list(
-            status=status or (), task=task, tag=tag, limit=limit, cursor=cursor
+            status=status or (), task=task, tag=tag, batch=batch, limit=limit, cursor=cursor
         )
         now = client.now()
     if json:
@@ -118,6 +121,7 @@ def _fields(run: RunView) -> list[tuple[str, str]]:
         ("task", run.task),
         ("status", run.status + (f", attempt {run.attempt}" if run.attempt > 1 else "")),
         ("environment", run.environment),
+        ("batch", run.batch or ""),
         ("created", output.moment(run.created_at)),
         ("started", output.moment(run.started_at)),
         ("ended", output.moment(run.ended_at)),
@@ -178,6 +182,9 @@ _STATES = {
     "CHILD_STARTED": "triggered",
     "TOKEN_CREATED": "open",
     "TOKEN_AWAITED": "waiting",
+    "BATCH_TRIGGERED": "triggered",
+    "BATCH_STARTED": "triggered",
+    "BATCH_AWAITED": "waiting",
     "MESSAGE_AWAITED": "waiting",
     "MESSAGE_RECEIVED": "done",
 }
@@ -186,6 +193,7 @@ _WORDS = {
     "TIMER": "wait",
     "CHILD": "child",
     "TOKEN": "token",
+    "BATCH": "batch",
     "MESSAGE": "message",
 }
 _DETAIL = 80
@@ -210,7 +218,7 @@ def _operation(event: EventView, before: list[str] | None) -> list[str]:
 
     word = _WORDS.get(event.kind.partition("_")[0], "")
     state = _STATES.get(event.kind) or event.name.lower()
-    name = f"{word} {event.name}" if word in {"step", "child"} and event.name else word
+    name = f"{word} {event.name}" if word in {"step", "child", "batch"} and event.name else word
     if before is not None and (event.kind.endswith("_ENDED") or not event.name):
         name = before[1]
     failed = event.kind in {"STEP_FAILED", "STEP_ATTEMPT_FAILED"}
@@ -227,4 +235,7 @@ def _operation(event: EventView, before: list[str] | None) -> list[str]:
 
 def _failure(event: EventView) -> str:
     data = cast("dict[str, str]", event.data or {})
+    if event.kind == "BATCH_ENDED":
+        ends = cast("list[dict[str, Any]]", event.data)
+        data = next(end["data"] for end in ends if end["status"] != "COMPLETED")
     return f"{data.get('type', '')}: {data.get('message', '')}"

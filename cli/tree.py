@@ -70,8 +70,18 @@ class TokenNode(Node):
 
 
 @dataclass(slots=True)
+class BatchNode(Node):
+    """Many runs in one line."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
 class RunNode(Node):
     run_id: bytes = b""
+    batch_id: bytes = b""
     is_awaited: bool = True
     chapter: int = 0
     seq: int = 0
@@ -112,6 +122,7 @@ class Tree:
         self.lock = threading.RLock()
         self.root: RunNode | None = None
         self.runs: dict[bytes, RunNode] = {}
+        self.batches: dict[bytes, BatchNode] = {}
         self.version = 0
         """Rises with every change."""
         self.changed: Callable[[], None] = lambda: None
@@ -173,8 +184,8 @@ class Tree:
                     if isinstance(item, TokenNode) and item.token_id == token.id:
                         item.schema, item.until = token.schema, token.timeout_at
                         self.tell(node, item, "token")
+            awaited = {wait.target for wait in activation.waits}
             for child in activation.children:
-                awaited = {wait.target for wait in activation.waits}
                 made = self.runs.get(child.id)
                 if made is not None:
                     made.is_awaited = child.id in awaited
@@ -195,7 +206,7 @@ class Tree:
     def _run_node(self, run: Run) -> RunNode:
         node = self.runs.get(run.id)
         if node is None:
-            node = RunNode(0, run.task, run_id=run.id)
+            node = RunNode(0, run.task, run_id=run.id, batch_id=run.batch_id or b"")
             self.runs[run.id] = node
             self.root = self.root or node
         if not node.started_at:
@@ -237,6 +248,8 @@ class Tree:
             self._apply_child(node, event, kind)
         elif kind in _OF_TOKENS:
             self._apply_token(node, event, kind)
+        elif kind is Kind.BATCH_TRIGGERED:
+            self._apply_batch(node, event)
         elif kind is Kind.TIMER_FIRED:
             moment = event.digest if event.digest >= MOMENTS_FROM else 0
             took = None if moment else event.digest
@@ -295,6 +308,28 @@ class Tree:
         child.ordinal = event.ordinal
         node.items[event.ordinal] = child
 
+    def _apply_batch(self, node: RunNode, event: Event) -> None:
+        batch_id = event.data or b""
+        batch = self.batches.get(batch_id)
+        if batch is None:
+            batch = BatchNode(event.ordinal, event.name, State.RUNNING, total=event.took)
+            self.batches[batch_id] = batch
+            self.tell(node, batch, "batch")
+        node.items[event.ordinal] = batch
+        self._settle(batch)
+
+    def _count(self, node: RunNode) -> None:
+        """A run of a batch has ended: the batch's line counts it."""
+        batch = self.batches.get(node.batch_id)
+        if batch is not None:
+            batch.done += node.state is State.DONE
+            batch.failed += node.state is not State.DONE
+            self._settle(batch)
+
+    def _settle(self, batch: BatchNode) -> None:
+        if batch.done + batch.failed >= batch.total:
+            batch.state = State.FAILED if batch.failed else State.DONE
+
     def _apply_token(self, node: RunNode, event: Event, kind: Kind) -> None:
         if kind is Kind.TOKEN_CREATED:
             made = TokenNode(event.ordinal, "token", State.WAITING, token_id=event.data or b"")
@@ -321,6 +356,7 @@ class Tree:
 
     def _end(self, node: RunNode, status: Status, data: bytes | None) -> None:
         node.state = _RUN_STATES[status]
+        self._count(node)
         node.waits_until = node.until = 0
         node.error = "" if status is Status.COMPLETED else _ending(status, data)
         for item in node.items.values():

@@ -4,16 +4,17 @@ for a result takes none."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from wf.client.client import Client, Runs, Tokens, asked
 from wf.client.feeds import follow_async
-from wf.client.outside import AsyncHandle
+from wf.client.outside import AsyncHandle, async_batch
 from wf.client.views import ChunkView, RunView
+from wf.engine.core.batches import BatchHandle, Item
 from wf.engine.core.runnable import Runnable
-from wf.engine.core.triggers import TriggerOptions
+from wf.engine.core.triggers import BatchOptions, TriggerOptions, trigger_options
 from wf.history import connections
 from wf.history.store import Store
 
@@ -110,3 +111,25 @@ class AsyncClient:
         """Start a run; a worker takes it up. Raises PayloadError before any run exists."""
         handle = await self._client.trigger_encoded_async(*asked(task, payload, options))
         return AsyncHandle(self._client, handle)
+
+    @overload
+    async def batch_trigger(
+        self,
+        task: Runnable[[In], T],
+        items: Iterable[In | Item[In]],
+        /,
+        **options: Unpack[BatchOptions],
+    ) -> BatchHandle[T]: ...
+    @overload
+    async def batch_trigger(
+        self, task: Runnable[..., T], items: Iterable[Any], /, **options: Unpack[BatchOptions]
+    ) -> BatchHandle[T]: ...
+    @overload
+    async def batch_trigger(
+        self, task: str, items: Iterable[Any], /, **options: Unpack[BatchOptions]
+    ) -> BatchHandle[Any]: ...
+    async def batch_trigger(
+        self, task: Any, items: Iterable[Any], /, **options: Any
+    ) -> BatchHandle[Any]:
+        """Start a run for each item: all, or none. Raises PayloadError, naming the item."""
+        return await async_batch(self._client, task, items, trigger_options(options))

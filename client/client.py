@@ -9,10 +9,12 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, cast, overload
 
+from wf.client.batches import Batch
 from wf.client.ends import Ends
 from wf.client.feeds import Chunks, RunChanges, follow
+from wf.client.handles import Handle
 from wf.client.tokens import check_data
 from wf.client.views import (
     ChunkView,
@@ -23,11 +25,18 @@ from wf.client.views import (
     run_view,
     token_view,
 )
+from wf.engine.core.batches import Item, members_of
+from wf.engine.core.decisions import Member
 from wf.engine.core.durations import Duration, from_ms, milliseconds, to_ms
-from wf.engine.core.handles import run_error
 from wf.engine.core.runnable import Runnable
-from wf.engine.core.runs import new_run
-from wf.engine.core.triggers import TriggerOptions, check_name, trigger_options
+from wf.engine.core.runs import batch_runs, new_run
+from wf.engine.core.triggers import (
+    BatchOptions,
+    TriggerOptions,
+    check_name,
+    trigger_options,
+    with_defaults,
+)
 from wf.engine.core.values import Shape
 from wf.history import connections
 from wf.history.errors import AlreadyEnded, NotFound, PayloadError
@@ -57,70 +66,6 @@ def parse_id(prefix: str, shown: str) -> bytes:
         return parse(prefix, shown)
     except ValueError as error:
         raise NotFound(str(error)) from None
-
-
-class Handle(Generic[T]):
-    """A run that was triggered by a Client: `.id` (run_…), `.result()`."""
-
-    def __init__(
-        self,
-        client: Client,
-        run_id: bytes,
-        task: str,
-        decode: Callable[[bytes | None], T],
-        triggered: Triggered,
-    ) -> None:
-        self._client = client
-        self.raw_id = run_id
-        self.task = task
-        self.decode = decode
-        self.id = show("run", run_id)
-        self.is_cached = triggered is not Triggered.MADE
-        """An idempotency key was taken: this is the run that was there before."""
-        self.payload_differs = triggered is Triggered.CACHED_DIFFERS
-        """… and it was given another payload."""
-
-    def result(self, timeout: Duration | None = None) -> T:
-        """The output, when the run has ended.
-
-        Raises RunFailed, RunCanceled, RunExpired or RunTimedOut; TimeoutError after `timeout`.
-        """
-        run = self._client.wait_for_end(self.raw_id, timeout)
-        return output_of(run, self.decode)
-
-    def retrieve(self) -> RunView:
-        return self._client.runs.retrieve(self.id)
-
-    def cancel(self) -> None:
-        self._client.runs.cancel(self.id)
-
-    def history(self) -> Sequence[EventView]:
-        """All rows of its history, over all chapters."""
-        return self._client.runs.history(self.id)
-
-    def timeline(self) -> Timeline:
-        """What it and the runs below it did, over time: in a notebook, a picture."""
-        return self._client.runs.timeline(self.id)
-
-    def subscribe(self) -> Generator[RunView]:
-        """The run now, then at each change of its status, metadata, tags or output, until it has
-        ended."""
-        return self._client.runs.subscribe(self.id)
-
-    def stream(self, name: str, *, after: int = 0) -> Generator[ChunkView]:
-        """The chunks of a stream in order, those to come too, until the run has ended. `after`: the
-        `seq` of the last one that was read before."""
-        return self._client.runs.stream(self.id, name, after=after)
-
-    def __repr__(self) -> str:
-        return f"<Handle {self.id}>"
-
-
-def output_of(run: Run, decode: Callable[[bytes | None], T]) -> T:
-    """The output of a run that has ended. Raises the error by which it did otherwise."""
-    if run.status is not Status.COMPLETED:
-        raise run_error(run.status, run.failure, run.id, run.task)
-    return decode(run.output)
 
 
 class Client:
@@ -182,6 +127,64 @@ class Client:
         Raises PayloadError before any run exists.
         """
         return self.trigger_encoded(*asked(task, payload, options))
+
+    @overload
+    def batch_trigger(
+        self,
+        task: Runnable[[In], T],
+        items: Iterable[In | Item[In]],
+        /,
+        **options: Unpack[BatchOptions],
+    ) -> Batch[T]: ...
+    @overload
+    def batch_trigger(
+        self, task: Runnable[..., T], items: Iterable[Any], /, **options: Unpack[BatchOptions]
+    ) -> Batch[T]: ...
+    @overload
+    def batch_trigger(
+        self, task: str, items: Iterable[Any], /, **options: Unpack[BatchOptions]
+    ) -> Batch[Any]: ...
+    def batch_trigger(self, task: Any, items: Iterable[Any], /, **options: Any) -> Batch[Any]:
+        """Start a run for each item (a payload, or `wf.Item(payload, **options)`): all, or none.
+
+        Raises PayloadError, naming the item, before any run exists.
+        """
+        checked = trigger_options(options)
+        connection = checked.pop("connection", None)
+        return self.batch_encoded(*batch_asked(task, items, checked), connection)
+
+    def batch_encoded(
+        self,
+        task: str,
+        members: Sequence[Member],
+        decode: Callable[[bytes | None], T],
+        connection: Any = None,
+    ) -> Batch[T]:
+        batch_id, runs = self._new_batch(task, members)
+        if connection is None:
+            answers = self.store.trigger(runs)
+        else:
+            answers = self.store.trigger_in(connection, runs)
+        return Batch(self, batch_id, task, decode, answers)
+
+    async def batch_encoded_async(
+        self,
+        task: str,
+        members: Sequence[Member],
+        decode: Callable[[bytes | None], T],
+        connection: Any = None,
+    ) -> Batch[T]:
+        """The same without blocking the loop. A caller's connection is used in this thread."""
+        if connection is None:
+            return await asyncio.to_thread(self.batch_encoded, task, members, decode)
+        batch_id, runs = await asyncio.to_thread(self._new_batch, task, members)
+        answers = await self.store.trigger_in_async(connection, runs)
+        return Batch(self, batch_id, task, decode, answers)
+
+    def _new_batch(self, task: str, members: Sequence[Member]) -> tuple[bytes, list[NewRun]]:
+        now = self.store.now()
+        batch_id = new_id(now)
+        return batch_id, batch_runs(task, members, batch_id, environment=self.environment, now=now)
 
     def trigger_encoded(
         self,
@@ -265,6 +268,21 @@ class Client:
             )
 
 
+def batch_asked(
+    task: Any, items: Iterable[Any], checked: dict[str, Any]
+) -> tuple[str, list[Member], Callable[[bytes | None], Any]]:
+    """What `batch_trigger` was given, encoded: task, members, how to read an output."""
+    if isinstance(task, Runnable):
+        runnable = cast("Runnable[..., Any]", task)
+        signature, settings = runnable.signature, runnable.settings
+        members = [
+            (payload, with_defaults(settings, options))
+            for payload, options in members_of(signature.encode_payload, items, checked)
+        ]
+        return runnable.id, members, signature.decode_result
+    return check_name(task, "task"), members_of(_any_json.encode, items, checked), plain
+
+
 def asked(
     task: Any, payload: Any, options: dict[str, Any]
 ) -> tuple[str, bytes, dict[str, Any], Callable[[bytes | None], Any]]:
@@ -275,19 +293,9 @@ def asked(
         runnable = cast("Runnable[..., Any]", task)
         signature = runnable.signature
         encoded = signature.encode_payload(payload)
-        return runnable.id, encoded, with_defaults(runnable, checked), signature.decode_result
+        merged = with_defaults(runnable.settings, checked)
+        return runnable.id, encoded, merged, signature.decode_result
     return check_name(task, "task"), _any_json.encode(payload), checked, plain
-
-
-def with_defaults(runnable: Runnable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """The trigger's options over those of the decorator."""
-    settings = runnable.settings
-    merged = dict(options)
-    if settings.tags:
-        merged["tags"] = list(dict.fromkeys([*settings.tags, *options.get("tags", ())]))
-    if settings.ttl_ms and "ttl" not in options:
-        merged["ttl"] = settings.ttl_ms
-    return merged
 
 
 def plain(data: bytes | None) -> Any:
@@ -307,6 +315,7 @@ class Runs:
         task: str = "",
         tag: str = "",
         parent: str = "",
+        batch: str = "",
         since: datetime | None = None,
         limit: int = 50,
         cursor: str = "",
@@ -321,6 +330,7 @@ class Runs:
                 task=task,
                 tag=tag,
                 parent_id=parse_id("run", parent) if parent else None,
+                batch_id=parse_id("batch", batch) if batch else None,
                 since=to_ms(since, "since") if since is not None else 0,
                 before=parse_id("run", cursor) if cursor else None,
                 limit=limit,

@@ -4,17 +4,22 @@ loop."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from wf.client import ambient
-from wf.client.client import Client, Handle, output_of, with_defaults
+from wf.client.client import Client, batch_asked
 from wf.client.feeds import follow_async
+from wf.client.handles import Handle, output_of
 from wf.client.timeline.model import Timeline
 from wf.client.views import ChunkView, EventView, RunView
+from wf.engine.core.batches import BatchHandle
 from wf.engine.core.children import when_outside
 from wf.engine.core.handles import RunHandle
 from wf.engine.core.runnable import Runnable
+from wf.engine.core.triggers import with_defaults
+from wf.history.cold import chunks
+from wf.history.errors import RunError
 
 T = TypeVar("T")
 
@@ -30,11 +35,61 @@ async def trigger_outside(
     handle = await client.trigger_encoded_async(
         runnable.id,
         payload,
-        with_defaults(runnable, options),
+        with_defaults(runnable.settings, options),
         runnable.signature.decode_result,
     )
     made = AsyncHandle(client, handle)
     return await made.result() if awaited else made
+
+
+async def batch_outside(
+    runnable: Runnable[..., Any],
+    items: Iterable[Any],
+    options: dict[str, Any],
+    *,
+    awaited: bool,
+    return_exceptions: bool,
+) -> Any:
+    client = ambient.client()
+    batch = await async_batch(client, runnable, items, options)
+    return await batch.results(return_exceptions=return_exceptions) if awaited else batch
+
+
+async def async_batch(
+    client: Client, task: Any, items: Iterable[Any], options: dict[str, Any]
+) -> BatchHandle[Any]:
+    """`client.batch_trigger` for async code. `options`: checked ones."""
+    connection = options.get("connection")
+    others = {name: value for name, value in options.items() if name != "connection"}
+    batch = await client.batch_encoded_async(*batch_asked(task, items, others), connection)
+    handles = [AsyncHandle(client, handle) for handle in batch]
+
+    async def results(made: BatchHandle[Any], return_exceptions: bool) -> list[Any]:
+        return [
+            outcome
+            for part in chunks(handles)
+            for outcome in await _results(client, part, return_exceptions)
+        ]
+
+    return BatchHandle(batch.raw_id, batch.task, batch.decode, handles, results)
+
+
+async def _results(
+    client: Client, handles: Sequence[AsyncHandle[Any]], return_exceptions: bool
+) -> list[Any]:
+    runs = await asyncio.to_thread(client.store.get_runs, [one.raw_id for one in handles])
+    found: list[Any] = []
+    for handle in handles:
+        run = runs.get(handle.raw_id)
+        if run is None or not run.status.ended:
+            run = await asyncio.wrap_future(client.end_of(handle.raw_id))
+        try:
+            found.append(output_of(run, handle.decode))
+        except RunError as error:
+            if not return_exceptions:
+                raise
+            found.append(error)
+    return found
 
 
 class AsyncHandle(RunHandle[T]):

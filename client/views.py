@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from wf.engine.core.durations import from_ms
-from wf.history import store
+from wf.history import ends, store
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.notes import Chunk
@@ -55,6 +55,7 @@ class RunView:
     error: RunErrorView | None
     parent: str | None
     root: str
+    batch: str | None
     environment: str
     queue: str
     concurrency_key: str
@@ -147,6 +148,7 @@ def run_view(run: store.Run) -> RunView:
         else None,
         parent=show("run", run.parent_id) if run.parent_id else None,
         root=show("run", run.root_id or run.id),
+        batch=show("batch", run.batch_id) if run.batch_id else None,
         environment=run.environment,
         queue=run.queue or run.task,
         concurrency_key=run.key,
@@ -177,6 +179,8 @@ def token_view(token: store.Token) -> TokenView:
 _IDS = {Kind.CHILD_TRIGGERED: "run", Kind.CHILD_AWAITED: "run", Kind.CHILD_STARTED: "run"} | {
     Kind.TOKEN_CREATED: "token",
     Kind.TOKEN_AWAITED: "token",
+    Kind.BATCH_TRIGGERED: "batch",
+    Kind.BATCH_AWAITED: "batch",
 }
 """Rows whose data is an id."""
 
@@ -184,7 +188,10 @@ _IDS = {Kind.CHILD_TRIGGERED: "run", Kind.CHILD_AWAITED: "run", Kind.CHILD_START
 def event_view(chapter: int, event: Event) -> EventView:
     kind = Kind(event.kind)
     data = event.data
-    shown = show(_IDS[kind], data) if kind in _IDS and data is not None else _value(data)
+    if kind is Kind.BATCH_ENDED:
+        shown: Any = ends.shown(data)
+    else:
+        shown = show(_IDS[kind], data) if kind in _IDS and data is not None else _value(data)
     return EventView(
         chapter,
         event.seq,

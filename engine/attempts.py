@@ -83,7 +83,9 @@ def task_retry(
 
 
 _FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
-_ARRIVALS: Final = frozenset({Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
+_ARRIVALS: Final = frozenset(
+    {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.BATCH_STARTED}
+)
 
 
 @dataclass(slots=True)
@@ -99,9 +101,10 @@ class Arrivals:
     def note(self, event: Event) -> None:
         if self.failed_at and _is_success(event):
             self._since_failure.append(event)
-        if event.kind in _FAILURES:
+        settles = event.kind == Kind.BATCH_ENDED and _settles(event)
+        if event.kind in _FAILURES or settles:
             self.failed_at[event.ordinal] = event.seq
-        if event.kind in _ARRIVALS:
+        if event.kind in _ARRIVALS or settles:
             self._arrived_at[event.kind, event.ordinal] = event.seq
 
     def kept(self, failed: int, issued: int, waits: dict[int, Kind]) -> Kept:
@@ -115,7 +118,11 @@ class Arrivals:
             for event in self._since_failure
             if event.seq > before and event.ordinal <= issued and event.ordinal != failed
         ]
-        kept = {(event.kind, event.ordinal) for event in later}
+        kept = {
+            (event.kind, event.ordinal)
+            for event in later
+            if event.kind != Kind.BATCH_ENDED or not event.attempt
+        }
         waiting = {
             ordinal
             for ordinal, kind in waits.items()
@@ -130,10 +137,17 @@ Kept = tuple[int, list[int], list[Event]]
 """`before_seq`, `forget` and `events` of a NextChapter."""
 
 
+def _settles(event: Event) -> bool:
+    """The last page of a batch, or the one that fails it."""
+    return not event.attempt or event.name == Status.FAILED
+
+
 def _is_success(event: Event) -> bool:
+    if event.kind == Kind.BATCH_ENDED:
+        return event.name == Status.COMPLETED
     if event.kind in (Kind.CHILD_ENDED, Kind.TOKEN_ENDED):
         return event.name == Status.COMPLETED
-    return event.kind in (Kind.STEP_FINISHED, Kind.CHILD_STARTED)
+    return event.kind in (Kind.STEP_FINISHED, Kind.CHILD_STARTED, Kind.BATCH_STARTED)
 
 
 def active_ms(events: list[Event]) -> int:

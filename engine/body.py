@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -22,6 +23,7 @@ from wf.engine.attempts import (
     failed_attempt,
     task_retry,
 )
+from wf.engine.core.batches import BatchFuture
 from wf.engine.core.decisions import (
     CancelStep,
     Decision,
@@ -41,7 +43,7 @@ from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import INTERRUPTED
 from wf.engine.policies import NO_POLICIES, Policies
-from wf.engine.records import fact_of, write
+from wf.engine.records import fact_of, page_of, write
 from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
@@ -212,17 +214,23 @@ class Body:
             )
         return self._policies.retry_of(runnable)
 
-    def receive(self, row: InboxRow, now: int) -> None:
-        """A row of the inbox becomes a fact, or is dropped where nothing waits for it any more."""
-        self.activation.consumed.append(row.id)
+    def receive(self, rows: Sequence[InboxRow], now: int) -> None:
+        """A row of the inbox becomes a fact (several of one batch together), or is dropped where
+        nothing waits for it any more."""
+        row = rows[0]
+        self.activation.consumed += [one.id for one in rows]
         if self.has_ended:
             return
-        at = max(self._time(now), row.at)
+        at = max(self._time(now), *(one.at for one in rows))
         if row.kind == InboxKind.CANCEL:
             if not self.execution.cancel_requested:
                 self._deliver(Event(0, Kind.CANCEL_REQUESTED, 0, at))
         elif row.chapter == self.run.chapter and row.ordinal in self.execution.open:
-            fact = fact_of(row, at)
+            future = self.execution.open[row.ordinal]
+            if not isinstance(future, BatchFuture) or row.kind != InboxKind.CHILD_ENDED:
+                fact = fact_of(row, at)
+            else:
+                fact = page_of(rows, future, at) if not future.done() else None
             if fact is not None:
                 self._deliver(fact)
         self._run_queue()
@@ -454,7 +462,8 @@ class Body:
         row = end.record(self.seq, at)
         assert row is not None
         activation.events.append(row)
-        activation.ending = Ending(end.status, end.output, end.failure, at)
+        gathered = Kind.BATCH_ENDED in self.execution.waits.values()
+        activation.ending = Ending(end.status, end.output, end.failure, at, gathered)
 
 
 def decision_of(pending: list[Decision], ordinal: int) -> RunStep | None:

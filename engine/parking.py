@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from wf.engine.body import Body
 from wf.engine.core.outcome import shortened, text_of
+from wf.engine.records import pages
 from wf.history.errors import BodyBlocked, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
@@ -35,7 +36,7 @@ def dropped(claimed: Claimed, now: int) -> Activation:
         run.chapter,
         events=[end],
         consumed=[row.id for row in claimed.inbox],
-        ending=Ending(Status.CANCELED, None, failure, now),
+        ending=Ending(Status.CANCELED, None, failure, now, gathered=True),
     )
 
 
@@ -55,6 +56,6 @@ def why(error: BaseException) -> tuple[str, str, BaseException | None]:
 
 
 def feed(body: Body, inbox: Iterable[InboxRow], now: int) -> None:
-    for row in inbox:
-        body.receive(row, now)
+    for rows in pages(inbox):
+        body.receive(rows, now)
     body.tick(now)

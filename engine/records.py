@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Final
 
+from wf.engine.core.batches import BatchFuture
 from wf.engine.core.decisions import (
+    AwaitBatch,
     AwaitRun,
     AwaitToken,
     CancelRun,
     CreateToken,
+    TriggerBatch,
     TriggerChild,
 )
-from wf.engine.core.runs import child_run
-from wf.history.events import Event, Kind
-from wf.history.store import Activation, InboxKind, InboxRow, NewToken, Run, Triggered, Wait
+from wf.engine.core.runs import child_run, child_runs
+from wf.history.ends import End, page
+from wf.history.events import Event, Kind, Status
+from wf.history.limits import PAGE_BYTES
+from wf.history.store import Activation, Among, InboxKind, InboxRow, NewToken, Run, Triggered, Wait
 
-Made = TriggerChild | AwaitRun | CancelRun | CreateToken | AwaitToken
+Made = TriggerChild | AwaitRun | TriggerBatch | AwaitBatch | CancelRun | CreateToken | AwaitToken
 """Decisions that touch something outside the run: they happen in the commit."""
 
 
@@ -28,6 +35,14 @@ def write(activation: Activation, run: Run, decision: Made, at: int) -> None:
                 activation.waits.append(Wait(decision.child_id, decision.ordinal))
         case AwaitRun():
             activation.waits.append(Wait(decision.run_id, decision.ordinal))
+        case TriggerBatch():
+            runs = child_runs(run, decision, at)
+            activation.children += runs
+            if decision.awaited:
+                ids = [one.id for one in runs]
+                _await_all(activation, decision.ordinal, ids, decision.return_exceptions)
+        case AwaitBatch():
+            _await_all(activation, decision.ordinal, decision.run_ids, decision.return_exceptions)
         case CancelRun():
             activation.cancels.append(decision.run_id)
         case CreateToken():
@@ -46,6 +61,15 @@ def write(activation: Activation, run: Run, decision: Made, at: int) -> None:
             activation.waits.append(Wait(decision.token_id, decision.ordinal, of_token=True))
 
 
+def _await_all(
+    activation: Activation, ordinal: int, run_ids: Sequence[bytes], return_exceptions: bool
+) -> None:
+    among = Among.ALL if return_exceptions else Among.UNTIL_FAILURE
+    activation.waits += [
+        Wait(run_id, ordinal, place=place, among=among) for place, run_id in enumerate(run_ids)
+    ]
+
+
 _ENDS: Final = {
     InboxKind.CHILD_ENDED: Kind.CHILD_ENDED,
     InboxKind.TOKEN_ENDED: Kind.TOKEN_ENDED,
@@ -58,5 +82,42 @@ def fact_of(row: InboxRow, at: int) -> Event | None:
     if row.kind == InboxKind.CHILD_STARTED:
         cached = Triggered[row.name].value
         return Event(0, Kind.CHILD_STARTED, row.ordinal, at, attempt=cached, data=row.data)
+    if row.kind == InboxKind.BATCH_STARTED:
+        return Event(0, Kind.BATCH_STARTED, row.ordinal, at, data=row.data)
     kind = _ENDS.get(InboxKind(row.kind))
     return Event(0, kind, row.ordinal, at, row.name, data=row.data) if kind is not None else None
+
+
+def pages(rows: Iterable[InboxRow]) -> Iterator[list[InboxRow]]:
+    """The rows, and those together in a row that tell one operation of the ends of many runs, as
+    many as fit into one event."""
+    for (_, ordinal, is_end), found in groupby(rows, _same):
+        together: list[InboxRow] = []
+        size = 0
+        for row in found:
+            if together and (not (ordinal and is_end) or size >= PAGE_BYTES):
+                yield together
+                together, size = [], 0
+            together.append(row)
+            size += len(row.data or b"")
+        yield together
+
+
+def _same(row: InboxRow) -> tuple[int, int, bool]:
+    return row.chapter, row.ordinal, row.kind == InboxKind.CHILD_ENDED
+
+
+def page_of(rows: Sequence[InboxRow], future: BatchFuture, at: int) -> Event:
+    """The fact that these runs ended, for the operation that waits for them and others."""
+    ends = [End(row.place, row.name, row.data) for row in rows]
+    failed = any(future.fails_by(row.name) for row in rows)
+    return Event(
+        0,
+        Kind.BATCH_ENDED,
+        rows[0].ordinal,
+        at,
+        Status.FAILED if failed else Status.COMPLETED,
+        attempt=future.missing - len(ends),
+        took=len(ends),
+        data=page(ends),
+    )

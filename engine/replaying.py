@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from wf.engine.body import run_info
 from wf.engine.core.decisions import (
+    AwaitBatch,
     AwaitRun,
     AwaitToken,
     CreateToken,
@@ -16,6 +17,7 @@ from wf.engine.core.decisions import (
     End,
     Noted,
     Patched,
+    TriggerBatch,
     TriggerChild,
 )
 from wf.engine.core.replay import replay
@@ -30,7 +32,9 @@ from wf.history.store import Run, Store
 
 PAGE_RUNS: Final = 100
 """Runs that are looked at in one go; each one's history is read by itself."""
-_RECORDED: Final = TriggerChild | AwaitRun | CreateToken | AwaitToken | Patched | Noted
+_RECORDED: Final = (
+    TriggerChild | AwaitRun | TriggerBatch | AwaitBatch | CreateToken | AwaitToken | Patched | Noted
+)
 """Decisions that are written together with the fact that they follow from."""
 
 Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]

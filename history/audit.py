@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 from wf.history.events import CHAPTER_ENDS, COMPLETIONS, STORED, Kind, Status
 from wf.history.ids import show
-from wf.history.rows import RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
 from wf.history.store import InboxKind, Reason, Store
 
 PAGE_RUNS: Final = 100
@@ -133,13 +133,18 @@ def _order(events: list[_Event]) -> Iterator[tuple[str, str]]:
         seq, at = event.seq, max(at, event.at)
 
 
+_STARTS: Final = (Kind.CHILD_STARTED, Kind.BATCH_STARTED)
+
+
 def _completions(events: list[_Event]) -> Iterator[tuple[str, str]]:
     """I2: at most one final completion per operation."""
     seen: set[tuple[int, int, bool]] = set()
     for event in events:
         if event.kind not in COMPLETIONS:
             continue
-        key = (event.chapter, event.ordinal, event.kind == Kind.CHILD_STARTED)
+        if event.kind == Kind.BATCH_ENDED and event.attempt and event.name != Status.FAILED:
+            continue  # a page that others follow
+        key = (event.chapter, event.ordinal, event.kind in _STARTS)
         if key in seen:
             place = f"chapter {event.chapter}: operation {event.ordinal}"
             yield "I2", f"{place} is completed twice, again by event {event.seq}"
@@ -234,18 +239,27 @@ _LIVES_IN: Final = (
     ("waits", "run_id"),
     ("blocked", "run_id"),
 )
+_COUNTED: Final = """SELECT g.run_id, g.ordinal, g.missing, (SELECT count(*) FROM waits w
+ WHERE w.run_id = g.run_id AND w.chapter = g.chapter AND w.ordinal = g.ordinal) AS waits
+FROM gathers g"""
 
 
 def _of_ended() -> Iterator[Check]:
     """Rows of runs that have ended. Marks and inboxes may come late; the next claim drops them."""
     for table, column in _LIVES_IN[1:]:
-        sql = f"SELECT r.id FROM runs r JOIN {table} x ON x.{column} = r.id WHERE r.status <> 0"
-        yield Check("I5", f"it has ended, and has a row in {table}", sql)
+        yield _of_an_ended_run(table, column)
+    yield _of_an_ended_run("gathers", "run_id")
+
+
+def _of_an_ended_run(table: str, column: str) -> Check:
+    sql = f"SELECT r.id FROM runs r JOIN {table} x ON x.{column} = r.id WHERE r.status <> 0"
+    return Check("I5", f"it has ended, and has a row in {table}", sql)
 
 
 def _of_unknown() -> Iterator[Check]:
     """Rows of runs that are not there."""
-    for table, column in (*_LIVES_IN, ("inbox", "run_id"), ("slots", "run_id")):
+    beside_it = (("inbox", "run_id"), ("slots", "run_id"), ("gathers", "run_id"))
+    for table, column in (*_LIVES_IN, *beside_it):
         beside = f"AND x.kind <> {DueKind.TOKEN.value}" if table == "due" else ""
         sql = f"""SELECT x.{column} FROM {table} x
         WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = x.{column}) {beside}"""
@@ -260,7 +274,7 @@ CHECKS: Final[Sequence[Check]] = (
         "I5",
         "its inbox has something, and nothing will wake it",
         f"""SELECT DISTINCT i.run_id FROM inbox i JOIN runs r ON r.id = i.run_id
-        WHERE i.kind <> {InboxKind.MESSAGE.value} AND r.status = 0
+        WHERE i.kind <> {InboxKind.MESSAGE.value} AND r.status = 0 AND NOT {GOES_ON_WAITING}
         AND NOT EXISTS (SELECT 1 FROM ready x WHERE x.run_id = i.run_id)
         AND NOT EXISTS (SELECT 1 FROM owned x WHERE x.run_id = i.run_id)
         AND NOT EXISTS (SELECT 1 FROM blocked x WHERE x.run_id = i.run_id)""",
@@ -318,6 +332,23 @@ CHECKS: Final[Sequence[Check]] = (
         """SELECT c.id FROM runs c WHERE (c.parent_id IS NOT NULL
          AND NOT EXISTS (SELECT 1 FROM runs p WHERE p.id = c.parent_id))
         OR NOT EXISTS (SELECT 1 FROM runs p WHERE p.id = c.root_id)""",
+    ),
+    Check(
+        "I9",
+        "its operation {} waits for {} runs more, and there are {} waits of it",
+        f"SELECT run_id, ordinal, missing, waits FROM ({_COUNTED}) c WHERE missing <> waits",
+    ),
+    Check(
+        "I9",
+        "its batch of operation {} is not there",
+        f"""SELECT e.run_id, e.ordinal FROM events e WHERE e.kind = {Kind.BATCH_TRIGGERED.value}
+        AND e.took > 0 AND NOT EXISTS (SELECT 1 FROM runs c WHERE c.batch_id = e.data)
+        AND NOT EXISTS (SELECT 1 FROM events s WHERE s.run_id = e.run_id AND s.chapter = e.chapter
+         AND s.ordinal = e.ordinal AND s.kind = {Kind.BATCH_STARTED.value})
+        AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.run_id = e.run_id AND i.chapter = e.chapter
+         AND i.ordinal = e.ordinal AND i.kind = {InboxKind.BATCH_STARTED.value})
+        AND EXISTS (SELECT 1 FROM runs r WHERE r.id = e.run_id AND r.status = 0
+         AND r.chapter = e.chapter)""",
     ),
     Check(
         "I9",

@@ -16,6 +16,7 @@ from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_CHUNKS, MAX_LIST
 from wf.history.notes import Chunk, first_metadata
 from wf.history.rows import (
     RUN_STATUS,
+    RUN_WIDTH,
     TOKEN_COLUMNS,
     TOKEN_STATUS,
     DueKind,
@@ -138,6 +139,8 @@ class Looks(ABC):
             narrow("r.parent_id = ?", filter.parent_id)
         if filter.root_id is not None:
             narrow("r.root_id = ?", filter.root_id)
+        if filter.batch_id is not None:
+            narrow("r.batch_id = ?", filter.batch_id)
         if filter.tag:
             has_tag = " OR ".join(self._HAS_TAG.format(tags) for tags in ("r.tags", "n.tags"))
             narrow(f"({has_tag})", filter.tag)
@@ -212,13 +215,11 @@ def _full(row: Sequence[Any]) -> Run:
     run = run_of(row)
     (
         status, run.started_at, run.ended_at, run.due_at, run.output, run.failure, run.worker,
-        run.worker_beat,
-    ) = row[18:26]  # fmt: skip
+        run.worker_beat, reason, detail, since, following, metadata, added,
+    ) = row[RUN_WIDTH:]  # fmt: skip
     run.status = _STATUS[status]
-    reason, detail, since, following = row[26:30]
     if reason is not None:
         run.blocked = Blocked(reason, detail, since, following)
-    metadata, added = row[30:32]
     run.metadata = metadata if metadata is not None else first_metadata(run.options)
     if added is not None:
         run.tags += json.loads(added)

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum, StrEnum, unique
 from typing import Final, NamedTuple
 
 
+@unique
 class Kind(IntEnum):
     """What an event tells. Numbers are stored: never reuse one."""
 
@@ -74,6 +75,18 @@ class Kind(IntEnum):
 
     TIME_OUT = 21
     """Fact: the run was active for longer than its `max_duration`; `took`: the limit in ms."""
+    BATCH_TRIGGERED = 31
+    """Record: `took` child runs exist, the members of the batch whose id is `data`. `name`: their
+    task, `digest`: of all payloads and options."""
+    BATCH_STARTED = 32
+    """Fact: the idempotency keys of a batch are settled. `data`: JSON, [place, id, how] of each
+    item whose run was there before."""
+    BATCH_AWAITED = 33
+    """Record: this operation waits for the ends of `took` runs, those of the batch `data`."""
+    BATCH_ENDED = 34
+    """Fact: some of the runs that an operation waits for ended. `data`: a page of ends
+    (`history.ends`), `took` of them; `attempt`: how many are still missing; `name`: FAILED where
+    the operation ends here because a run did not complete."""
 
 
 FACTS: Final = frozenset(
@@ -90,6 +103,8 @@ FACTS: Final = frozenset(
         Kind.CANCEL_REQUESTED,
         Kind.TIME_OUT,
         Kind.TAKEN,
+        Kind.BATCH_STARTED,
+        Kind.BATCH_ENDED,
     }
 )
 COMPLETIONS: Final = frozenset(
@@ -101,10 +116,12 @@ COMPLETIONS: Final = frozenset(
         Kind.CHILD_ENDED,
         Kind.TOKEN_ENDED,
         Kind.MESSAGE_RECEIVED,
+        Kind.BATCH_STARTED,
+        Kind.BATCH_ENDED,
     }
 )
-"""The facts that settle an operation: at most one per ordinal and chapter (CHILD_STARTED and
-CHILD_ENDED may share one)."""
+"""The facts that settle an operation: at most one per ordinal and chapter (a start and an end may
+share one; the ends of a batch come in pages)."""
 CHAPTER_ENDS: Final = frozenset({Kind.ATTEMPT_FAILED, Kind.ENDED})
 
 

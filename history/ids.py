@@ -58,6 +58,18 @@ def derived_id(at_ms: int, run_id: bytes, chapter: int, ordinal: int) -> bytes:
     return _uuid7(at_ms, blake2b(source, digest_size=10).digest())
 
 
+def member_id(batch_id: bytes, place: int) -> bytes:
+    """The id of a batch's run: as old as the batch, and sorted by its place (below 2^24)."""
+    tail = blake2b(batch_id, digest_size=7).digest()
+    return _uuid7(made_at(batch_id), (place >> 12).to_bytes(2, "big") + _packed(place, tail))
+
+
+def _packed(place: int, tail: bytes) -> bytes:
+    """8 bytes: two for the variant, 12 bits of place, 50 of noise."""
+    bits = (place & 0xFFF) << 50 | int.from_bytes(tail, "big") & ((1 << 50) - 1)
+    return bits.to_bytes(8, "big")
+
+
 def made_at(identifier: bytes) -> int:
     """The milliseconds in an id."""
     return int.from_bytes(identifier[:6], "big")

@@ -28,6 +28,16 @@ INSERT_ROWS: Final = 500
 """Rows in one statement: large enough that the round trip vanishes, small enough for every
 parameter limit."""
 
+MAX_BATCH: Final = 100_000
+"""Items of one batch. It is one transaction: a larger one would hold others up for longer than a
+lease."""
+
+MAX_BATCH_BYTES: Final = 256 * 1024 * 1024
+"""Payloads of one batch: they are in memory at once, here and in the database."""
+
+PAGE_BYTES: Final = 1024 * 1024
+"""A row of a history that holds the ends of many runs is closed when it is as large."""
+
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a writer waits for the SQLite file before it says that it is locked."""
 

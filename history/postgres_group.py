@@ -28,12 +28,13 @@ from wf.history.postgres_rows import (
     take_keys,
     transaction,
 )
-from wf.history.rows import DueKind, run_of
+from wf.history.rows import RUN_WIDTH, DueKind, run_of
+from wf.history.settling import settlements
 from wf.history.store import (
     Activation,
+    Among,
     Claim,
     Claimed,
-    InboxKind,
     InboxRow,
     Lease,
     NewRun,
@@ -106,6 +107,9 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
         cancel_runs(connection, cancels, group.now)
     _turn(connection, activations)
     endings = [(a.run_id, a.ending) for a in activations if a.ending]
+    gathered = [run_id for run_id, ending in endings if ending.gathered]
+    if gathered:
+        send(connection, sql.GATHERED, [byteas(gathered)])
     if endings:
         end_runs(connection, endings)
     _let_go(connection, group.lease, activations)
@@ -145,13 +149,9 @@ def _settle(
     now: int,
 ) -> None:
     """Parents of keyed children learn which run it is."""
-    rows = [
-        (a.run_id, InboxKind.CHILD_STARTED, a.chapter, child.settle, now, how.name, run_id)
-        for (a, child), (run_id, how) in zip(children, answers, strict=True)
-        if child.idempotency_key
-    ]
+    rows = settlements(children, answers, now)
     if rows:
-        send(connection, sql.INBOX, table("biiiitb", rows))
+        send(connection, sql.INBOX, table("biiiitbi", rows))
         send(connection, sql.NOTE_WOKEN, [byteas([row[0] for row in rows])])
 
 
@@ -162,17 +162,23 @@ def _open_waits(
     now: int,
 ) -> None:
     rows: dict[bool, list[tuple[Any, ...]]] = {False: [], True: []}
+    gathers: list[tuple[Any, ...]] = []
     for a in activations:
         chapter = a.next_chapter.number if a.next_chapter else a.chapter
         for wait in a.waits:
             target = stands_for.get(wait.target, wait.target)
-            rows[wait.of_token].append((target, a.run_id, chapter, wait.ordinal))
+            rows[wait.of_token].append((target, a.run_id, chapter, wait.ordinal, wait.place))
+            if wait.among:
+                eager = wait.among is Among.UNTIL_FAILURE
+                gathers.append((target, a.run_id, chapter, wait.ordinal, eager))
+    if gathers:
+        send(connection, sql.GATHER, table("bbiii", gathers))
     if rows[False]:
-        send(connection, sql.WAIT_FOR_RUNS, [*table("bbii", rows[False]), now])
+        send(connection, sql.WAIT_FOR_RUNS, [*table("bbiii", rows[False]), now])
     if rows[True]:
         targets = in_rows(row[0] for row in rows[True])
         send(connection, sql.LOCK_TOKENS, [byteas(targets)])
-        send(connection, sql.WAIT_FOR_TOKENS, [*table("bbii", rows[True]), now])
+        send(connection, sql.WAIT_FOR_TOKENS, [*table("bbiii", rows[True]), now])
 
 
 def _turn(connection: Connection, activations: Sequence[Activation]) -> None:
@@ -310,7 +316,8 @@ def _claimed(cursors: Sequence[Cursor]) -> list[Claimed]:
     for cursor in runs:
         for row in cursor.fetchall():
             if row[0] not in claimed:
-                claimed[row[0]] = Claimed(run_of(row), Reason(row[18]), row[19], [])
+                why, seq = row[RUN_WIDTH : RUN_WIDTH + 2]
+                claimed[row[0]] = Claimed(run_of(row), Reason(why), seq, [])
     for row in inboxes.fetchall():
         claimed[row[1]].inbox.append(InboxRow(*row))
     return list(claimed.values())

@@ -15,7 +15,7 @@ import psycopg
 from wf.history import postgres_sql as sql
 from wf.history.borrowed import Plan
 from wf.history.events import STORED, Kind, Status
-from wf.history.limits import LEASE_MS
+from wf.history.limits import INSERT_ROWS, LEASE_MS
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_pool import Connection, send
 from wf.history.rows import (
@@ -86,8 +86,7 @@ def making(runs: Sequence[NewRun]) -> Plan[list[Answer]]:
     first = _first_of_key(runs)
     rows = (yield sql.KEYS, _keys(runs, first)) if first else []
     answers = _answers(runs, first, rows)
-    made = _made(runs, answers)
-    if made:
+    for made in _made(runs, answers):
         yield sql.RUNS, made
     return answers
 
@@ -127,18 +126,21 @@ def _answers(
 
 def insert_runs(connection: Connection, runs: Sequence[NewRun], answers: Sequence[Answer]) -> None:
     """Those that are to be made, by the answers of `take_keys`."""
-    made = _made(runs, answers)
-    if made:
+    for made in _made(runs, answers):
         send(connection, sql.RUNS, made)
 
 
-def _made(runs: Sequence[NewRun], answers: Sequence[Answer]) -> list[bytes]:
+def _made(runs: Sequence[NewRun], answers: Sequence[Answer]) -> list[list[bytes]]:
+    """Their rows, as many at a time as one statement takes."""
     made = [
         new_run_row(run)
         for run, (_, how) in zip(runs, answers, strict=True)
         if how is Triggered.MADE
     ]
-    return table("bttbibbttt" + "iii" + "ttb", made) if made else []
+    return [
+        table("bttbibbttt" + "iii" + "ttbb", made[start : start + INSERT_ROWS])
+        for start in range(0, len(made), INSERT_ROWS)
+    ]
 
 
 def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:

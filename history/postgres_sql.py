@@ -14,12 +14,12 @@ updates its row, then looks who waits; a claim takes marks away, then reads inbo
 
 *Order.* A transaction takes locks in this order, each by rising id: its worker (the fence);
 idempotency keys; `runs` (all that it ends, waits for, cancels or writes notes about, in one
-statement: the one that ends them where there is nothing else); `tokens`;
-`waits` of what has ended; the marks of all that it wakes, in one statement, last. What comes
+statement: the one that ends them where there is nothing else); `tokens`; `waits` of what has ended;
+`gathers` of those who waited; the marks of all that it wakes, in one statement, last. What comes
 after, the claim, waits for nobody: it skips what is locked. So do the pass over due rows, which
 comes in the middle, and the removal of an ended run's own marks and waits, which others remove as
-well. What is left where a row was skipped is harmless: a mark of an ended run is dropped by whom
-it reaches. What deadlocks remain (they need two runs that share keys crosswise) are tried again.
+well. What is left where a row was skipped is harmless: a mark of an ended run is dropped by whom it
+reaches. What deadlocks remain (they need two runs that share keys crosswise) are tried again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import Final
 
 from wf.history.limits import DUE_ROWS
-from wf.history.rows import NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
+from wf.history.rows import GOES_ON_WAITING, NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
 from wf.history.store import InboxKind, Reason
 
 CLOCK: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::int8"
@@ -132,7 +132,7 @@ RUNS: Final = f"""WITH made AS (
  INSERT INTO runs ({NEW_RUN_COLUMNS})
  SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::bytea[], %s::int8[], %s::bytea[],
   %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::text[],
-  %s::text[], %s::bytea[])
+  %s::text[], %s::bytea[], %s::bytea[])
  ON CONFLICT (id) DO NOTHING
  RETURNING id, environment, task, queue, key, priority, created_at, start_at, ttl_ms),
 marked AS (
@@ -166,9 +166,9 @@ SELECT * FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[]
 
 CONSUMED: Final = "DELETE FROM inbox WHERE id = ANY (%s::int8[])"
 
-INBOX: Final = """INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data)
+INBOX: Final = """INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data, place)
 SELECT * FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::text[],
- %s::bytea[])"""
+ %s::bytea[], %s::int8[])"""
 
 LOCK_RUNS: Final = """SELECT count(*) FROM (
  SELECT id FROM runs WHERE id = ANY (%s::bytea[]) ORDER BY id FOR NO KEY UPDATE) locked"""
@@ -177,24 +177,36 @@ LOCK_TOKENS: Final = """SELECT count(*) FROM (
  SELECT id FROM tokens WHERE id = ANY (%s::bytea[]) ORDER BY id FOR NO KEY UPDATE) locked"""
 
 
+GATHER: Final = """INSERT INTO gathers (run_id, chapter, ordinal, eager, missing)
+SELECT a.run_id, a.chapter, a.ordinal, bool_or(a.eager = 1), count(*)
+FROM unnest(%s::bytea[], %s::bytea[], %s::int8[], %s::int8[], %s::int8[])
+ AS a(target, run_id, chapter, ordinal, eager)
+WHERE (SELECT r.status FROM runs r WHERE r.id = a.target) = 0
+GROUP BY a.run_id, a.chapter, a.ordinal"""
+"""Operations that wait for many runs: how many of them are still to end. After LOCK_RUNS."""
+
+GATHERED: Final = "DELETE FROM gathers WHERE run_id = ANY (%s::bytea[])"
+"""Of runs that end. Before any mark of theirs is locked."""
+
+
 def _wait(table: str, kind: int, name: str, data: str) -> str:
     return f"""WITH asked AS (
- SELECT * FROM unnest(%s::bytea[], %s::bytea[], %s::int8[], %s::int8[])
-  AS a(target, run_id, chapter, ordinal)),
+ SELECT * FROM unnest(%s::bytea[], %s::bytea[], %s::int8[], %s::int8[], %s::int8[])
+  AS a(target, run_id, chapter, ordinal, place)),
 over AS (
  SELECT a.*, t.status, {name} AS name, {data} AS data
  FROM asked a JOIN {table} t ON t.id = a.target WHERE t.status <> 0),
 opened AS (
- INSERT INTO waits (target, run_id, chapter, ordinal)
+ INSERT INTO waits (target, run_id, chapter, ordinal, place)
  SELECT a.* FROM asked a
  WHERE NOT EXISTS (SELECT FROM over o WHERE o.run_id = a.run_id AND o.ordinal = a.ordinal
   AND o.target = a.target)
  ON CONFLICT DO NOTHING),
 told AS (
- INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data)
- SELECT run_id, {kind}, chapter, ordinal, %s, name, data FROM over
- RETURNING run_id AS id)
-SELECT {note("woken", "told")}"""
+ INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data, place)
+ SELECT run_id, {kind}, chapter, ordinal, %s, name, data, place FROM over),
+waking AS (SELECT i.run_id AS id FROM over i WHERE NOT {GOES_ON_WAITING})
+SELECT {note("woken", "waking")}"""
 
 
 _OUTCOME: Final = "CASE WHEN t.status = 1 THEN t.output ELSE t.failure END"
@@ -270,21 +282,35 @@ TELL: Final = f"""WITH over AS (
  FROM tokens WHERE (run_id = ANY (%s::bytea[]) OR id = ANY (%s::bytea[])) AND status <> 0),
 woken AS (
  DELETE FROM waits USING over t WHERE waits.target = t.id
- RETURNING waits.run_id, waits.chapter, waits.ordinal, t.ended_at, t.token,
+ RETURNING waits.run_id, waits.chapter, waits.ordinal, waits.place, t.ended_at, t.token,
   CASE WHEN t.token THEN {_TOKEN_NAME.format("t.status")}
    ELSE {_STATUS_NAME.format("t.status")} END AS name,
   CASE WHEN t.token THEN t.data ELSE {_OUTCOME} END AS data),
 told AS (
- INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data)
+ INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data, place)
  SELECT run_id,
   CASE WHEN token THEN {int(InboxKind.TOKEN_ENDED)} ELSE {int(InboxKind.CHILD_ENDED)} END,
-  chapter, ordinal, ended_at, name, data
+  chapter, ordinal, ended_at, name, data, place
  FROM woken WHERE run_id <> ALL (%s::bytea[])
- RETURNING run_id AS id),
+ RETURNING run_id, chapter, ordinal, name),
+among AS (
+ SELECT g.run_id, g.chapter, g.ordinal, t.ended, t.badly FROM (
+  SELECT run_id, chapter, ordinal, count(*) AS ended, bool_or(name <> 'COMPLETED') AS badly
+  FROM told GROUP BY run_id, chapter, ordinal) t
+ JOIN gathers g ON g.run_id = t.run_id AND g.chapter = t.chapter AND g.ordinal = t.ordinal
+ ORDER BY g.run_id, g.chapter, g.ordinal FOR UPDATE OF g),
+counted AS (
+ UPDATE gathers g SET missing = g.missing - a.ended FROM among a
+ WHERE g.run_id = a.run_id AND g.chapter = a.chapter AND g.ordinal = a.ordinal
+ RETURNING g.run_id AS id, g.missing = 0 OR g.eager AND a.badly AS wakes),
+waking AS (
+ SELECT run_id AS id FROM told t WHERE NOT EXISTS (SELECT FROM among a
+  WHERE a.run_id = t.run_id AND a.chapter = t.chapter AND a.ordinal = t.ordinal)
+ UNION ALL SELECT id FROM counted WHERE wakes),
 closed AS (
  DELETE FROM waits WHERE ctid = ANY (ARRAY(
   SELECT ctid FROM waits WHERE run_id = ANY (%s::bytea[]) FOR UPDATE SKIP LOCKED)))
-SELECT {note("woken", "told")}"""
+SELECT {note("woken", "waking")}"""
 """(runs, runs, tokens, runs, runs): those who wait for what has just ended get inbox rows. Follows
 ENDED. A wait of an ended run that somebody else has locked is being removed by him, because its
 target ends."""
@@ -305,8 +331,9 @@ unrouted AS (
   SELECT m.run_id FROM gone JOIN ready m ON m.run_id = gone.id
   WHERE m.owner IS NOT NULL FOR UPDATE OF m SKIP LOCKED)),
 unread AS (
- SELECT DISTINCT run_id AS id FROM inbox
- WHERE run_id = ANY (%s::bytea[]) AND kind <> {int(InboxKind.MESSAGE)})
+ SELECT DISTINCT run_id AS id FROM inbox i
+ WHERE run_id = ANY (%s::bytea[]) AND kind <> {int(InboxKind.MESSAGE)}
+  AND NOT {GOES_ON_WAITING})
 SELECT {note("woken", "unread")}"""
 """(released or parked, released): a run that leaves something unread has something to do; one that
 is parked or put off could not read it, and is marked by what comes next. Marks that were routed are

@@ -73,7 +73,7 @@ CLAIM_UNDER: Final = _CLAIM.replace(
 )
 """The same among the descendants of one run."""
 
-_ROWS: Final = "i.id, i.run_id, i.kind, i.chapter, i.ordinal, i.at, i.name, i.data"
+_ROWS: Final = "i.id, i.run_id, i.kind, i.chapter, i.ordinal, i.at, i.name, i.data, i.place"
 
 INBOXES: Final = f"""SELECT {_ROWS} FROM unnest({noted("claimed")}) AS c(id)
 JOIN inbox i ON i.run_id = c.id AND i.kind <> {int(InboxKind.MESSAGE)} ORDER BY i.id"""

@@ -38,9 +38,10 @@ NEVER_BEGAN: Final = {
 
 RUN_COLUMNS: Final = (
     "id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id, tags, "
-    "queue, key, priority, start_at, ttl_ms, idempotency_key, version, options"
+    "queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id"
 )
 """What `run_of` reads, in its order."""
+RUN_WIDTH: Final = RUN_COLUMNS.count(",") + 1
 
 
 def columns(alias: str, names: str = RUN_COLUMNS) -> str:
@@ -52,12 +53,12 @@ def run_of(row: Sequence[Any]) -> Run:
     """A run as a worker gets it, from RUN_COLUMNS (further columns are ignored)."""
     (
         run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
-        tags, queue, key, priority, start_at, ttl_ms, idempotency_key, version, options,
-    ) = row[:18]  # fmt: skip
+        tags, queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id,
+    ) = row[:RUN_WIDTH]  # fmt: skip
     return Run(
         run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
         json.loads(tags) if tags != "[]" else [],
-        queue, key, priority, start_at, ttl_ms, idempotency_key, version, options,
+        queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id,
     )  # fmt: skip
 
 
@@ -80,13 +81,20 @@ def new_run_row(run: NewRun) -> tuple[Any, ...]:
         run.idempotency_key,
         run.version,
         run.options,
+        run.batch_id,
     )
 
 
 NEW_RUN_COLUMNS: Final = (
     "id, environment, task, payload, created_at, parent_id, root_id, tags, queue, key, priority, "
-    "start_at, ttl_ms, idempotency_key, version, options"
+    "start_at, ttl_ms, idempotency_key, version, options, batch_id"
 )
+NEW_RUN_WIDTH: Final = NEW_RUN_COLUMNS.count(",") + 1
+
+GOES_ON_WAITING: Final = """EXISTS (SELECT 1 FROM gathers g WHERE g.run_id = i.run_id
+ AND g.chapter = i.chapter AND g.ordinal = i.ordinal AND g.missing > 0
+ AND NOT (g.eager AND i.name <> 'COMPLETED'))"""
+"""Of an inbox row `i`: its operation waits for others beside it, so that it wakes nobody."""
 
 TOKEN_COLUMNS: Final = (
     "id, environment, created_at, status, timeout_at, run_id, tags, schema, data, ended_at"

@@ -106,6 +106,7 @@ runs: Final = _table(
     _text("task", None),
     _bytes("payload"),
     _maybe("parent_id", LargeBinary()),
+    _maybe("batch_id", LargeBinary()),
     _bytes("root_id"),
     _text("tags", "[]"),
     _text("queue"),
@@ -116,6 +117,7 @@ runs: Final = _table(
     _maybe("output", LargeBinary()),
     _maybe("failure", LargeBinary()),
     Index("runs_of_parent", "parent_id", **_where("parent_id IS NOT NULL")),
+    Index("runs_of_batch", "batch_id", **_where("batch_id IS NOT NULL")),
     rowid=True,
     # Room in every page for the updates of a run's life, so that they stay in it.
     info={"fillfactor": 60},
@@ -144,6 +146,7 @@ _table(
     _int("at"),
     _int("chapter", Integer(), default=0),
     _int("ordinal", Integer(), default=0),
+    _int("place", Integer(), default=0),
     _int("kind", SmallInteger()),
     _bytes("run_id"),
     _text("name"),
@@ -211,12 +214,25 @@ _table(
 
 _table(
     "waits",
-    "target run_id chapter ordinal",
+    "target run_id chapter ordinal place",
     _key("chapter", Integer()),
     _key("ordinal", Integer()),
+    _key("place", Integer()),
     _key("target", LargeBinary()),
     _key("run_id", LargeBinary()),
     Index("waits_of_run", "run_id"),
+)
+
+# An operation that waits for many runs: `missing` of them have not ended. One that does not
+# complete wakes an `eager` one.
+_table(
+    "gathers",
+    "run_id chapter ordinal",
+    _key("chapter", Integer()),
+    _key("ordinal", Integer()),
+    _int("missing", Integer()),
+    Column("eager", Boolean, nullable=False),
+    _key("run_id", LargeBinary()),
 )
 
 _table(

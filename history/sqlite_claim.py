@@ -165,7 +165,8 @@ def _open(tx: Transaction, claimed: Iterable[tuple[Run, int]], claim: Claim) -> 
         answers.append(Claimed(run, reason, seq, []))
     tx.db.executemany(INSERT_EVENTS, events)
     began = {answer.run.id: answer for answer in answers if answer.reason is not Reason.NEW}
-    unread = "SELECT id, run_id, kind, chapter, ordinal, at, name, data FROM inbox WHERE run_id IN"
+    unread = "SELECT id, run_id, kind, chapter, ordinal, at, name, data, place"
+    unread += " FROM inbox WHERE run_id IN"
     rows = [
         InboxRow(*row) for row in tx.rows(unread, began, f"AND kind <> {InboxKind.MESSAGE.value}")
     ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from wf.history.rows import RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.settling import settlements
 from wf.history.sqlite_notes import write_notes
 from wf.history.sqlite_rows import (
     INSERT_DUE,
@@ -23,7 +25,7 @@ from wf.history.sqlite_rows import (
     mark,
     tell,
 )
-from wf.history.store import Activation, InboxKind, Lease, NextChapter
+from wf.history.store import Activation, Among, InboxKind, Lease, NextChapter
 
 _KEEP: Final = """INSERT INTO events
  (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)
@@ -80,11 +82,7 @@ def _make_children(tx: Transaction, group: Sequence[Activation]) -> dict[bytes, 
     if not children:
         return {}
     answers = make_runs(tx, [child for _, child in children])
-    settled = [
-        (a.run_id, InboxKind.CHILD_STARTED.value, a.chapter, child.settle, tx.now, how.name, run_id)
-        for (a, child), (run_id, how) in zip(children, answers, strict=True)
-        if child.idempotency_key
-    ]
+    settled = settlements(children, answers, tx.now)
     if settled:
         tx.db.executemany(INSERT_INBOX, settled)
         mark(tx, {row[0] for row in settled})
@@ -102,16 +100,26 @@ def _open_waits(
     rows: list[tuple[Any, ...]] = []
     runs: set[bytes] = set()
     tokens: set[bytes] = set()
+    gathers: Counter[tuple[bytes, int, int, bool]] = Counter()
     for a in group:
         chapter = a.chapter if a.next_chapter is None else a.next_chapter.number
         for wait in a.waits:
             target = stands_for.get(wait.target, wait.target)
-            rows.append((target, a.run_id, chapter, wait.ordinal))
+            rows.append((target, a.run_id, chapter, wait.ordinal, wait.place))
             (tokens if wait.of_token else runs).add(target)
+            if wait.among:
+                eager = wait.among is Among.UNTIL_FAILURE
+                gathers[a.run_id, chapter, wait.ordinal, eager] += 1
     if not rows:
         return
     tx.db.executemany(
-        "INSERT OR IGNORE INTO waits (target, run_id, chapter, ordinal) VALUES (?, ?, ?, ?)", rows
+        "INSERT OR IGNORE INTO waits (target, run_id, chapter, ordinal, place)"
+        " VALUES (?, ?, ?, ?, ?)",
+        rows,
+    )
+    tx.db.executemany(
+        "INSERT INTO gathers (run_id, chapter, ordinal, eager, missing) VALUES (?, ?, ?, ?, ?)",
+        [(*key, missing) for key, missing in gathers.items()],
     )
     ended = "SELECT id, status, output, failure FROM runs WHERE status <> 0 AND id IN"
     tell(
@@ -177,9 +185,9 @@ def _let_go(tx: Transaction, lease: Lease, released: Sequence[Activation]) -> No
     unread = {
         row[0]
         for row in tx.rows(
-            "SELECT DISTINCT run_id FROM inbox WHERE run_id IN",
+            "SELECT DISTINCT run_id FROM inbox i WHERE run_id IN",
             [a.run_id for a in resting if not a.is_put_off],
-            f"AND kind <> {InboxKind.MESSAGE.value}",
+            f"AND kind <> {InboxKind.MESSAGE.value} AND NOT {GOES_ON_WAITING}",
         )
     }
     if unread:

@@ -7,6 +7,7 @@ meanwhile), on as many rows as there are, with a number of statements that does 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
@@ -15,6 +16,7 @@ from wf.history.events import STORED, Kind, Status
 from wf.history.rows import (
     NEVER_BEGAN,
     NEW_RUN_COLUMNS,
+    NEW_RUN_WIDTH,
     TOKEN_STATUS,
     DueKind,
     new_run_row,
@@ -33,7 +35,7 @@ INSERT_EVENTS: Final = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_RUN: Final = (
-    f"INSERT INTO runs ({NEW_RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT INTO runs ({NEW_RUN_COLUMNS}) VALUES ({', '.join('?' * NEW_RUN_WIDTH)})"
 )
 _INSERT_READY: Final = (
     "INSERT INTO ready (run_id, environment, task, queue, key, priority, at, reason) "
@@ -41,8 +43,8 @@ _INSERT_READY: Final = (
 )
 INSERT_DUE: Final = "INSERT OR REPLACE INTO due (id, at, kind, environment) VALUES (?, ?, ?, ?)"
 INSERT_INBOX: Final = (
-    "INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data, place)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _MARK: Final = f"""INSERT INTO ready
  (run_id, environment, task, queue, key, priority, at, reason, owner)
@@ -60,6 +62,7 @@ _OF_A_LIVE_RUN: Final = (
     ("inbox", "run_id"),
     ("blocked", "run_id"),
     ("waits", "run_id"),
+    ("gathers", "run_id"),
 )
 
 
@@ -193,17 +196,46 @@ def mark(tx: Transaction, run_ids: Iterable[bytes]) -> None:
 
 
 def tell(tx: Transaction, kind: InboxKind, ends: dict[bytes, End]) -> None:
-    """Who waits for these runs or tokens gets an inbox row and a mark, and waits no more."""
-    waiting = "SELECT target, run_id, chapter, ordinal FROM waits WHERE target IN"
+    """Who waits for these runs or tokens gets an inbox row and waits no more. It is marked, unless
+    it waits for others beside them."""
+    waiting = "SELECT target, run_id, chapter, ordinal, place FROM waits WHERE target IN"
     rows = [
-        (run_id, kind.value, chapter, ordinal, tx.now, *ends[target])
-        for target, run_id, chapter, ordinal in tx.rows(waiting, ends)
+        (run_id, kind.value, chapter, ordinal, tx.now, *ends[target], place)
+        for target, run_id, chapter, ordinal, place in tx.rows(waiting, ends)
     ]
     if not rows:
         return
     tx.execute("DELETE FROM waits WHERE target IN", ends)
     tx.db.executemany(INSERT_INBOX, rows)
-    mark(tx, {row[0] for row in rows})
+    still = _count_down(tx, rows)
+    mark(tx, {row[0] for row in rows if (row[0], row[2], row[3]) not in still})
+
+
+def _count_down(tx: Transaction, told: Sequence[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """The operations that wait for many runs, and go on waiting after these inbox rows."""
+    gathers = {
+        row[:3]: row[3:]
+        for row in tx.rows(
+            "SELECT run_id, chapter, ordinal, missing, eager FROM gathers WHERE run_id IN",
+            dict.fromkeys(row[0] for row in told),
+        )
+    }
+    if not gathers:
+        return set()
+    ended = Counter((row[0], row[2], row[3]) for row in told)
+    badly = {(row[0], row[2], row[3]) for row in told if row[5] != Status.COMPLETED}
+    left = {key: gathers[key][0] - ended[key] for key in ended if key in gathers}
+    tx.db.executemany(
+        "UPDATE gathers SET missing = ? WHERE run_id = ? AND chapter = ? AND ordinal = ?",
+        [(missing, *key) for key, missing in left.items() if missing],
+    )
+    tx.db.executemany(
+        "DELETE FROM gathers WHERE run_id = ? AND chapter = ? AND ordinal = ?",
+        [key for key, missing in left.items() if not missing],
+    )
+    return {key for key, missing in left.items() if missing} - {
+        key for key in badly if key in gathers and gathers[key][1]
+    }
 
 
 # --- ended ----------------------------------------------------------------------------------------
@@ -294,6 +326,6 @@ def cancel_runs(tx: Transaction, run_ids: Sequence[bytes]) -> set[bytes]:
     fresh = [run for run in running if run not in asked]
     if fresh:
         cancel = InboxKind.CANCEL.value
-        tx.db.executemany(INSERT_INBOX, [(run, cancel, 0, 0, tx.now, "", None) for run in fresh])
+        tx.db.executemany(INSERT_INBOX, [(run, cancel, 0, 0, tx.now, "", None, 0) for run in fresh])
         mark(tx, fresh)
     return set(began)

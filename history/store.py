@@ -65,7 +65,9 @@ class NewRun:
     """The rest, that only the engine reads: max_attempts, max_duration, metadata, …"""
     settle: int = 0
     """For a child with an idempotency key: the operation of the parent that learns, by a
-    CHILD_STARTED inbox row written in the same transaction, which run it is."""
+    CHILD_STARTED inbox row written in the same transaction, which run it is. For all children of a
+    batch in which one has a key: by one BATCH_STARTED row."""
+    batch_id: bytes | None = None
 
 
 class Triggered(IntEnum):
@@ -110,6 +112,8 @@ class InboxKind(IntEnum):
     CHILD_STARTED = 6
     """A trigger with an idempotency key is settled. `data`: the id of the run that it is; `name`:
     the name of a Triggered member."""
+    BATCH_STARTED = 7
+    """The keys of a batch are settled. `data`: as the event's."""
 
 
 @dataclass(slots=True)
@@ -123,6 +127,16 @@ class InboxRow:
     at: int
     name: str = ""
     data: bytes | None = None
+    place: int = 0
+    """Of an end that is awaited with others: which of them it is."""
+
+
+class Among(IntEnum):
+    """An operation that waits for many runs is told of each end, and woken by the last one."""
+
+    ALONE = 0
+    ALL = 1
+    UNTIL_FAILURE = 2  # or by one that did not complete
 
 
 @dataclass(slots=True)
@@ -133,6 +147,9 @@ class Wait:
     target: bytes
     ordinal: int
     of_token: bool = False
+    place: int = 0
+    """Which of those that the operation waits for."""
+    among: Among = Among.ALONE
 
 
 @dataclass(slots=True)
@@ -157,6 +174,8 @@ class Ending:
     failure: bytes | None
     """Failure, as JSON, where it did not."""
     at: int
+    gathered: bool = False
+    """Operations of it have waited for many runs at once."""
 
 
 @dataclass(slots=True)
@@ -283,6 +302,7 @@ class Run:
     idempotency_key: str = ""
     version: str = ""
     options: bytes = b"{}"
+    batch_id: bytes | None = None
     status: Status = Status.QUEUED
     started_at: int | None = None
     ended_at: int | None = None
@@ -319,6 +339,7 @@ class RunFilter:
     tag: str = ""
     parent_id: bytes | None = None
     root_id: bytes | None = None
+    batch_id: bytes | None = None
     since: int = 0
     before: bytes | None = None
     """Keyset cursor: runs with a smaller id (newest first)."""

@@ -62,6 +62,16 @@ class Child(Node):
     later: bool = False
 
 
+class Batch(Node):
+    """Child runs as one batch. `later`: triggered first, and waited for by its handle. `kept`: with
+    return_exceptions."""
+
+    kind: Literal["batch"] = "batch"
+    parts: tuple[Child, ...]
+    later: bool = False
+    kept: bool = False
+
+
 class Token(Node):
     """A token that is completed after `ms`, and times out after `timeout_ms` (0: never)."""
 
@@ -139,6 +149,7 @@ Program = Annotated[
     Step
     | Timer
     | Child
+    | Batch
     | Token
     | Sequential
     | Gather
@@ -223,6 +234,8 @@ class Interpreter:
         match program:
             case Step() | Timer() | Child() | Token():
                 await self._leaf(program)
+            case Batch():
+                await self._batch(program)
             case Sequential(parts=parts):
                 for part in parts:
                     await self.run(part)
@@ -283,6 +296,16 @@ class Interpreter:
                 )
                 self._saw("token", await wait.for_token(token))
 
+    async def _batch(self, batch: Batch) -> None:
+        orders = [Order(name=one.name, ms=one.ms, fails=int(one.fails)) for one in batch.parts]
+        if batch.later:
+            handle = await child.batch_trigger(orders)
+            self._saw("triggered", len(handle))
+            found = await handle.results(return_exceptions=batch.kept)
+        else:
+            found = await child.batch_trigger_and_wait(orders, return_exceptions=batch.kept)
+        self._saw("batch", *(one if isinstance(one, int) else type(one).__name__ for one in found))
+
     async def _race(self, tasks: list[asyncio.Task[None]]) -> None:
         try:
             done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -337,10 +360,13 @@ def programs(max_leaves: int = 12) -> SearchStrategy[Program]:
     times = st.sampled_from([1, 2, 3, 5, 8])
     names = st.integers(0, 9)
     steps = st.builds(Step, name=names, ms=times, fails=st.sampled_from([0, 0, 0, 1, 2, 3]))
+    children = st.builds(Child, name=names, ms=times, fails=st.booleans(), later=st.booleans())
+    members = st.lists(children, max_size=3).map(tuple)
     leaves: SearchStrategy[Any] = st.one_of(
         steps,
         st.builds(Timer, ms=times, plain=st.booleans()),
-        st.builds(Child, name=names, ms=times, fails=st.booleans(), later=st.booleans()),
+        children,
+        st.builds(Batch, parts=members, later=st.booleans(), kept=st.booleans()),
         st.builds(Token, name=names, ms=times, timeout_ms=st.sampled_from([0, 2, 4])),
     )
 
@@ -364,6 +390,7 @@ def programs(max_leaves: int = 12) -> SearchStrategy[Program]:
 __all__ = [
     "MAX_ATTEMPTS",
     "AsCompleted",
+    "Batch",
     "Cancel",
     "Child",
     "Finally",

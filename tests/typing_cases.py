@@ -187,6 +187,20 @@ async def calls(user: User) -> None:
     assert_type(await one(user="x"), int)
 
 
+async def batches() -> None:
+    batch = await one.batch_trigger(["a", wf.Item("b", tags=["x"])], tags=["y"])
+    assert_type(batch, wf.BatchHandle[int])
+    assert_type(await batch.results(), list[int])
+    assert_type(await batch.results(return_exceptions=True), list[int | wf.RunError])
+    assert_type(list(batch), list[wf.RunHandle[int]])
+    assert_type(await one.batch_trigger_and_wait(iter(["a"])), list[int])
+    kept = await optional.batch_trigger_and_wait([1], return_exceptions=True)
+    assert_type(kept, list[str | wf.RunError])
+    assert_type(await zero.batch_trigger_and_wait([None, None]), list[int])
+    client = wf.Client("sqlite:///x")
+    assert_type(client.batch_trigger(one, ["a"]).results(), list[int])
+
+
 async def side_by_side(user: User) -> None:
     number, receipt = await asyncio.gather(one("a"), send_welcome_email(user))
     assert_type(number, int)
@@ -211,6 +225,8 @@ async def mistakes(user: User) -> None:
     await one.trigger("u", tag=["x"])  # pyright: ignore[reportCallIssue]
     await one.trigger("u", priority="high")  # pyright: ignore[reportArgumentType]
     await two.options(tags=["a"]).trigger("1", ["b"])  # pyright: ignore[reportArgumentType]
+    await one.batch_trigger([3])  # pyright: ignore[reportArgumentType]
+    await one.batch_trigger(["a"], idempotency_key="k")  # pyright: ignore[reportCallIssue]
     await wf.wait.until("tomorrow")  # pyright: ignore[reportArgumentType]
     await send_upgrade_offer(Post(title="x"))  # pyright: ignore[reportArgumentType]
     wf.step(retries=3)  # pyright: ignore[reportCallIssue]

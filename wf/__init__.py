@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from wf.client.ambient import client as client
     from wf.client.ambient import connect as connect
     from wf.client.asynchronous import AsyncClient as AsyncClient
+    from wf.client.batches import Batch as Batch
     from wf.client.client import Client as Client
-    from wf.client.client import Handle as Handle
+    from wf.client.handles import Handle as Handle
     from wf.client.outside import AsyncHandle as AsyncHandle
     from wf.client.timeline.model import Timeline as Timeline
     from wf.client.views import ChunkView as ChunkView
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from wf.engine.author import uuid4 as uuid4
     from wf.engine.config import Config as Config
     from wf.engine.config import Retries as Retries
+    from wf.engine.core.batches import BatchHandle as BatchHandle
+    from wf.engine.core.batches import Item as Item
     from wf.engine.core.handles import RunHandle as RunHandle
     from wf.engine.core.handles import Token as Token
     from wf.engine.core.operation import Gen as Gen
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable as Runnable
     from wf.engine.core.runnable import step as step
     from wf.engine.core.runnable import task as task
+    from wf.engine.core.triggers import BatchOptions as BatchOptions
     from wf.engine.core.triggers import TriggerOptions as TriggerOptions
     from wf.engine.core.waits import wait as wait
     from wf.engine.engine import Engine as Engine
@@ -83,17 +87,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "wf.client.ambient": ("client", "connect"),
     "wf.client.asynchronous": ("AsyncClient",),
-    "wf.client.client": ("Client", "Handle"),
+    "wf.client.batches": ("Batch",),
+    "wf.client.client": ("Client",),
+    "wf.client.handles": ("Handle",),
     "wf.client.outside": ("AsyncHandle",),
     "wf.client.timeline.model": ("Timeline",),
     "wf.client.views": ("ChunkView", "EventView", "RunView", "TokenView"),
     "wf.engine.author": ("current", "logger", "now", "patched", "random", "uuid4"),
     "wf.engine.config": ("Config", "Retries"),
+    "wf.engine.core.batches": ("BatchHandle", "Item"),
     "wf.engine.core.handles": ("RunHandle", "Token"),
     "wf.engine.core.operation": ("Gen", "Operation"),
     "wf.engine.core.retry": ("Retry",),
     "wf.engine.core.runnable": ("Runnable", "step", "task"),
-    "wf.engine.core.triggers": ("TriggerOptions",),
+    "wf.engine.core.triggers": ("BatchOptions", "TriggerOptions"),
     "wf.engine.core.waits": ("wait",),
     "wf.engine.engine": ("Engine", "run"),
     "wf.engine.notes": ("metadata", "stream", "tags"),

@@ -11,6 +11,7 @@ from wf.engine.core.decisions import CancelRun, TriggerChild
 from wf.engine.core.handles import RunHandle, settle_run
 from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
+from wf.engine.core.triggers import with_defaults
 from wf.history.errors import DeclarationError
 from wf.history.events import Event, Kind
 from wf.history.ids import derived_id
@@ -78,7 +79,13 @@ class ChildCall(Operation[T]):
             child_id = derived_id(execution.now, run.id, run.chapter, ordinal)
             execution.decide(
                 TriggerChild(
-                    ordinal, child_id, runnable.id, digest, payload, self._awaited_child, options
+                    ordinal,
+                    child_id,
+                    runnable.id,
+                    digest,
+                    payload,
+                    self._awaited_child,
+                    with_defaults(runnable.settings, options),
                 )
             )
         if not self._awaited_child and "idempotency_key" not in options:

@@ -6,6 +6,7 @@ when it ends, and what only goes out (a cancel, a log line) is not history.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,55 @@ class AwaitRun:
 
     def record(self, seq: int, at: int) -> Event | None:
         return Event(seq, Kind.CHILD_AWAITED, self.ordinal, at, data=self.run_id)
+
+
+Member = tuple[bytes, dict[str, Any]]
+"""An item of a batch as JSON: payload and checked options."""
+
+
+@dataclass(slots=True)
+class TriggerBatch:
+    """`has_keys`: some have an idempotency key."""
+
+    ordinal: int
+    batch_id: bytes
+    task: str
+    digest: int
+    members: Sequence[Member]
+    has_keys: bool
+    awaited: bool
+    return_exceptions: bool
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(
+            seq,
+            Kind.BATCH_TRIGGERED,
+            self.ordinal,
+            at,
+            self.task,
+            self.digest,
+            took=len(self.members),
+            data=self.batch_id,
+        )
+
+
+@dataclass(slots=True)
+class AwaitBatch:
+    ordinal: int
+    batch_id: bytes
+    run_ids: list[bytes]
+    return_exceptions: bool
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(
+            seq,
+            Kind.BATCH_AWAITED,
+            self.ordinal,
+            at,
+            digest=int(self.return_exceptions),
+            took=len(self.run_ids),
+            data=self.batch_id,
+        )
 
 
 @dataclass(slots=True)
@@ -169,6 +219,8 @@ Decision = (
     | CancelStep
     | TriggerChild
     | AwaitRun
+    | TriggerBatch
+    | AwaitBatch
     | CancelRun
     | CreateToken
     | AwaitToken

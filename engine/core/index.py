@@ -34,5 +34,6 @@ class History:
 _OF_CLAIMS: Final = frozenset({Kind.STARTED, Kind.TAKEN})
 _LATER: Final = frozenset(
     {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED}
+    | {Kind.BATCH_STARTED, Kind.BATCH_ENDED}
 )
 """Facts whose operation has a row of its own before them."""

@@ -63,6 +63,8 @@ VERBS: Final[dict[int, str]] = {
     Kind.TOKEN_CREATED: "token",
     Kind.TOKEN_AWAITED: "wait for token",
     Kind.MESSAGE_AWAITED: "wait for message",
+    Kind.BATCH_TRIGGERED: "batch",
+    Kind.BATCH_AWAITED: "results",
 }
 """What kind of operation a row belongs to."""
 

@@ -17,6 +17,7 @@ from typing import (
     Any,
     Final,
     Generic,
+    Literal,
     ParamSpec,
     Protocol,
     TypedDict,
@@ -26,15 +27,21 @@ from typing import (
     overload,
 )
 
+from wf.engine.core.batches import BatchCall, BatchHandle, Item
 from wf.engine.core.children import ChildCall
 from wf.engine.core.durations import Duration, milliseconds
 from wf.engine.core.handles import RunHandle
 from wf.engine.core.operation import Gen, Operation
 from wf.engine.core.retry import DEFAULT_STEP_RETRY, NO_RETRY, Retry
 from wf.engine.core.steps import StepCall, settle_step
-from wf.engine.core.triggers import TriggerOptions, check_name, trigger_options
+from wf.engine.core.triggers import (
+    BatchOptions,
+    TriggerOptions,
+    check_name,
+    trigger_options,
+)
 from wf.engine.core.values import Signature
-from wf.history.errors import DeclarationError
+from wf.history.errors import DeclarationError, RunError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -178,6 +185,69 @@ class Runnable(Generic[P, R]):
         return self._child(
             partial(self.signature.encode_payload, payload), trigger_options(options), awaited=True
         )
+
+    @overload
+    def batch_trigger(
+        self: _Zero[T], items: Iterable[Item[None] | None], /, **options: Unpack[BatchOptions]
+    ) -> Operation[BatchHandle[T]]: ...
+    @overload
+    def batch_trigger(
+        self: _One[In, T], items: Iterable[In | Item[In]], /, **options: Unpack[BatchOptions]
+    ) -> Operation[BatchHandle[T]]: ...
+    def batch_trigger(self, items: Iterable[Any], /, **options: Any) -> Any:
+        """Start a run for each item (a payload, or `wf.Item(payload, **options)`), all or none, and
+        go on. In a body they are children of this run.
+
+        Raises PayloadError, naming the item, before any run exists.
+        """
+        return BatchCall(self, items, options, awaited=False)
+
+    @overload
+    def batch_trigger_and_wait(
+        self: _Zero[T],
+        items: Iterable[Item[None] | None],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[BatchOptions],
+    ) -> Operation[list[T]]: ...
+    @overload
+    def batch_trigger_and_wait(
+        self: _One[In, T],
+        items: Iterable[In | Item[In]],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[BatchOptions],
+    ) -> Operation[list[T]]: ...
+    @overload
+    def batch_trigger_and_wait(
+        self: _Zero[T],
+        items: Iterable[Item[None] | None],
+        /,
+        *,
+        return_exceptions: bool,
+        **options: Unpack[BatchOptions],
+    ) -> Operation[list[T | RunError]]: ...
+    @overload
+    def batch_trigger_and_wait(
+        self: _One[In, T],
+        items: Iterable[In | Item[In]],
+        /,
+        *,
+        return_exceptions: bool,
+        **options: Unpack[BatchOptions],
+    ) -> Operation[list[T | RunError]]: ...
+    def batch_trigger_and_wait(
+        self, items: Iterable[Any], /, *, return_exceptions: bool = False, **options: Any
+    ) -> Any:
+        """Start a run for each item and wait for their outputs, in the order of the items.
+
+        The first run that does not complete raises its error at once (RunFailed, RunCanceled, …),
+        and the others go on, as under `asyncio.gather`; those that have not ended when this run
+        does are canceled. With `return_exceptions` errors stand in the list instead.
+        """
+        return BatchCall(self, items, options, awaited=True, return_exceptions=return_exceptions)
 
     def options(self, **options: Unpack[TriggerOptions]) -> Configured[P, R]:
         """The same runnable with trigger options set, called with its own parameters:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
-from wf.engine.core.decisions import TriggerChild
+from wf.engine.core.decisions import Member, TriggerBatch, TriggerChild
+from wf.history.ids import member_id
 from wf.history.store import NewRun, Run
 
 DEFAULT_KEY_TTL_MS: Final = 30 * 86_400_000
@@ -27,6 +29,7 @@ def new_run(
     environment: str,
     now: int,
     parent: Run | None = None,
+    batch_id: bytes | None = None,
 ) -> NewRun:
     """A run to be made. `options`: checked ones, as `trigger_options` answers them."""
     start_at = _start_at(options.get("delay", 0), now)
@@ -52,6 +55,7 @@ def new_run(
         if key
         else 0,
         version=options.get("version", ""),
+        batch_id=batch_id,
         options=json.dumps(
             {name: value for name, value in options.items() if name not in _COLUMNS}
         ).encode(),
@@ -77,3 +81,42 @@ def child_run(parent: Run, decision: TriggerChild, now: int) -> NewRun:
     if run.idempotency_key:
         run.settle = decision.ordinal
     return run
+
+
+def batch_runs(
+    task: str,
+    members: Sequence[Member],
+    batch_id: bytes,
+    *,
+    environment: str,
+    now: int,
+    parent: Run | None = None,
+) -> list[NewRun]:
+    return [
+        new_run(
+            member_id(batch_id, place),
+            task,
+            payload,
+            options,
+            environment=environment,
+            now=now,
+            parent=parent,
+            batch_id=batch_id,
+        )
+        for place, (payload, options) in enumerate(members)
+    ]
+
+
+def child_runs(parent: Run, decision: TriggerBatch, now: int) -> list[NewRun]:
+    runs = batch_runs(
+        decision.task,
+        decision.members,
+        decision.batch_id,
+        environment=parent.environment,
+        now=now,
+        parent=parent,
+    )
+    if decision.has_keys:
+        for run in runs:
+            run.settle = decision.ordinal
+    return runs

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.values import Shape
 from wf.history.errors import DeclarationError, PayloadTooLarge
 from wf.history.limits import MAX_METADATA_BYTES, MAX_TAGS
 
+if TYPE_CHECKING:
+    from wf.engine.core.runnable import Settings
 
-class TriggerOptions(TypedDict, total=False):
-    """What `trigger` takes besides the payload."""
 
-    idempotency_key: str
+class BatchOptions(TypedDict, total=False):
+    """What `batch_trigger` takes besides the items: for all of them."""
+
     idempotency_key_ttl: Duration
     scope: Literal["environment", "run"]
     concurrency_key: str
@@ -31,6 +33,12 @@ class TriggerOptions(TypedDict, total=False):
     version: str
     connection: Any
     """Of a driver or of SQLAlchemy: the run exists if and only if its transaction commits."""
+
+
+class TriggerOptions(BatchOptions, total=False):
+    """What `trigger` takes besides the payload."""
+
+    idempotency_key: str
 
 
 MAX_NAME_BYTES: Final = 512
@@ -83,9 +91,19 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
             case _:
                 raise DeclarationError(
                     f"trigger has no option {name!r}; "
-                    f"there are {', '.join(sorted(TriggerOptions.__annotations__))}"
+                    f"there are {', '.join(sorted(TriggerOptions.__optional_keys__))}"
                 )
     return checked
+
+
+def with_defaults(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
+    """The trigger's options over those of the decorator."""
+    merged = dict(options)
+    if settings.tags:
+        merged["tags"] = list(dict.fromkeys([*settings.tags, *options.get("tags", ())]))
+    if settings.ttl_ms and "ttl" not in options:
+        merged["ttl"] = settings.ttl_ms
+    return merged
 
 
 def check_name(value: Any, what: str) -> str:

@@ -18,6 +18,7 @@ CREATE TABLE runs (
     task TEXT NOT NULL,
     payload BYTEA NOT NULL,
     parent_id BYTEA,
+    batch_id BYTEA,
     root_id BYTEA NOT NULL,
     tags TEXT DEFAULT '[]' NOT NULL,
     queue TEXT DEFAULT '' NOT NULL,
@@ -29,6 +30,8 @@ CREATE TABLE runs (
     failure BYTEA,
     PRIMARY KEY (id)
 );
+
+CREATE INDEX runs_of_batch ON runs (batch_id) WHERE batch_id IS NOT NULL;
 
 CREATE INDEX runs_of_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
 
@@ -54,6 +57,7 @@ CREATE TABLE inbox (
     at BIGINT NOT NULL,
     chapter INTEGER DEFAULT 0 NOT NULL,
     ordinal INTEGER DEFAULT 0 NOT NULL,
+    place INTEGER DEFAULT 0 NOT NULL,
     kind SMALLINT NOT NULL,
     run_id BYTEA NOT NULL,
     name TEXT DEFAULT '' NOT NULL,
@@ -112,12 +116,22 @@ CREATE INDEX due_by_time ON due (environment, at);
 CREATE TABLE waits (
     chapter INTEGER NOT NULL,
     ordinal INTEGER NOT NULL,
+    place INTEGER NOT NULL,
     target BYTEA NOT NULL,
     run_id BYTEA NOT NULL,
-    PRIMARY KEY (target, run_id, chapter, ordinal)
+    PRIMARY KEY (target, run_id, chapter, ordinal, place)
 );
 
 CREATE INDEX waits_of_run ON waits (run_id);
+
+CREATE TABLE gathers (
+    chapter INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
+    eager BOOLEAN NOT NULL,
+    run_id BYTEA NOT NULL,
+    PRIMARY KEY (run_id, chapter, ordinal)
+);
 
 CREATE TABLE blocked (
     since BIGINT NOT NULL,

@@ -21,8 +21,11 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from tests.core.answers import Answer, batch_ended, batch_started
 from wf.engine.author import StepCallInfo, step_call
+from wf.engine.core.batches import BatchFuture
 from wf.engine.core.decisions import (
+    AwaitBatch,
     AwaitRun,
     AwaitToken,
     CancelRun,
@@ -32,6 +35,7 @@ from wf.engine.core.decisions import (
     End,
     Log,
     RunStep,
+    TriggerBatch,
     TriggerChild,
     WriteNote,
 )
@@ -43,7 +47,7 @@ from wf.engine.core.paranoid import Paranoid
 from wf.engine.core.replay import replay
 from wf.engine.core.runnable import Runnable
 from wf.history.events import FACTS, Event, Failure, Kind, Status
-from wf.history.ids import derived_id
+from wf.history.ids import derived_id, member_id
 from wf.history.notes import Note
 
 START_MS = 1_700_000_000_000
@@ -52,22 +56,6 @@ MAX_FACTS = 2_000
 
 Told = list[tuple[Any, ...]]
 """Decisions as plain data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a child or a token ends, `after_ms` it was begun: with a value, or badly."""
-
-    value: Any = None
-    after_ms: int = 1
-    status: str = "COMPLETED"
-    error: BaseException | None = None
-
-    @property
-    def data(self) -> bytes | None:
-        if self.error is not None:
-            return failure_of(self.error).encode()
-        return json.dumps(self.value).encode() if self.status == "COMPLETED" else None
 
 
 @dataclass(slots=True)
@@ -229,6 +217,10 @@ class Stage:
                     self._begin_child(decision)
                 case AwaitRun(ordinal=ordinal, run_id=run_id):
                     self._end_later(ordinal, Kind.CHILD_ENDED, *self._children[run_id])
+                case TriggerBatch():
+                    self._begin_batch(decision)
+                case AwaitBatch(ordinal=ordinal, run_ids=run_ids):
+                    self._end_members(ordinal, run_ids)
                 case CancelRun(run_id=run_id):
                     self.canceled_runs.append(run_id)
                 case CreateToken():
@@ -280,14 +272,20 @@ class Stage:
         for event in self.events:
             if event.ordinal not in is_open:
                 continue
-            if event.kind in (Kind.CHILD_TRIGGERED, Kind.CHILD_AWAITED):
+            if event.kind in (Kind.BATCH_TRIGGERED, Kind.BATCH_AWAITED):
+                future = is_open[event.ordinal]
+                assert isinstance(future, BatchFuture)
+                told = [place in future.ends for place in range(len(future.run_ids))]
+                self._end_members(event.ordinal, future.run_ids, told)
+            elif event.kind in (Kind.CHILD_TRIGGERED, Kind.CHILD_AWAITED):
                 assert event.data is not None
                 self._end_later(event.ordinal, Kind.CHILD_ENDED, *self._children[event.data])
             elif event.kind == Kind.TOKEN_AWAITED and event.data in self._tokens:
                 self._end_later(event.ordinal, Kind.TOKEN_ENDED, *self._tokens[event.data])
 
     def _is_awaited(self, fact: Event) -> bool:
-        return fact.ordinal in self.execution.open
+        future = self.execution.open.get(fact.ordinal)
+        return future is not None and not future.done()
 
     def _later(self, at: int, fact: Event) -> None:
         heapq.heappush(self._agenda, (max(at, self.now), next(self._numbers), fact))
@@ -349,6 +347,24 @@ class Stage:
             )
         if decision.awaited:
             self._end_later(decision.ordinal, Kind.CHILD_ENDED, *self._children[decision.child_id])
+
+    def _begin_batch(self, decision: TriggerBatch) -> None:
+        run_ids = [member_id(decision.batch_id, n) for n in range(len(decision.members))]
+        for run_id, (payload, _) in zip(run_ids, decision.members, strict=True):
+            answer = self.script.child(decision.task, json.loads(payload))
+            self._children[run_id] = (self.now + answer.after_ms, answer)
+        if decision.has_keys:
+            self._later(self.now, batch_started(decision, run_ids, self.script.cached))
+        if decision.awaited:
+            self._end_members(decision.ordinal, run_ids)
+
+    def _end_members(
+        self, ordinal: int, run_ids: Sequence[bytes], told: Sequence[bool] = ()
+    ) -> None:
+        still = [n for n in range(len(run_ids)) if not told or not told[n]]
+        ends = [(self._children[run_ids[n]][0], n, self._children[run_ids[n]][1]) for n in still]
+        for at, event in batch_ended(ordinal, ends):
+            self._later(at, event)
 
     def _begin_token(self, decision: CreateToken) -> None:
         answer = self.script.token(len(self._tokens), decision.tags)

@@ -1,7 +1,7 @@
-"""Tasks that do what their payload says, and the plain model of what must come of it.
+"""Tasks that do what their payload says.
 
 A plan is a list of operations, `["work", 3, 1]`, done one after the other; some hold plans of their
-own. The output is the list of what each gave. `fits` is the model: it knows no engine.
+own. The output is the list of what each gave; `tests.faults.model` says what it may be.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import asyncio
 import json
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import wf
+from tests.faults.model import Op, Plan, fits, fits_child
 from wf.engine.registry import Registry
 from wf.history.errors import (
     StepFailed,
@@ -24,9 +25,6 @@ from wf.history.errors import (
 from wf.history.events import Status
 from wf.history.store import NewRun, Run
 from wf.testing.ledger import note
-
-Op = list[Any]
-Plan = list[Op]
 
 RETRY: Final = wf.Retry(max_attempts=4, min_delay="2s", max_delay="10s")
 
@@ -168,6 +166,25 @@ async def _handle(key: str, plan: Plan) -> Any:
         return "canceled"
 
 
+async def _batch(items: list[list[Any]]) -> list[Any]:
+    """Of [key, plan], or ["", plan]."""
+    members = [wf.Item(plan, idempotency_key=key) if key else plan for key, plan in items]
+    return _ends(await follow.batch_trigger_and_wait(members, return_exceptions=True))
+
+
+async def _batch_later(plans: list[Plan]) -> list[Any]:
+    batch = await follow.batch_trigger(plans)
+    await work(1, 0)
+    return _ends(await batch.results(return_exceptions=True))
+
+
+def _ends(found: list[Any]) -> list[Any]:
+    for one in found:
+        if isinstance(one, Exception) and not isinstance(one, wf.RunCanceled):
+            raise one
+    return ["canceled" if isinstance(one, wf.RunCanceled) else one for one in found]
+
+
 async def _spawn(plan: Plan) -> str:
     await follow.trigger(plan)
     return "spawned"
@@ -235,6 +252,8 @@ _OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "child": _child,
     "keyed": _keyed,
     "handle": _handle,
+    "batch": _batch,
+    "batch_later": _batch_later,
     "spawn": _spawn,
     "token": _token,
     "flaky": _flaky,
@@ -296,57 +315,6 @@ async def broken(plan: list[Any]) -> None:
     raise KeyError("broken")
 
 
-# --- the model ------------------------------------------------------------------------------------
-
-
-def fits(plan: Plan, output: Any) -> bool:
-    """Can a run of this plan have given this?"""
-    if not isinstance(output, list):
-        return False
-    given = cast("list[Any]", output)
-    return len(plan) == len(given) and all(map(_fits, plan, given))
-
-
-def _fits(op: Op, given: Any) -> bool:
-    match op:
-        case ["work" | "sync", value, _]:
-            return given == value * 2
-        case ["once", value]:
-            return given in (value * 2, "interrupted")
-        case ["slow", seconds]:
-            return given == "late" or (given == "in time" and seconds < 4)  # time may stand still
-        case ["doomed"]:
-            return given == "Abort"
-        case ["sleep" | "nap", _]:
-            return given == "slept"
-        case ["all" | "group", plans]:
-            return len(given) == len(plans) and all(map(fits, plans, given))
-        case ["race", plans]:
-            return fits(plans[given[0]], given[1])
-        case ["within", _, plan]:
-            return given == "timeout" or fits(plan, given)
-        case ["undo", plan, _]:
-            return fits(plan, given)
-        case ["child" | "generator", plan] | ["keyed" | "handle", _, plan] | ["flaky", _, _, plan]:
-            return given == "canceled" or _fits_child(op, plan, given)
-        case ["spawn", _]:
-            return given == "spawned"
-        case ["token", timeout]:
-            return given == 7 or given == "canceled" or bool(timeout and given == "nobody")
-        case ["broken", _]:
-            return given in ("KeyError", "canceled")
-        case ["ids"]:
-            return given[2] is True and given[3] is True
-        case _:
-            return False
-
-
-def _fits_child(op: Op, plan: Plan, given: Any) -> bool:
-    if op[0] == "generator":
-        plan = [[name, value, 0] if name == "work" else [name, value] for name, value in plan]
-    return fits(plan, given)
-
-
 # --- plans at random ------------------------------------------------------------------------------
 
 
@@ -389,6 +357,8 @@ def _random_op(random: Random, depth: int) -> Op:
         lambda: ["handle", *key()],
         lambda: ["handle", "", plan()],
         lambda: ["spawn", plan()],
+        lambda: ["batch", [[*key()] if random.random() < 0.4 else ["", plan()] for _ in "12"]],
+        lambda: ["batch_later", plans()],
         lambda: ["flaky", random.choice(["keep", "fresh"]), random.randint(0, 2), plan()],
         lambda: ["broken", plan()],
         lambda: ["undo", plan(), value],
@@ -448,7 +418,7 @@ def _wrong_output(run: Run) -> str:
         case "follow":
             fine = fits(args[0], output)
         case "follow-generator":
-            fine = _fits_child(["generator"], args[0], output)
+            fine = fits_child(["generator"], args[0], output)
         case "flaky" | "flaky-fresh":
             fine = fits(args[0][1], output)
         case _:

@@ -220,6 +220,32 @@ async def keyed() -> list[Any]:
     return [await first.result(), second, await third.result(), third.is_cached]
 
 
+@wf.task
+async def patient(seconds: int) -> int:
+    if not seconds:
+        raise ValueError("at once")
+    await wf.wait.for_(seconds=seconds)
+    return seconds
+
+
+@wf.task
+async def batches() -> list[Any]:
+    """Of the last one the two that have not ended are canceled when it does."""
+    await child.batch_trigger([8, 9])
+    two = wf.Item(2, idempotency_key="two")
+    batch = await child.batch_trigger([1, two, two])
+    done: list[Any] = await child.batch_trigger_and_wait([3, two, 4])
+    done += await batch.results()
+    done += [handle.is_cached for handle in batch]
+    kept = await patient.batch_trigger_and_wait([0, 1], return_exceptions=True)
+    done += [one if isinstance(one, int) else one.type for one in kept]
+    try:
+        await patient.batch_trigger_and_wait([3_600, 0, 3_600])
+    except wf.RunFailed as error:
+        done.append(error.type)
+    return done
+
+
 @wf.task(retry=RETRY)
 async def kept() -> list[Any]:
     """The second attempt keeps the first two steps, and waits for the child anew."""
@@ -354,6 +380,11 @@ SAMPLES: Final = [
     Sample(generator, 8, 2, short=True),
     Sample(parents, [2, 4, "KeyError"], in_order=False),
     Sample(keyed, [2, 2, 2, True], in_order=False),
+    Sample(
+        batches,
+        [6, 4, 8, 2, 4, 4, False, False, True, "ValueError", 1, "ValueError"],
+        in_order=False,
+    ),
     Sample(kept, [2, 4, 6, "second"], in_order=False),
     Sample(fresh, [2, 3], short=True),
     Sample(canceled, None, outside=cancel_it, in_order=False),
@@ -363,7 +394,7 @@ SAMPLES: Final = [
 REGISTRY: Final = Registry(
     [
         *(double, double_in_thread, fail_twice, fail_always, abort, busy_vendor, hang, charge),
-        *(fail_in_first_attempt, child, bad_child, sleeper, toil, chores, errand),
+        *(fail_in_first_attempt, child, bad_child, patient, sleeper, toil, chores, errand),
         *(sample.task for sample in SAMPLES),
     ]
 )

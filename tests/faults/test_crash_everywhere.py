@@ -22,6 +22,7 @@ from tests.faults.invariants import store_breaches
 from tests.faults.samples import ANY, REGISTRY, SAMPLES, Sample
 from tests.faults.world import World
 from tests.stores.conftest import empty
+from wf.history.ends import ends_of
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Kind, Status
 from wf.testing.ledger import breaches, using
@@ -126,6 +127,9 @@ _IDS: Final = {
     Kind.CHILD_STARTED,
     Kind.TOKEN_CREATED,
     Kind.TOKEN_AWAITED,
+    Kind.BATCH_TRIGGERED,
+    Kind.BATCH_STARTED,
+    Kind.BATCH_AWAITED,
 }
 
 
@@ -143,7 +147,13 @@ def tell(history: Sequence[tuple[int, Event]], sample: Sample) -> list[Any]:
     rows = [
         (chapter, Kind(e.kind).name, e.name, e.digest, "" if e.kind in _IDS else short(e.data))
         for chapter, e in history
-        if e.kind != Kind.TAKEN
+        if e.kind not in (Kind.TAKEN, Kind.BATCH_ENDED)
+    ]
+    rows += [
+        (chapter, f"an end in {e.ordinal}", end.status, end.place, short(end.data))
+        for chapter, e in history
+        if e.kind == Kind.BATCH_ENDED
+        for end in ends_of(e.data)
     ]
     if sample.name == "charges":
         rows = [row for row in rows if not row[1].startswith("STEP")]

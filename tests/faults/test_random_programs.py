@@ -56,6 +56,8 @@ def model(program: Program) -> Told | None:
         case made.Child(name=name, fails=fails, later=later):
             begun = (f"triggered {name}",) if later else ()
             return Told(begun, "RunFailed") if fails else Told((*begun, f"child {name}"))
+        case made.Batch():
+            return _batch(program)
         case made.Token(name=name, timeout_ms=0):
             return Told((f"token {name}",))
         case made.Sequential(parts=parts):
@@ -79,6 +81,14 @@ def model(program: Program) -> Told | None:
             return end and (Told((*end.trace, f"took {end.error}")) if end.error else end)
         case _:
             return None
+
+
+def _batch(batch: made.Batch) -> Told:
+    begun = (f"triggered {len(batch.parts)}",) if batch.later else ()
+    if any(one.fails for one in batch.parts) and not batch.kept:
+        return Told(begun, "RunFailed")
+    words = ["batch", *("RunFailed" if one.fails else str(one.name) for one in batch.parts)]
+    return Told((*begun, " ".join(words)))
 
 
 def _sequence(parts: tuple[Program, ...]) -> Told | None:
@@ -214,10 +224,13 @@ def timeless() -> st.SearchStrategy[Any]:
     """Programs that the model knows."""
     names, times = st.integers(0, 9), st.sampled_from([1, 2, 3, 5])
     steps = st.builds(made.Step, name=names, ms=times, fails=st.sampled_from([0, 0, 1, 3]))
+    children = st.builds(made.Child, name=names, ms=times, fails=st.booleans(), later=st.booleans())
+    members = st.lists(children, max_size=3).map(tuple)
     leaves: st.SearchStrategy[Any] = st.one_of(
         steps,
         st.builds(made.Timer, ms=times, plain=st.booleans()),
-        st.builds(made.Child, name=names, ms=times, fails=st.booleans(), later=st.booleans()),
+        children,
+        st.builds(made.Batch, parts=members, later=st.booleans(), kept=st.booleans()),
         st.builds(made.Token, name=names, ms=times),
     )
 

@@ -18,6 +18,7 @@ CREATE TABLE runs (
     task TEXT NOT NULL,
     payload BLOB NOT NULL,
     parent_id BLOB,
+    batch_id BLOB,
     root_id BLOB NOT NULL,
     tags TEXT DEFAULT '[]' NOT NULL,
     queue TEXT DEFAULT '' NOT NULL,
@@ -29,6 +30,8 @@ CREATE TABLE runs (
     failure BLOB,
     PRIMARY KEY (id)
 );
+
+CREATE INDEX runs_of_batch ON runs (batch_id) WHERE batch_id IS NOT NULL;
 
 CREATE INDEX runs_of_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
 
@@ -53,6 +56,7 @@ CREATE TABLE inbox (
     at BIGINT NOT NULL,
     chapter INTEGER DEFAULT 0 NOT NULL,
     ordinal INTEGER DEFAULT 0 NOT NULL,
+    place INTEGER DEFAULT 0 NOT NULL,
     kind SMALLINT NOT NULL,
     run_id BLOB NOT NULL,
     name TEXT DEFAULT '' NOT NULL,
@@ -116,11 +120,22 @@ CREATE TABLE waits (
     run_id BLOB NOT NULL,
     chapter INTEGER NOT NULL,
     ordinal INTEGER NOT NULL,
-    PRIMARY KEY (target, run_id, chapter, ordinal)
+    place INTEGER NOT NULL,
+    PRIMARY KEY (target, run_id, chapter, ordinal, place)
 )
  WITHOUT ROWID;
 
 CREATE INDEX waits_of_run ON waits (run_id);
+
+CREATE TABLE gathers (
+    run_id BLOB NOT NULL,
+    chapter INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
+    eager BOOLEAN NOT NULL,
+    PRIMARY KEY (run_id, chapter, ordinal)
+)
+ WITHOUT ROWID;
 
 CREATE TABLE blocked (
     run_id BLOB NOT NULL,
