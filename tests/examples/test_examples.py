@@ -15,6 +15,7 @@ RUNS: dict[str, list[str]] = {
     "onboarding": [f"@{EXAMPLES}/onboarding.json"],
     "publish_post": ["Why we moved"],
     "process_video": ['{"url": "https://videos.example.com/talk.mp4"}'],
+    "welcome_batch": ['["a@example.com", "b@example.com", "a@example.com"]'],
     "research_agent": ["How do tides work?"],
     "trial": [f"@{EXAMPLES}/onboarding.json"],
     "word_count": [str(EXAMPLES.parent / "README.md")],
@@ -50,6 +51,11 @@ def test_a_video_has_its_renditions(tmp_path: Path) -> None:
     output = output_of("process_video", tmp_path)
     assert set(output["renditions"]) == {"1080p", "720p", "360p"}
     assert output["thumbnail"].endswith(".jpg")
+
+
+def test_one_address_twice_is_welcomed_once(tmp_path: Path) -> None:
+    output = output_of("welcome_batch", tmp_path)
+    assert output == ["welcome, a@example.com", "welcome, b@example.com", "welcome, a@example.com"]
 
 
 def test_the_agent_answers_and_tells_what_it_used(tmp_path: Path) -> None:
