@@ -30,6 +30,8 @@ class StepOutcome:
     error: BaseException | None
     took_ms: int
     timed_out: bool = False
+    is_recorded: bool = False
+    """It is in the inbox, written by the step's own transaction."""
     failure: Failure | None = None
     """What is recorded of `error`, where it was raised in another process."""
     notes: Sequence[Note] = ()

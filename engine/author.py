@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from random import Random
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wf.history.notes import Note
+    from wf.history.step import StepPlace
+    from wf.history.store import Store
 
 
 def now() -> datetime:
@@ -129,6 +131,11 @@ class StepCallInfo:
     canceled: Callable[[], bool]
     pad: Pad | None = None
     """None: nobody reads what is noted here."""
+    store: Store | None = None
+    """Where its run is; None where an executor runs it."""
+    place: StepPlace | None = None
+    transaction: Any = field(default=None, repr=False)
+    """A StepTransaction (an AsyncStepTransaction in an async step) that is open."""
 
     @property
     def idempotency_key(self) -> str:

@@ -79,7 +79,13 @@ class Reply:
     def outcome(self, ordinal: int) -> StepOutcome:
         error = None if self.failure is None else Elsewhere(self.kinds, self.seconds)
         return StepOutcome(
-            ordinal, self.data, error, self.took_ms, self.timed_out, self.failure, self.notes
+            ordinal,
+            self.data,
+            error,
+            self.took_ms,
+            self.timed_out,
+            failure=self.failure,
+            notes=self.notes,
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -43,7 +43,7 @@ from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import INTERRUPTED
 from wf.engine.policies import NO_POLICIES, Policies
-from wf.engine.records import fact_of, page_of, write
+from wf.engine.records import fact_of, finished, page_of, write
 from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
@@ -106,12 +106,12 @@ class Body:
 
     # -- beginning
 
-    def begin(self, events: list[Event]) -> None:
+    def begin(self, events: list[Event], inbox: Iterable[InboxRow] = ()) -> None:
         """Of a run's whole history, [STARTED] where it has none yet."""
         if len(events) == 1:
             self.start(events[0])
         else:
-            self.rebuild(events)
+            self.rebuild(events, inbox)
 
     def start(self, started: Event) -> None:
         """The first activation of a run that has no history yet."""
@@ -123,8 +123,9 @@ class Body:
         self._deliver(started, recorded=True)
         self._run_queue()
 
-    def rebuild(self, events: list[Event]) -> None:
-        """Build it again from its history. Raises NonDeterminism where the code does not fit."""
+    def rebuild(self, events: list[Event], inbox: Iterable[InboxRow] = ()) -> None:
+        """Build it again from its history; of `inbox`, which is received next, only which steps
+        are done. Raises NonDeterminism where the code does not fit."""
         with silent():
             execution, pending = replay(self.runnable, self.info, events)
         self._execution = execution
@@ -137,8 +138,12 @@ class Body:
                 begun.add(event.ordinal)
             self._arrivals.note(event)
         self._active_ms = active_ms(events) if self._limit_ms else 0
+        kind, chapter = InboxKind.STEP_DONE, self.run.chapter
+        done = {row.ordinal for row in inbox if row.kind == kind and row.chapter == chapter}
         for decision in pending:
-            if isinstance(decision, RunStep) and decision.ordinal in begun:
+            if isinstance(decision, RunStep) and decision.ordinal in done:
+                self.steps[decision.ordinal] = decision
+            elif isinstance(decision, RunStep) and decision.ordinal in begun:
                 self._take_up_begun(decision)
             elif not isinstance(decision, CancelStep | Log):
                 self._decide(decision)
@@ -149,7 +154,7 @@ class Body:
             future = execution.open.get(ordinal)
             if future is None:
                 self._forget_step(ordinal)
-            elif future.is_canceled:
+            elif future.is_canceled and ordinal not in done:
                 self._forget_step(ordinal)
                 self._settle_step(ordinal, decision_of(pending, ordinal), ABANDONED)
             elif future.retry_at:
@@ -175,8 +180,10 @@ class Body:
         return self.activation.ending is not None or self.activation.next_chapter is not None
 
     def finish_step(self, outcome: StepOutcome, now: int, random: Random) -> None:
-        """A step came back from where it ran."""
+        """A step came back from where it ran. What it has recorded itself comes by the inbox."""
         self.activation.notes += outcome.notes
+        if outcome.is_recorded:
+            return
         ordinal = outcome.ordinal
         self.in_flight.discard(ordinal)
         self._count_active(now)
@@ -187,17 +194,7 @@ class Body:
         at = self._time(now)
         attempt = future.attempt
         if outcome.error is None:
-            fact = Event(
-                0,
-                Kind.STEP_FINISHED,
-                ordinal,
-                at,
-                step.step,
-                step.digest,
-                attempt,
-                outcome.took_ms,
-                outcome.data,
-            )
+            fact = finished(step, attempt, at, outcome.took_ms, outcome.data)
             self._forget_step(ordinal)
         else:
             retry = NO_RETRY if future.is_canceled else self._step_retry(step.runnable)
@@ -226,14 +223,25 @@ class Body:
             if not self.execution.cancel_requested:
                 self._deliver(Event(0, Kind.CANCEL_REQUESTED, 0, at))
         elif row.chapter == self.run.chapter and row.ordinal in self.execution.open:
-            future = self.execution.open[row.ordinal]
-            if not isinstance(future, BatchFuture) or row.kind != InboxKind.CHILD_ENDED:
+            step, future = self.steps.get(row.ordinal), self.execution.open[row.ordinal]
+            fact = None
+            if row.kind == InboxKind.STEP_DONE and step is not None:
+                fact = self._done(step, row, at)
+            elif not isinstance(future, BatchFuture) or row.kind != InboxKind.CHILD_ENDED:
                 fact = fact_of(row, at)
-            else:
-                fact = page_of(rows, future, at) if not future.done() else None
+            elif not future.done():
+                fact = page_of(rows, future, at)
             if fact is not None:
                 self._deliver(fact)
         self._run_queue()
+
+    def _done(self, step: RunStep, row: InboxRow, at: int) -> Event:
+        """The fact that a step has committed its own rows with this result."""
+        attempt = self.execution.open[row.ordinal].attempt
+        self.in_flight.discard(row.ordinal)
+        self._count_active(at)
+        self._forget_step(row.ordinal)
+        return finished(step, attempt, at, int(row.name), row.data)
 
     @property
     def time_out_at(self) -> int:

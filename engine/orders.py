@@ -10,6 +10,8 @@ from wf.engine.author import StepCallInfo
 from wf.engine.body import Body
 from wf.engine.core.decisions import RunStep
 from wf.engine.steps import StepOrder, StepRunner, cancel_state
+from wf.history.step import StepPlace
+from wf.history.store import Store
 
 
 class Orders:
@@ -50,13 +52,15 @@ class Orders:
         for ordinal in sorted(ordinals):
             order = self._orders.pop((run_id, ordinal), None)
             if order is not None:
+                order.claim_end()
                 self._cancel(order)
 
     def overdue(self, now: int) -> Iterator[StepOrder]:
-        """Those whose grace is over: they are no longer waited for."""
+        """Those whose grace is over: they are no longer waited for. One that commits at this moment
+        comes back by itself."""
         while self._graces and self._graces[0][0] <= now:
             order = heappop(self._graces)[-1]
-            if self.came_back(order):
+            if order.claim_end() and self.came_back(order):
                 yield order
 
     @property
@@ -66,18 +70,29 @@ class Orders:
 
     def clear(self) -> None:
         for order in self._orders.values():
+            order.claim_end()
             self._cancel(order)
         self._orders.clear()
         self._graces.clear()
+
+    def revoke(self, run_id: bytes, ordinals: Iterable[int]) -> None:
+        """Their body has ended: what they have not committed they may not commit any more."""
+        for ordinal in ordinals:
+            order = self._orders.get((run_id, ordinal))
+            if order is not None:
+                order.claim_end()
 
     def _cancel(self, order: StepOrder) -> None:
         if self.runner is not None:
             self.runner.cancel(order)
 
 
-def new_order(body: Body, step: RunStep, attempt: int) -> StepOrder:
+def new_order(body: Body, step: RunStep, attempt: int, store: Store, worker: int) -> StepOrder:
+    """`worker`: its id in the store, which hands it out."""
+    run = body.run
     info = StepCallInfo(body.info, step.step, attempt, step.digest, step.repeat, lambda: False)
+    info.store, info.place = store, StepPlace(worker, run.id, run.chapter, step.ordinal)
     timeout_ms = step.runnable.settings.timeout_ms
-    order = StepOrder(body.run.id, step.ordinal, step.runnable, step.arguments, info, timeout_ms)
+    order = StepOrder(run.id, step.ordinal, step.runnable, step.arguments, info, timeout_ms)
     info.canceled = lambda: cancel_state(order)
     return order

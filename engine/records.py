@@ -13,6 +13,7 @@ from wf.engine.core.decisions import (
     AwaitToken,
     CancelRun,
     CreateToken,
+    RunStep,
     TriggerBatch,
     TriggerChild,
 )
@@ -68,6 +69,12 @@ def _await_all(
     activation.waits += [
         Wait(run_id, ordinal, place=place, among=among) for place, run_id in enumerate(run_ids)
     ]
+
+
+def finished(step: RunStep, attempt: int, at: int, took_ms: int, data: bytes | None) -> Event:
+    """The fact that a step returned. Its seq is filled in later."""
+    what = (step.step, step.digest, attempt, took_ms, data)
+    return Event(0, Kind.STEP_FINISHED, step.ordinal, at, *what)
 
 
 _ENDS: Final = {

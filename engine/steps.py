@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo, step_call
 from wf.engine.core.runnable import THREAD, Runnable
+from wf.engine.transaction import commit, commit_async, roll_back, roll_back_async
 
 if TYPE_CHECKING:
     from wf.engine.executors import Executors
@@ -43,10 +44,16 @@ class StepOrder:
     is_canceled: bool = False
     deadline: float | None = None
     task: asyncio.Task[StepOutcome] | None = field(default=None, repr=False)
+    ending: threading.Lock = field(default_factory=threading.Lock, repr=False)
     stop: Callable[[], object] | None = field(default=None, repr=False)
     """How to end it where it runs; None: it runs in this process, or not yet."""
     page: Page | None = field(default=None, repr=False)
     """Where it notes what is to be written while it runs."""
+
+    def claim_end(self) -> bool:
+        """Say how it ends: to be asked by a step before it commits, and by who gives it up. True
+        for the first."""
+        return self.ending.acquire(blocking=False)
 
 
 Deliver = Callable[[StepOrder, StepOutcome], None]
@@ -226,7 +233,7 @@ async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> Step
     step_call.set(order.info)
     data: bytes | None = None
     failed: BaseException | None = None
-    timed_out = False
+    timed_out = is_recorded = False
     signature = order.runnable.signature
     try:
         args, kwargs = signature.decode_call(order.arguments)
@@ -240,9 +247,11 @@ async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> Step
         else:
             value = await order.runnable.fn(*args, **kwargs)
         data = signature.encode_result(value)
+        is_recorded = await commit_async(order, data, _since(begun, seconds))
     except BaseException as error:
-        failed = timeout_error(order) if timed_out else error
-    return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out)
+        failed = await roll_back_async(order, error)
+        failed = timeout_error(order) if timed_out else failed
+    return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out, is_recorded)
 
 
 def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome:
@@ -256,16 +265,20 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
     step_call.set(order.info)
     data: bytes | None = None
     failed: BaseException | None = None
+    timed_out = is_recorded = False
     signature = order.runnable.signature
     try:
         args, kwargs = signature.decode_call(order.arguments)
         data = signature.encode_result(order.runnable.fn(*args, **kwargs))
+        timed_out = order.deadline is not None and seconds() > order.deadline
+        if timed_out:
+            raise timeout_error(order)
+        is_recorded = commit(order, data, _since(begun, seconds))
     except BaseException as error:
-        failed = error
-    timed_out = order.deadline is not None and seconds() > order.deadline
-    if timed_out:
-        data, failed = None, timeout_error(order)
-    return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out)
+        timed_out = timed_out or (order.deadline is not None and seconds() > order.deadline)
+        failed = roll_back(order, error)
+        data, failed = None, timeout_error(order) if timed_out else failed
+    return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out, is_recorded)
 
 
 def _since(begun: float, seconds: Seconds) -> int:

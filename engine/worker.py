@@ -196,6 +196,7 @@ class Worker:
             worked = True
             room -= len(outcome.data or b"")
             body = self.bodies.get(order.run_id)
+            self._is_hinted = self._is_hinted or outcome.is_recorded
             if self.orders.came_back(order) and body is not None:
                 self._guard(
                     body,
@@ -280,6 +281,8 @@ class Worker:
         free: list[Body] = []
         for body in self._dirty.values():
             body.settle_ownership()
+            if body.has_ended:
+                self.orders.revoke(body.run.id, body.in_flight)
             (ready if body.has_rows or body.activation.release else free).append(body)
         self._dirty = {}
         if free:
@@ -360,7 +363,8 @@ class Worker:
 
     def _order(self, body: Body, step: RunStep, now: int) -> StepOrder:
         attempt = body.handed_out(step, now)
-        order = new_order(body, step, attempt)
+        assert self.lease is not None
+        order = new_order(body, step, attempt, self.store, self.lease.worker)
         self.orders.add(order)
         if self.observer is not None:
             self.observer.step_started(body.run, step, attempt)
@@ -451,7 +455,7 @@ class Worker:
         if is_poisoned(claimed, events):
             self._park(body, "poisoned", what_is_known(events))
             return None
-        error = self.watch.apply(run, partial(body.begin, events))
+        error = self.watch.apply(run, partial(body.begin, events, claimed.inbox))
         if error is None:
             return body
         self._park(body, *why(error))

@@ -38,6 +38,10 @@ MAX_BATCH_BYTES: Final = 256 * 1024 * 1024
 PAGE_BYTES: Final = 1024 * 1024
 """A row of a history that holds the ends of many runs is closed when it is as large."""
 
+STEP_TRANSACTION_SECONDS: Final = 5.0
+"""How long a step's transaction may hold a SQLite file: half a lease, in which its worker cannot
+beat."""
+
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a writer waits for the SQLite file before it says that it is locked."""
 

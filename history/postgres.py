@@ -43,8 +43,10 @@ from wf.history.postgres_rows import (
     take_keys,
     transaction,
 )
+from wf.history.postgres_step import AsyncPostgresStep, PostgresStep, is_done
 from wf.history.postgres_wake import Wakes
 from wf.history.rows import TOKEN_COLUMNS, token_of
+from wf.history.step import StepPlace
 from wf.history.store import (
     Activation,
     Claim,
@@ -77,6 +79,8 @@ class PostgresStore(Looks):
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = url
         self.pool = Pool(url)
+        self._step_pool = Pool(url)
+        """Of its own: steps that hold their transactions must not keep a worker from committing."""
         self._wakes = Wakes(self.pool)
         self._beats: dict[int, float] = {}
         try:
@@ -90,6 +94,7 @@ class PostgresStore(Looks):
 
     def close(self) -> None:
         self._wakes.close()
+        self._step_pool.close()
         self.pool.close()
 
     # --- doors ------------------------------------------------------------------------------------
@@ -181,6 +186,19 @@ class PostgresStore(Looks):
         if notes:
             self.pool.run(work)
             self.hint()
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def begin(self, place: StepPlace | None) -> PostgresStep:
+        return PostgresStep(self._step_pool, place, self.hint)
+
+    async def begin_async(self, place: StepPlace | None) -> AsyncPostgresStep:
+        step = AsyncPostgresStep(place, self.hint)
+        await step.begin(self._step_pool)
+        return step
+
+    def is_done(self, place: StepPlace) -> bool:
+        return is_done(self.pool, place)
 
     # --- the worker -------------------------------------------------------------------------------
 

@@ -37,6 +37,17 @@ TOO_MUCH: Final = "54"
 """A class of SQLSTATEs: a row that no index takes, say. Trying again does not help."""
 GOOD_SCHEMES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
+SETTINGS: Final[dict[str, Any]] = {
+    "autocommit": True,
+    "prepare_threshold": None,
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "keepalives_idle": KEEPALIVE_S,
+    "keepalives_interval": KEEPALIVE_S,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 3 * KEEPALIVE_S * 1000,
+    "application_name": "wf",
+}
+
 _UNAVAILABLE: Final = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -52,7 +63,7 @@ class Pool:
             raise BadURL(
                 f"{url!r} is no Postgres URL: it looks like postgresql://user@host/database"
             )
-        self._target = "postgresql://" + url.partition("://")[2]
+        self.target = "postgresql://" + url.partition("://")[2]
         self._inherited: list[Connection] = []
         self._begin()
 
@@ -66,17 +77,7 @@ class Pool:
     def connect(self) -> Connection:
         """A new connection, that the caller closes."""
         try:
-            connection = psycopg.connect(
-                self._target,
-                autocommit=True,
-                prepare_threshold=None,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                keepalives_idle=KEEPALIVE_S,
-                keepalives_interval=KEEPALIVE_S,
-                keepalives_count=2,
-                tcp_user_timeout=3 * KEEPALIVE_S * 1000,
-                application_name="wf",
-            )
+            connection = psycopg.connect(self.target, **SETTINGS)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to Postgres: {_line(error)}") from error
         except psycopg.ProgrammingError as error:
@@ -179,6 +180,11 @@ def _roll_back(connection: Connection) -> None:
 def _refused(error: psycopg.Error) -> bool:
     """The server lives and says that this did not happen (no space, too many locks, …)."""
     return error.sqlstate is not None and not error.sqlstate.startswith(("57", "08"))
+
+
+def unavailable(error: psycopg.Error) -> StoreUnavailable:
+    """What the failure of a COMMIT means."""
+    return StoreUnavailable(f"Postgres: {_line(error)}", outcome_unknown=not _refused(error))
 
 
 def _line(error: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random as chance
 import time
@@ -36,10 +37,13 @@ from wf.history.sqlite_rows import (
     make_tokens,
     mark,
 )
+from wf.history.sqlite_step import AsyncSQLiteStep, SQLiteStep
+from wf.history.step import StepPlace
 from wf.history.store import (
     Activation,
     Claim,
     Committed,
+    InboxKind,
     Lease,
     NewRun,
     NewToken,
@@ -140,6 +144,19 @@ class SQLiteStore(Looks):
             tx = Transaction(db, now)
             write_notes(tx, notes)
         self._tell(tx)
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def begin(self, place: StepPlace | None) -> SQLiteStep:
+        return SQLiteStep(self.database, place, self.hint)
+
+    async def begin_async(self, place: StepPlace | None) -> AsyncSQLiteStep:
+        return AsyncSQLiteStep(await asyncio.to_thread(self.begin, place))
+
+    def is_done(self, place: StepPlace) -> bool:
+        sql = "SELECT 1 FROM inbox WHERE run_id = ? AND chapter = ? AND ordinal = ? AND kind = ?"
+        key = (place.run_id, place.chapter, place.ordinal, InboxKind.STEP_DONE.value)
+        return bool(self._query(sql, key))
 
     # --- the worker -------------------------------------------------------------------------------
 

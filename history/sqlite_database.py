@@ -101,6 +101,35 @@ class Database:
                 raise
             self._commit(db)
 
+    def hold(self) -> sqlite3.Connection:
+        """A transaction for somebody else, on a connection of its own. Nobody in this process
+        writes until `let_go`."""
+        if not self._write_lock.acquire(timeout=self._busy_ms / 1000):
+            raise StoreUnavailable(f"{self.path} is being written for long: try again")
+        try:
+            with self.errors():
+                db = self._connect("PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 0")
+                try:
+                    self._patiently(db, "BEGIN IMMEDIATE")
+                except BaseException:
+                    db.close()
+                    raise
+        except BaseException:
+            self._write_lock.release()
+            raise
+        return db
+
+    def commit_held(self, db: sqlite3.Connection) -> None:
+        """It copies nothing into the file: others see to that."""
+        with self.errors():
+            self._end(db)
+
+    def let_go(self, db: sqlite3.Connection) -> None:
+        """What is not committed is rolled back."""
+        _roll_back(db)
+        db.close()
+        self._write_lock.release()
+
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
         """A connection on which every statement is its own snapshot."""
@@ -206,6 +235,13 @@ class Database:
             if mine != self._checkpoints:
                 db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if mine else 0}")
                 self._checkpoints = mine
+            self._end(db)
+        finally:
+            if mine:
+                fcntl.flock(self._duty, fcntl.LOCK_UN)
+
+    def _end(self, db: sqlite3.Connection) -> None:
+        try:
             db.execute("COMMIT")
         except BaseException as error:
             _roll_back(db)
@@ -218,9 +254,6 @@ class Database:
                     outcome_unknown=True,
                 ) from error
             raise
-        finally:
-            if mine:
-                fcntl.flock(self._duty, fcntl.LOCK_UN)
 
     def _take_duty(self) -> bool:
         """True where this process may checkpoint, until it unlocks."""

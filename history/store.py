@@ -29,6 +29,7 @@ from typing import Any, Protocol
 from wf.history.events import Event, Status
 from wf.history.limits import LEASE_MS
 from wf.history.notes import Chunk, Note
+from wf.history.step import StepStore
 
 # --- what clients write
 # --------------------------------------------------------------------------------------
@@ -108,7 +109,8 @@ class InboxKind(IntEnum):
     MESSAGE = 4
     """`name`: the message's; `data`: JSON."""
     STEP_DONE = 5
-    """A step that wrote its result in its own transaction."""
+    """A step that wrote its result in its own transaction. `data`: the result, `name`: the
+    milliseconds it took; `at`: 0, its owner has the time."""
     CHILD_STARTED = 6
     """A trigger with an idempotency key is settled. `data`: the id of the run that it is; `name`:
     the name of a Triggered member."""
@@ -357,7 +359,7 @@ class WorkerInfo:
     """A content hash of the worker's code."""
 
 
-class Store(Protocol):
+class Store(StepStore, Protocol):
     """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database
     is out of reach.
 
@@ -386,8 +388,7 @@ class Store(Protocol):
     async def trigger_in_async(
         self, connection: Any, runs: Sequence[NewRun]
     ) -> list[tuple[bytes, Triggered]]:
-        """The same, also for connections whose work is awaited; the others are used in this
-        thread."""
+        """The same, also where its work is awaited; others are used in this thread."""
         ...
 
     def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:

@@ -23,6 +23,7 @@ from wf.engine.attempts import StepOutcome
 from wf.engine.notebook import Notebook
 from wf.engine.steps import Deliver, StepOrder, canceled, finish, give_page, run_sync, start_async
 from wf.testing.clock import VirtualClock
+from wf.testing.watched import Cut
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -126,7 +127,8 @@ class VirtualRunner:
         return min(times, default=None)
 
     def run_one(self) -> bool:
-        """Begin a step, or hand in a result. False: nothing is possible now."""
+        """Begin a step, or hand in a result. False: nothing is possible now. Raises Cut where the
+        process is lost in a step."""
         now = self._clock.now()
         possible = [
             job
@@ -169,7 +171,10 @@ class VirtualRunner:
             start_async(self._loop, order, done, self._clock.seconds)
             self._pump()
         else:
-            self._finish(job, copy_context().run(run_sync, order, self._clock.seconds))
+            outcome = copy_context().run(run_sync, order, self._clock.seconds)
+            if isinstance(outcome.error, Cut):
+                raise outcome.error
+            self._finish(job, outcome)
 
     def _finish(self, job: _Job, outcome: StepOutcome) -> None:
         job.outcome = outcome

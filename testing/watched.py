@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from wf.history.errors import StoreUnavailable
+from wf.history.errors import Error, StoreUnavailable
 from wf.history.events import Event
 from wf.history.notes import Chunk, Note
+from wf.history.step import AsyncStepTransaction, StepPlace, StepTransaction
 from wf.history.store import (
     Activation,
     Claim,
@@ -31,7 +32,7 @@ T = TypeVar("T")
 WRITES: Final = frozenset(
     {
         *("trigger", "cancel", "create_tokens", "end_token", "note"),
-        *("join", "commit", "beat", "take_over", "leave"),
+        *("join", "commit", "commit_step", "beat", "take_over", "leave"),
     }
 )
 """The calls that change the store."""
@@ -45,6 +46,35 @@ class Door(Protocol):
     """What stands around every call: `name` of the method, `call` to do it."""
 
     def __call__(self, name: str, call: Callable[[], T], /) -> T: ...
+
+
+class WatchedStep:
+    """A `StepTransaction` whose commit goes through `door`. Where that does not happen, it is
+    rolled back, as a database does when it loses a client."""
+
+    def __init__(self, step: StepTransaction, door: Door) -> None:
+        self._step = step
+        self._door = door
+        self.connection = step.connection
+        self.roll_back = step.roll_back
+
+    @property
+    def lost(self) -> Error | None:
+        return self._step.lost
+
+    def commit(self, took_ms: int, data: bytes) -> None:
+        tried: list[bool] = []
+
+        def call() -> None:
+            tried.append(True)
+            self._step.commit(took_ms, data)
+
+        try:
+            self._door("commit_step", call)
+        except BaseException:
+            if not tried:
+                self._step.roll_back()
+            raise
 
 
 class WatchedStore:
@@ -84,6 +114,15 @@ class WatchedStore:
 
     def note(self, notes: Sequence[Note], now: int) -> None:
         return self.door("note", lambda: self.inner.note(notes, now))
+
+    def begin(self, place: StepPlace | None) -> StepTransaction:
+        return WatchedStep(self.inner.begin(place), self.door)
+
+    async def begin_async(self, place: StepPlace | None) -> AsyncStepTransaction:
+        return await self.inner.begin_async(place)
+
+    def is_done(self, place: StepPlace) -> bool:
+        return self.door("is_done", lambda: self.inner.is_done(place))
 
     def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
         return self.door("get_runs", lambda: self.inner.get_runs(run_ids))

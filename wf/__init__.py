@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from wf.engine.notes import metadata as metadata
     from wf.engine.notes import stream as stream
     from wf.engine.notes import tags as tags
+    from wf.engine.transaction import transaction as transaction
     from wf.history.errors import Abort as Abort
     from wf.history.errors import AlreadyEnded as AlreadyEnded
     from wf.history.errors import AuthorError as AuthorError
@@ -104,6 +105,7 @@ _HOMES = {
     "wf.engine.core.waits": ("wait",),
     "wf.engine.engine": ("Engine", "run"),
     "wf.engine.notes": ("metadata", "stream", "tags"),
+    "wf.engine.transaction": ("transaction",),
     "wf.history.errors": (
         *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "ConfigError"),
         *("DeclarationError", "Error", "TransactionTooLong"),

@@ -26,6 +26,7 @@ OF_PROCESSES = [one for one in Registry([tasks]) if one.settings.executor != "cl
 
 @pytest.fixture
 def database(tmp_path: Path) -> str:
+    """One store is enough: executors know none."""
     return f"sqlite:///{tmp_path}/wf.db"
 
 

@@ -91,6 +91,16 @@ async def charge(amount: int) -> str:
     return "charged"
 
 
+@wf.step(retry=RETRY)
+def deposit(amount: int) -> int:
+    """Its row and its result are one write. Answers how many rows there are."""
+    note(str(amount))
+    with wf.transaction() as conn:
+        conn.execute("CREATE TABLE IF NOT EXISTS deposits (amount INTEGER)")
+        conn.execute(f"INSERT INTO deposits (amount) VALUES ({amount})")
+        return conn.execute("SELECT count(*) FROM deposits").fetchone()[0]
+
+
 @wf.step(retry=wf.Retry(max_attempts=1))
 async def fail_in_first_attempt() -> str:
     note()
@@ -111,6 +121,11 @@ async def steps() -> list[Any]:
         except StepFailed as error:
             done.append(error.type)
     return done
+
+
+@wf.task
+async def deposits() -> list[int]:
+    return [await deposit(1), await double(2), await deposit(1), await deposit(3)]
 
 
 @wf.task
@@ -372,6 +387,7 @@ ANY: Final = object()
 
 SAMPLES: Final = [
     Sample(steps, [2, 4, 2, "third", "served", "ValueError", "Abort", "timed out"]),
+    Sample(deposits, [1, 4, 2, 3], short=True),
     Sample(charges, "over", in_order=False, short=True),
     Sample(together, [2, 4, "third", 6, 8], in_order=False),
     Sample(races, [2, "timeout", 4], in_order=False),
@@ -394,6 +410,7 @@ SAMPLES: Final = [
 REGISTRY: Final = Registry(
     [
         *(double, double_in_thread, fail_twice, fail_always, abort, busy_vendor, hang, charge),
+        deposit,
         *(fail_in_first_attempt, child, bad_child, patient, sleeper, toil, chores, errand),
         *(sample.task for sample in SAMPLES),
     ]

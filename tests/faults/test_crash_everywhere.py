@@ -157,6 +157,8 @@ def tell(history: Sequence[tuple[int, Event]], sample: Sample) -> list[Any]:
     ]
     if sample.name == "charges":
         rows = [row for row in rows if not row[1].startswith("STEP")]
+    if sample.name == "deposits":  # a commit that is known not to have happened is tried again
+        rows = [row for row in rows if row[1] != "STEP_ATTEMPT_FAILED"]
     return rows if sample.in_order else sorted(rows, key=repr)
 
 

@@ -155,10 +155,18 @@ class World:
 
     def tick(self, process: Process) -> bool:
         """One tick; a Cut loses the process, an unreachable store is tried again later."""
-        try:
-            if process.runner.notebook is not None:
-                process.runner.notebook.flush()
+        notebook = process.runner.notebook
+
+        def tick() -> bool:
+            if notebook is not None:
+                notebook.flush()
             return process.worker.tick()
+
+        return self._survive(process, tick)
+
+    def _survive(self, process: Process, act: Callable[[], bool]) -> bool:
+        try:
+            return act()
         except StoreUnavailable:
             return True
         except Cut:
@@ -174,7 +182,7 @@ class World:
             for process in list(self.processes):
                 worked |= self.tick(process)
                 if process in self.processes:
-                    worked |= process.runner.run_one()
+                    worked |= self._survive(process, process.runner.run_one)
             self._act()
             if not worked:
                 return
