@@ -26,18 +26,18 @@ _STEPS: Final = {
 def bundled(spans: Iterable[Span], x: Callable[[int], float], timeline: Timeline) -> Iterator[Span]:
     """The spans, those as one that would be drawn upon each other."""
     last: Span | None = None
+    reach = 0
     for span in spans:
         end = timeline.end_of(span)
         if last is not None:
             same = (span.kind, span.outcome) == (last.kind, last.outcome)
-            reach = timeline.end_of(last)
             if same and last.end_ms is not None and x(end) - x(last.start_ms) < _FINE:
-                last = replace(last, end_ms=max(end, reach))
+                reach = max(reach, end)
                 continue
-            yield last
-        last = span
+            yield last if last.end_ms is None else replace(last, end_ms=reach)
+        last, reach = span, end
     if last is not None:
-        yield last
+        yield last if last.end_ms is None else replace(last, end_ms=reach)
 
 
 def bar(span: Span, left: float, right: float, middle: float, tip: str) -> str:

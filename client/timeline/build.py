@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Final
 
 from wf.client.timeline.model import Lane, Mark, MarkKind, Outcome, Span, SpanKind, Timeline
@@ -23,7 +22,7 @@ from wf.history.ids import show
 
 _TITLES: Final = {SpanKind.WAIT: "wait", SpanKind.TOKEN: "token", SpanKind.MESSAGE: "message"}
 _SILENT: Final = frozenset({Kind.STARTED, Kind.ATTEMPT_FAILED, Kind.ENDED, Kind.NOTED})
-"""Rows about no operation that the run's own bar tells of."""
+"""Rows about no operation of which no mark tells: the bar of the run does, or nothing happened."""
 _MARKS: Final[dict[int, tuple[MarkKind, str]]] = {
     Kind.TAKEN: (MarkKind.TAKEN, "worker lost, taken over"),
     Kind.CANCEL_REQUESTED: (MarkKind.CANCEL, "cancel requested"),
@@ -88,8 +87,8 @@ class _Telling:
                 continue
             title = draft.title or self._task_of(draft.target)
             spans = spans_of(draft, story)
-            lane = Lane(shown, draft.kind, title, len(path), draft.ordinal, spans)
-            yield replace(lane, path=(*path, title))
+            there = (*path, title)
+            yield Lane(shown, draft.kind, title, len(path), draft.ordinal, spans, path=there)
         # Runs that a step started leave no row here.
         for child in self._records.values():
             if child.run.parent_id == run.id and self._is_new(child.run.id):

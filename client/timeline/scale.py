@@ -22,6 +22,8 @@ READABLE: Final = 0.025
 """A bar is read well if it is this part of the picture's width."""
 MOST_FOLDS: Final = 8
 """More breaks than that are no picture of time any more."""
+MOST_PRICED: Final = 500
+"""Bars that are looked at: of more, every second one, or third, and so on."""
 FOLDS_SHARE: Final = 0.55
 """Breaks take no more of the width than this."""
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
@@ -88,6 +90,7 @@ def scale_of(timeline: Timeline, fold_width: float) -> Scale:
         for span in timeline.spans()
         if span.outcome is not Outcome.OPEN or _is_work(span)
     ]
+    spans = spans[:: len(spans) // MOST_PRICED + 1]
     gaps = sorted(_gaps(timeline, whole), key=lambda gap: gap[0] - gap[1])[:MOST_FOLDS]
     choices = [_pieces(whole, sorted(gaps[:count]), fold_width) for count in range(len(gaps) + 1)]
     return min((Scale(pieces) for pieces in choices), key=lambda scale: _price(scale, spans))

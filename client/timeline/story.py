@@ -77,7 +77,8 @@ class Story:
             latest = min(latest, known[place][1])
         begin = self.begins[chapter]
         facts = self._facts[chapter]
-        for at, of in reversed(facts[: bisect_right(facts, (latest, _NEVER))]):
+        for place in range(bisect_right(facts, (latest, _NEVER)) - 1, -1, -1):
+            at, of = facts[place]
             if of < ordinal:
                 return max(at, begin)
         return begin
