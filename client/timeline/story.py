@@ -57,8 +57,8 @@ class Story:
         latest = max(written, default=self.run.started_at or self.run.created_at)
         self.last_at = latest
         """When something was last written. (A STARTED may stand there for an attempt to come.)"""
-        ended = self.run.ended_at or latest
-        self.horizon = ended if self.is_over else max(now_ms, latest)
+        ended = (self.run.ended_at or latest) if self.is_over else now_ms
+        self.horizon = max(ended, latest, self.run.created_at)
         """Up to when the run is told of."""
         self.begins: dict[int, int] = {}
         self.ends: dict[int, int] = {}

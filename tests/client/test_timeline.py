@@ -285,6 +285,12 @@ def test_a_run_that_never_began_was_queued_until_its_end() -> None:
     )
 
 
+def test_a_clock_that_was_set_back_ends_nothing_before_it_begins() -> None:
+    events = rows(row(Kind.ENDED, -600, name="CANCELED"))
+    seen = told(a_run(Status.CANCELED, -600, started_at=None), events)
+    assert [spans(lane) for lane in seen.lanes] == [[("queued", 0, 0, "canceled")]]
+
+
 def test_an_attempt_to_come_is_a_back_off_that_is_open() -> None:
     failed = row(Kind.ATTEMPT_FAILED, 360, attempt=1, took=2_000, data=NO_MAIL)
     fresh = row(Kind.STARTED, 2_360, name="3.11")
