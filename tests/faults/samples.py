@@ -6,6 +6,8 @@ Their timers are so far apart that a lease that passes (10 s, or 20) does not ch
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -309,6 +311,37 @@ async def toil(value: int) -> int:
     return value
 
 
+@wf.step
+async def die(how: str) -> None:
+    note()
+    if how == "exit":
+        os._exit(3)
+    ctypes.string_at(0)
+
+
+@wf.task
+async def kills(how: str) -> None:
+    await die(how)
+
+
+@wf.task
+async def kills_in_its_body(how: str) -> None:
+    await double(1)
+    ctypes.string_at(0)
+
+
+@wf.step
+async def rest(seconds: float) -> float:
+    note()
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@wf.task
+async def rests(seconds: float) -> float:
+    return await rest(seconds)
+
+
 @wf.task
 async def chores(number: int) -> list[int]:
     """For many at once: 5 to 10 short steps, some in a child, some beside a timer."""
@@ -412,6 +445,7 @@ REGISTRY: Final = Registry(
         *(double, double_in_thread, fail_twice, fail_always, abort, busy_vendor, hang, charge),
         deposit,
         *(fail_in_first_attempt, child, bad_child, patient, sleeper, toil, chores, errand),
+        *(die, kills, kills_in_its_body, rest, rests),
         *(sample.task for sample in SAMPLES),
     ]
 )

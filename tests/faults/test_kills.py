@@ -21,8 +21,20 @@ from tests.faults.processes import (
     victims,
     wait_until,
 )
-from tests.faults.samples import REGISTRY, SAMPLES, chance, chores, keyed, parents
+from tests.faults.samples import (
+    REGISTRY,
+    SAMPLES,
+    chance,
+    chores,
+    keyed,
+    kills,
+    kills_in_its_body,
+    parents,
+    rests,
+)
 from tests.faults.test_crash_everywhere import Lives, story_of
+from wf.engine.core.runnable import Runnable
+from wf.engine.settings import MAX_TAKEOVERS
 from wf.history.events import Kind, Status
 from wf.history.open import open_store
 from wf.history.store import Run, Store
@@ -105,6 +117,40 @@ def test_a_process_killed_at_a_commit_changes_nothing(
     told = story_of(store, sample)
     if sample.task is not chance:
         assert told == expected, f"killed {where} commit {at}"
+    all_is_well(store, ledger)
+    store.close()
+
+
+# --- killed by what they run ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("task", "how"), [(kills, "exit"), (kills_in_its_body, "segfault")])
+def test_a_run_that_kills_its_workers_is_parked_and_its_neighbours_end(
+    url: str, task: Runnable[..., None], how: str, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    store = open_store(url)
+    settings = Settings(url, str(ledger), LEASE_MS, back_offs_ms=(50, 100, 150))
+    with victims() as start:
+        killer = trigger(store, task, how)
+        short = [trigger(store, chores, number) for number in range(6)]
+        long = [trigger(store, rests, 2.0) for _ in range(3)]
+        crew = [start(settings) for _ in range(2)]
+
+        def is_at_rest() -> bool:
+            for place, victim in enumerate(crew):
+                if not victim.is_alive:
+                    crew[place] = start(settings)
+            runs = store.get_runs([killer, *alive(store)]).values()
+            return all(run.status.ended or run.blocked for run in runs)
+
+        wait_until("all have ended or are parked", is_at_rest)
+    run = store.get_runs([killer])[killer]
+    assert run.blocked is not None
+    assert run.blocked.reason == "poisoned"
+    assert f"lost {MAX_TAKEOVERS} times in a row" in run.blocked.detail
+    assert wrong_outputs(store.get_runs(short)) == []
+    assert {one.output for one in store.get_runs(long).values()} == {b"2.0"}
     all_is_well(store, ledger)
     store.close()
 

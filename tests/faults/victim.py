@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from tests.faults.samples import REGISTRY
 from wf.engine.engine import Engine
-from wf.engine.settings import WorkerSettings
+from wf.engine.settings import BACK_OFFS_MS, WorkerSettings
 from wf.history import postgres_group, sqlite
 from wf.history.open import open_store
 from wf.history.store import Activation, Claim, Committed, Lease
@@ -41,6 +41,7 @@ class Settings:
     where: str = "before"
     what: str = "KILL"
     max_owned: int = 1_000
+    back_offs_ms: tuple[int, ...] = BACK_OFFS_MS
 
     def encode(self) -> str:
         return json.dumps(asdict(self))
@@ -113,6 +114,7 @@ def main(settings: Settings) -> None:
         lease_ms=settings.lease_ms,
         poll_ms=200,
         max_owned=settings.max_owned,
+        back_offs_ms=settings.back_offs_ms,
     )
     with using(FileLedger(settings.ledger)):
         engine = Engine(tasks=list(REGISTRY), environment="dev", store=store, settings=worker)
