@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from wf.engine.body import Body
 from wf.engine.core.outcome import shortened, text_of
 from wf.engine.records import pages
-from wf.history.errors import BodyBlocked, NonDeterminism, RunDropped
+from wf.history.errors import BodyBlocked, HistoryUnreadable, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.store import Activation, Blocked, Claimed, Ending, InboxKind, InboxRow, Run
@@ -52,6 +52,8 @@ def why(error: BaseException) -> tuple[str, str, BaseException | None]:
         return "nondeterminism", str(error), None
     if isinstance(error, BodyBlocked):
         return "blocked", str(error), None
+    if isinstance(error, HistoryUnreadable):
+        return "unreadable", str(error), None
     return "error", f"{type(error).__qualname__}: {text_of(error)}", error
 
 

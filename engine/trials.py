@@ -72,10 +72,14 @@ def what_is_known(history: Sequence[Event]) -> str:
     return (
         f"its worker was lost {lost} times in a row without any progress, first at "
         f"{_utc(first.at)}, last at {_utc(last.at)}; before that its history ends with event "
-        f"{before.seq}, {Kind(before.kind).name}{place}{name}, at {_utc(before.at)}. Look for what "
+        f"{before.seq}, {_name(before.kind)}{place}{name}, at {_utc(before.at)}. Look for what "
         "follows there and ends the process (a crash, memory, code that does not come back); "
         "start a worker whose code has it mended"
     )
+
+
+def _name(kind: int) -> str:
+    return Kind(kind).name if kind in set(Kind) else f"kind {kind}"
 
 
 def _utc(at_ms: int) -> str:

@@ -183,6 +183,13 @@ class ConfigError(OperatorError):
     code = "WF2009"
 
 
+class HistoryUnreadable(OperatorError):
+    """A row of a history is damaged (its data is no JSON), or of a kind that only a newer wf knows.
+    The run is parked."""
+
+    code = "WF2010"
+
+
 # --- outcomes that a body or a caller receives
 # --------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from wf.engine.core.decisions import AwaitRun
 from wf.engine.core.durations import from_ms
 from wf.engine.core.operation import Operation, OperationFuture
+from wf.engine.core.values import check_json
 from wf.history.errors import (
     NotDeterministic,
     OperationError,
@@ -164,6 +165,7 @@ def settle_run(
         try:
             future.set_result(decode(event.data))
         except Exception as error:
+            check_json(event)
             future.set_exception(error)
     else:
         execution.issued_when[event.ordinal] = execution.ordinal

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from wf.history.errors import HistoryUnreadable
 from wf.history.events import Event, Kind
 
 
@@ -22,6 +23,12 @@ class History:
 
     def __post_init__(self) -> None:
         operations = self.operations
+        unknown = {event.kind for event in self.events} - _KINDS
+        if unknown:
+            raise HistoryUnreadable(
+                f"WF2010 the history has events of kind {min(unknown)}, which this wf does not "
+                "know: start workers of the wf that wrote them"
+            )
         for event in self.events:
             if event.ordinal and event.kind not in _LATER:
                 operations[event.ordinal] = event
@@ -31,6 +38,7 @@ class History:
         self.has_begun = any(event.kind not in _OF_CLAIMS for event in self.events)
 
 
+_KINDS: Final = frozenset(map(int, Kind))
 _OF_CLAIMS: Final = frozenset({Kind.STARTED, Kind.TAKEN})
 _LATER: Final = frozenset(
     {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wf.engine.core.decisions import CancelStep, RunStep
 from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
+from wf.engine.core.values import check_json
 from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
 from wf.history.events import Event, Failure, Kind
 
@@ -93,6 +94,7 @@ def settle_step(
         try:
             future.set_result(runnable.signature.result.decode(event.data or b"null"))
         except Exception as error:
+            check_json(event)
             future.set_exception(error)
     else:
         execution.issued_when[event.ordinal] = execution.ordinal

@@ -20,7 +20,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypedDict
 
-from wf.history.errors import DeclarationError, PayloadError, PayloadTooLarge
+from wf.history.errors import (
+    DeclarationError,
+    HistoryUnreadable,
+    PayloadError,
+    PayloadTooLarge,
+)
+from wf.history.events import Event
 from wf.history.limits import MAX_PAYLOAD_BYTES
 
 _CONFIG: Final = ConfigDict(
@@ -123,6 +129,18 @@ class Shape:
 
     def json_schema(self) -> dict[str, Any]:
         return self._adapter.json_schema()
+
+
+def check_json(event: Event) -> None:
+    """Of a fact whose data could not be decoded: no code ever wrote what is no JSON. Raises
+    HistoryUnreadable."""
+    try:
+        json.loads(event.data or b"null")
+    except ValueError as error:
+        raise HistoryUnreadable(
+            f"WF2010 the data of event {event.seq} is no JSON ({error}): restore the database "
+            "from before it was damaged, or cancel the run"
+        ) from error
 
 
 def _has_own_config(annotation: Any) -> bool:

@@ -13,7 +13,7 @@ from wf.engine.core.handles import Token
 from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
 from wf.engine.core.triggers import check_tags
-from wf.engine.core.values import Shape
+from wf.engine.core.values import Shape, check_json
 from wf.history.errors import TokenCanceled, TokenTimedOut
 from wf.history.events import Event, Kind
 from wf.history.ids import derived_id, parse, show
@@ -119,6 +119,7 @@ class AwaitTokenCall(Operation[T]):
                 try:
                     future.set_result(self._decode(event.data or b"null"))
                 except Exception as error:
+                    check_json(event)
                     future.set_exception(error)
             case "TIMED_OUT":
                 future.set_exception(

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
+from typing import Any, cast
 
+import psycopg
 import pytest
 
 import wf
@@ -15,7 +17,7 @@ from tests.faults.world import ROUNDS, World
 from wf.engine.registry import Registry
 from wf.engine.settings import BACK_OFFS_MS, MAX_TAKEOVERS, SUSPECT
 from wf.engine.trials import lost_in_a_row
-from wf.history.events import Status
+from wf.history.events import Kind, Status
 from wf.testing.ledger import using
 
 
@@ -168,3 +170,44 @@ def test_a_poisoned_run_can_be_canceled(world: World) -> None:
     world.live([run_id])
     assert world.run(run_id).status is Status.CANCELED
     assert store_breaches(world.store, REGISTRY) == []
+
+
+# --- rows that cannot be read ---------------------------------------------------------------------
+
+
+def damage(world: World, change: str) -> None:
+    """What no code of ours does."""
+    sql = f"UPDATE events SET {change} WHERE kind = {Kind.STEP_FINISHED.value}"
+    store: Any = world.store
+    if world.is_postgres:
+        with psycopg.connect(world.url, autocommit=True) as connection:
+            connection.execute(cast("Any", sql))
+    else:
+        with store.database.write() as db:
+            db.execute(sql)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("data = {bad}", "unreadable"),
+        ("kind = 99", "unreadable"),
+        ("name = 'other'", "nondeterminism"),
+        ("digest = 7", "nondeterminism"),
+    ],
+)
+def test_a_history_that_cannot_be_read_parks_its_run_alone(
+    world: World, change: str, reason: str
+) -> None:
+    run_id = world.trigger(killer, None, 1)
+    world.start()
+    live_dangerously(world, losses=1)
+    bad = "'{bad'::bytea" if world.is_postgres else "CAST('{bad' AS BLOB)"
+    damage(world, change.format(bad=bad))
+    healthy = [world.trigger(innocent, 0.1, number) for number in range(2, 6)]
+    live_dangerously(world)
+    blocked = world.run(run_id).blocked
+    assert blocked is not None
+    assert blocked.reason == reason
+    assert {world.run(one).status for one in healthy} == {Status.COMPLETED}
+    assert len(world.processes) == 1

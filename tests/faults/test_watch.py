@@ -41,6 +41,11 @@ async def computes() -> int:
 
 
 @wf.task
+async def waits_in_c() -> None:
+    GO_ON.wait()
+
+
+@wf.task
 async def never_ends(how: str) -> None:
     await add(0)
     match how:
@@ -70,7 +75,9 @@ async def well(value: int) -> int:
 @contextmanager
 def engine(store: Store, **settings: Any) -> Generator[wf.Engine]:
     made = WorkerSettings(environment="dev", poll_ms=50, **settings)
-    running = wf.Engine(tasks=[add, computes, never_ends, well], store=store, settings=made)
+    running = wf.Engine(
+        tasks=[add, computes, waits_in_c, never_ends, well], store=store, settings=made
+    )
     running.start_now()
     try:
         yield running
@@ -134,6 +141,20 @@ def test_a_body_that_does_not_let_itself_be_dropped_is_interrupted(store: Store,
         until(lambda: bad.retrieve().status is wf.Status.WAITING)
         assert client.trigger(well, 1).result(timeout=30) == 3
         assert running.failure is None
+
+
+def test_an_engine_whose_thread_does_not_come_back_says_so_and_can_be_stopped(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "GIVE_UP_SECONDS", 0.1)
+    with closing(wf.Client(url)) as client, engine(store, blocked_ms=200) as running:
+        client.trigger(waits_in_c)
+        until(lambda: running.failure is not None)
+        assert isinstance(running.failure, BodyBlocked)
+        running.stop_now(0)
+        assert "wf-worker" in {thread.name for thread in threading.enumerate()}
+    GO_ON.set()
+    until(lambda: "wf-worker" not in {thread.name for thread in threading.enumerate()})
 
 
 def wf_id(handle: Handle[int]) -> bytes:
