@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, TextIO
 
 from wf.cli import options
+from wf.cli.aside import Aside
 from wf.cli.draw import Commands, moment
 from wf.cli.errors import SIGNALED, Failed, line_of
 from wf.cli.logs import logs_to
@@ -185,13 +186,15 @@ class Watch:
             if isinstance(screen, Plain):
                 screen.line(f"wf: to go on, should this stop: {self.commands.resume}")
             self._offer_tokens(screen)
-            self._session.start(self._tree)
-            ended = self._follow(screen)
-            if ended is None:
-                run = self._stop(screen)
-                left = tuple(self._live()) if run.status.ended else ()
-                ended = Ended(run, self._signals.signum, left=left)
-            self._session.stop()
+            aside = Aside(screen, self._standard)
+            with aside.watched():
+                self._session.start(self._tree)
+                ended = self._follow(screen, aside)
+                if ended is None:
+                    run = self._stop(screen)
+                    left = tuple(self._live()) if run.status.ended else ()
+                    ended = Ended(run, self._signals.signum, left=left)
+                self._session.stop()
         except BaseException:
             self._session.request_stop(0)
             self._session.join(DRAW_SECONDS)
@@ -202,7 +205,7 @@ class Watch:
             self._standard.line = self._standard.write
         return ended
 
-    def _follow(self, screen: Screen) -> Ended | None:
+    def _follow(self, screen: Screen, aside: Aside) -> Ended | None:
         """Draw until the run has ended or is parked; None where a signal came. Raises what ended
         the worker."""
         version = -1
@@ -213,7 +216,8 @@ class Watch:
                 found = self._look(now, hinted)
                 if found is not None:
                     return found
-            screen.refresh()
+            if not aside.is_away():
+                screen.refresh()
             with self._tree.lock:
                 quiet = version == self._tree.version and not self._tree.is_moving()
                 version = self._tree.version

@@ -27,9 +27,13 @@ class Screen(Protocol):
     def line(self, text: str) -> None: ...
     def refresh(self) -> None: ...
     def close(self) -> None: ...
+    def pause(self) -> None:
+        """Draw nothing until the next `refresh`."""
+        ...
 
 
 class Silent:
+    def pause(self) -> None: ...
     def line(self, text: str) -> None: ...
     def refresh(self) -> None: ...
     def close(self) -> None: ...
@@ -69,6 +73,7 @@ class Plain:
         )
 
     def close(self) -> None: ...
+    def pause(self) -> None: ...
 
 
 class Live:
@@ -109,7 +114,13 @@ class Live:
             self.line(self._offers.pop(0))
         picture = self._render()  # it takes the tree's lock: not within the other one
         with self._writing:
+            if not self._live.is_started:
+                self._live.start()
             self._live.update(picture, refresh=True)
+
+    def pause(self) -> None:
+        with self._writing:
+            self._live.stop()
 
     def close(self) -> None:
         self._is_last = True
@@ -232,7 +243,16 @@ class Standard:
         self.line: Callable[[str], None] = self.write
         lines = _Lines(lambda text: self.line(text), self.stderr)
         self._lines = lines
-        sys.stdout = sys.stderr = lines  # pyright: ignore[reportAttributeAccessIssue]
+        self.catch()
+
+    def catch(self) -> None:
+        """What is printed comes to `line`."""
+        sys.stdout = sys.stderr = self._lines  # pyright: ignore[reportAttributeAccessIssue]
+
+    def let_go(self) -> None:
+        """What is printed comes out as it is, on standard error: prompts of a debugger."""
+        self._lines.finish()
+        sys.stdout, sys.stderr = self._stdout, self.stderr
 
     def write(self, text: str) -> None:
         with suppress(BrokenPipeError, ValueError):
@@ -241,7 +261,7 @@ class Standard:
 
     def restore(self) -> None:
         """Everything is as it was."""
-        self._lines.finish()
-        sys.stdout, sys.stderr = self._stdout, self.stderr
+        self.let_go()
+        self._stdout.flush()
         os.dup2(self._saved, 1)
         os.close(self._saved)

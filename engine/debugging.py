@@ -7,6 +7,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from wf.engine.silence import OPENING
+
 
 def is_debugged() -> bool:
     """A debugger is attached to this thread or to all."""
@@ -24,10 +26,16 @@ def frame_of(thread: int) -> FrameType | None:
 
 
 def stands_in_debugger(thread: int) -> bool:
-    """A debugger is attached to all threads, or has stopped in that one."""
+    """A debugger is attached to all threads, or follows that one."""
+    return is_followed(thread) or is_debugged()
+
+
+def is_followed(thread: int) -> bool:
+    """A debugger has stopped in that thread, and has not been told to go on. (pdb leaves its mark
+    on the outermost frame for ever.)"""
     frame = frame_of(thread)
-    while frame is not None:
-        if frame.f_trace is not None:
+    while frame is not None and frame.f_back is not None:
+        if frame.f_trace is not None or frame.f_code is OPENING:
             return True
         frame = frame.f_back
-    return is_debugged()
+    return False

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,17 @@ class Process:
         return Done(code, self.out.read_text(), self.err.read_text())
 
 
-def on_a_terminal(terminal: Terminal, *words: str, until_seen: str = "") -> tuple[int, str]:
+def on_a_terminal(
+    terminal: Terminal,
+    *words: str,
+    until_seen: str = "",
+    prompt: str = "",
+    typed: Sequence[str] = (),
+) -> tuple[int, str]:
     """Run it with a terminal as standard error and output; its exit code, and all that was drawn,
-    without the control characters. `until_seen`: then it is stopped by a Ctrl-C."""
+    without the control characters. `until_seen`: then it is stopped by a Ctrl-C. `typed`: one line
+    at each `prompt`."""
+    answers = list(typed)
     pid, controller = pty.fork()
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
@@ -194,6 +202,8 @@ def on_a_terminal(terminal: Terminal, *words: str, until_seen: str = "") -> tupl
             if not chunk:
                 break
             drawn += chunk.decode(errors="replace")
+            if answers and drawn.count(prompt) > len(typed) - len(answers):
+                os.write(controller, f"{answers.pop(0)}\n".encode())
             if until_seen and until_seen in _CONTROL.sub("", drawn):
                 os.kill(pid, signal.SIGINT)
                 until_seen = ""

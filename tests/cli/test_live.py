@@ -168,3 +168,20 @@ def test_a_dumb_terminal_gets_lines(terminal: Terminal) -> None:
     code, drawn = on_a_terminal(terminal, "run", file)
     assert code == 0
     assert "▸ hello run_" in drawn
+
+
+def test_the_tree_steps_aside_for_a_debugger_and_comes_back(terminal: Terminal) -> None:
+    """A breakpoint in a body stops once, though paranoid mode runs it again, and one in a step."""
+    file = terminal.write(
+        "bugs.py",
+        "import wf\n\n"
+        "@wf.step\ndef look(n: int) -> int:\n    breakpoint()\n    return n + 1\n\n"
+        "@wf.task\nasync def bugs(n: int) -> int:\n    found = 20 + n\n    breakpoint()\n"
+        "    found = await look(found)\n    return await look(found)\n",
+    )
+    typed = ["p found * 2", "c", "p n * 100", "c", "c"]
+    code, drawn = on_a_terminal(terminal, "run", f"{file}:bugs", "1", prompt="(Pdb) ", typed=typed)
+    assert code == 0, drawn
+    assert drawn.count("(Pdb) ") == len(typed)
+    for part in ("found = await look(found)", "\n42", "\n2100", "✓ look", "\n23"):
+        assert part in drawn, (part, drawn)
