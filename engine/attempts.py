@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from wf.engine.core.decisions import End, RunStep
-from wf.engine.core.outcome import failure_of
+from wf.engine.core.decisions import End, Log, RunStep
+from wf.engine.core.outcome import failure_of, never_awaited
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import TIMED_OUT
@@ -82,6 +83,15 @@ def task_retry(
     if run.attempt >= attempts or retry.gives_up(end.error):
         return None
     return retry if retry.fresh or end.failed in failed else None
+
+
+def judged(end: End, title: str, *, strictly: bool) -> tuple[End, list[Log]]:
+    """The end of a body that forgot an await: where somebody develops, the run fails; elsewhere it
+    is logged."""
+    mistake = never_awaited(end.never_awaited)
+    if strictly:
+        return End(Status.FAILED, failure=failure_of(mistake).encode()), []
+    return end, [Log(logging.WARNING, f"{title}: {mistake}")]
 
 
 _FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})

@@ -21,6 +21,7 @@ from wf.engine.attempts import (
     StepOutcome,
     active_ms,
     failed_attempt,
+    judged,
     task_retry,
 )
 from wf.engine.core.batches import BatchFuture
@@ -38,7 +39,7 @@ from wf.engine.core.execution import Execution
 from wf.engine.core.info import RunInfo
 from wf.engine.core.outcome import failure_of
 from wf.engine.core.paranoid import Paranoid
-from wf.engine.core.replay import replay
+from wf.engine.core.replay import decision_of, replay
 from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import INTERRUPTED
@@ -450,6 +451,9 @@ class Body:
 
     def _end(self, end: End) -> None:
         activation, at = self.activation, self._time(self.execution.now)
+        if end.never_awaited:
+            end, lines = judged(end, self.execution.title, strictly=self._is_paranoid)
+            self.effects.logs += lines
         self.effects.stop_steps += sorted(self.in_flight)
         self.effects.run_steps = []
         retry = None
@@ -472,12 +476,6 @@ class Body:
         activation.events.append(row)
         gathered = Kind.BATCH_ENDED in self.execution.waits.values()
         activation.ending = Ending(end.status, end.output, end.failure, at, gathered)
-
-
-def decision_of(pending: list[Decision], ordinal: int) -> RunStep | None:
-    return next(
-        (one for one in pending if isinstance(one, RunStep) and one.ordinal == ordinal), None
-    )
 
 
 def run_info(run: Run) -> RunInfo:

@@ -92,7 +92,12 @@ def _compare(pending: Sequence[Decision], last: Event) -> Iterator[str]:
         if last.name == Status.COMPLETED and (end is None or end.digest != last.digest):
             now = "nothing" if end is None else f"{end.status} with another output"
             yield f"it COMPLETED, and replayed it comes to {now}"
-        elif last.name == Status.FAILED and end is not None and end.status != Status.FAILED:
+        elif (
+            last.name == Status.FAILED
+            and end is not None
+            and end.status != Status.FAILED
+            and not end.never_awaited
+        ):
             yield f"it FAILED, and replayed it comes to {end.status}"
     elif end is not None and last.kind != Kind.ATTEMPT_FAILED:
         yield f"it is live, and replayed it comes to {end.status}"

@@ -3,6 +3,7 @@ thread, and in this thread only."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 _here = threading.local()
+_OURS: Final = ("wf.", "asyncio")
+"""Loggers of the engine, which has things to say while a body is replayed."""
 
 asides: Final[list[Callable[[], None]]] = []
 """Called before a debugger opens: who draws on the terminal steps aside."""
@@ -60,11 +63,22 @@ def guard_breakpoints() -> None:
         sys.breakpointhook = _Breakpoint(sys.breakpointhook)
 
 
+_handle: Final = logging.Logger.handle
+
+
+def _handle_aloud(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """`Logger.handle`, except in threads that are silent."""
+    if not getattr(_here, "silent", 0) or record.name.startswith(_OURS):
+        _handle(logger, record)
+
+
 @contextmanager
 def silent() -> Generator[None]:
     if not isinstance(sys.stdout, _Stdout):
         sys.stdout = _Stdout(sys.stdout)  # pyright: ignore[reportAttributeAccessIssue]
     guard_breakpoints()
+    if logging.Logger.handle is not _handle_aloud:
+        logging.Logger.handle = _handle_aloud  # type: ignore[method-assign]
     _here.silent = getattr(_here, "silent", 0) + 1
     try:
         yield

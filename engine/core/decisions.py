@@ -14,6 +14,7 @@ from wf.history.events import Event, Kind, Status
 from wf.history.notes import Note
 
 if TYPE_CHECKING:
+    from wf.engine.core.operation import Operation
     from wf.engine.core.runnable import Runnable
 
 
@@ -209,6 +210,8 @@ class End:
     failed: int = 0
     digest: int = 0
     error: BaseException | None = field(default=None, compare=False, repr=False)
+    never_awaited: Sequence[Operation[Any]] = field(default=(), compare=False, repr=False)
+    """What a body that COMPLETED had called, and neither awaited nor scheduled."""
 
     def record(self, seq: int, at: int) -> Event | None:
         return Event(seq, Kind.ENDED, 0, at, self.status.value, self.digest, data=self.failure)

@@ -74,6 +74,8 @@ class Execution:
         self.open: dict[int, OperationFuture] = {}
         self.issued_when: dict[int, int] = {}
         """By an operation that failed: how many the body had issued when it was told so."""
+        self.made: dict[int, Operation[Any]] = {}
+        """Operations that were called and not numbered yet, by their address."""
         self.waits: dict[int, Kind] = {}
         """Operations that wait for something outside the run, and the kind of fact that ends it."""
         self.timers = Timers(self.open)
@@ -146,6 +148,8 @@ class Execution:
             end = outcome_of(
                 root, self.runnable, canceled=self.cancel_requested, timed_out=self.timed_out
             )
+            if self.made and end.status == Status.COMPLETED:
+                end.never_awaited = [one for one in self.made.values() if not one.is_taken]
             self._end(end)
         decisions = self._decisions
         self._decisions = []
@@ -237,6 +241,8 @@ class Execution:
         """
         if self.is_closing:
             self._drop()
+        if operation is not None:
+            self.made.pop(id(operation), None)
         self.ordinal = ordinal = self.ordinal + 1
         if self.issued is not None:
             where = operation.where if operation is not None else ""
@@ -400,6 +406,7 @@ class Execution:
         if root is not None and root.done() and not root.cancelled():
             root.exception()
         self.open.clear()
+        self.made.clear()
         self.timers.clear()
         self.loop.close()
 

@@ -7,10 +7,11 @@ call does the thing at once: a step just runs, a task is triggered and waited fo
 from __future__ import annotations
 
 import sys
+import warnings
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
 from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from wf.engine.core.loop import BodyFuture, BodyLoop
 from wf.history.errors import NotConnected
@@ -76,6 +77,49 @@ class OperationFuture(BodyFuture):
         super().cancel(self.cancel_message)
 
 
+def line_of(code: CodeType, instruction: int) -> int:
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= instruction < end and number is not None:
+            line = number
+    return line
+
+
+class Guard:
+    """Beside an operation that was made outside any body: warns when it is dropped un-awaited.
+
+    An object of its own, so that operations of bodies, which are many, have no finalizer.
+    """
+
+    __slots__ = ("code", "has_loop", "instruction", "verb")
+
+    def __init__(self, operation: Operation[Any]) -> None:
+        self.verb = operation.verb
+        self.code = operation._code  # pyright: ignore[reportPrivateUsage]
+        self.instruction = operation._instruction  # pyright: ignore[reportPrivateUsage]
+        self.has_loop = events._get_running_loop() is not None  # pyright: ignore[reportPrivateUsage]
+
+    def __del__(self) -> None:
+        if not self.verb or sys.is_finalizing():
+            return
+        other = _IN_PLAIN_CODE.get(self.verb, "write it in an `async def`, with `await`")
+        remedy = "write `await` before it" if self.has_loop else other
+        warnings.warn_explicit(
+            f"a {self.verb} was called outside a task body and never awaited, so nothing has "
+            f"happened: {remedy}",
+            RuntimeWarning,
+            self.code.co_filename,
+            line_of(self.code, self.instruction),
+        )
+
+
+_IN_PLAIN_CODE: Final = {
+    "child": "in code that is not async, `wf.client().trigger(task, payload)` does it",
+    "batch": "in code that is not async, `wf.client().batch_trigger(task, items)` does it",
+    "step": "in code that is not async, `step.fn(…)` is the plain function",
+}
+
+
 class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
     """Await it once in a task body (or `yield from` it in a generator task)."""
 
@@ -84,6 +128,7 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         "_awaited",
         "_code",
         "_future",
+        "_guard",
         "_hash",
         "_instruction",
         "_iterator",
@@ -98,6 +143,22 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         self._future: BodyFuture | None = None
         self._iterator: Any = None
         self._awaited = False
+        self._watch()
+
+    def _watch(self) -> None:
+        """That it is awaited, or scheduled: a body keeps what it made until then, elsewhere it
+        warns when it is dropped."""
+        loop = events._get_running_loop()  # pyright: ignore[reportPrivateUsage]
+        if type(loop) is BodyLoop:
+            execution: Execution = cast("Any", loop).execution
+            execution.made[id(self)] = self
+        else:
+            self._guard = Guard(self)
+
+    @property
+    def is_taken(self) -> bool:
+        """It was awaited or scheduled."""
+        return self._awaited or self._future is not None
 
     # -- what a kind of operation defines
 
@@ -125,11 +186,7 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
     @property
     def where(self) -> str:
         """The call in the author's code: "file.py:12"."""
-        line = self._code.co_firstlineno
-        for start, end, number in self._code.co_lines():
-            if start <= self._instruction < end and number is not None:
-                line = number
-        return f"{self._code.co_filename}:{line}"
+        return f"{self._code.co_filename}:{line_of(self._code, self._instruction)}"
 
     def schedule(self) -> None:
         """Number it now (`create_task`, `gather`)."""
@@ -150,6 +207,7 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
             if execution is None:
                 if sys.is_finalizing():
                     raise Dropped
+                self._disarm()
                 return self.outside().__await__()
             try:
                 self._future = future = self.issue(execution)
@@ -171,6 +229,7 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         if self._iterator is None:
             if self._future is None or self._future.done():
                 self._awaited = True
+                self._disarm()
                 raise error[0]
             # Canceled after it was scheduled, before its task ran: it is under way and has to end.
             self._iterator = self.__await__()
@@ -178,8 +237,14 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
             return self._iterator.send(None)
         return self._iterator.throw(*error)
 
+    def _disarm(self) -> None:
+        guard: Guard | None = getattr(self, "_guard", None)
+        if guard is not None:
+            guard.verb = ""
+
     def close(self) -> None:
         self._awaited = True
+        self._disarm()
         if self._iterator is not None:
             self._iterator.close()
 

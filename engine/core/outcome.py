@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from wf.engine.core.decisions import End
 from wf.engine.core.info import digest_of
-from wf.history.errors import Error, OperationError, PayloadError
+from wf.history.errors import Error, OperationError, OperationNeverAwaited, PayloadError
 from wf.history.events import Failure, Status
 
 if TYPE_CHECKING:
+    from wf.engine.core.operation import Operation
     from wf.engine.core.runnable import Runnable
 
 MAX_TEXT: Final = 32_768
@@ -52,6 +53,15 @@ def outcome_of(
         failure=failure_of(error).encode(),
         failed=failed_operation(error),
         error=unwrap(error),
+    )
+
+
+def never_awaited(operations: Sequence[Operation[Any]]) -> OperationNeverAwaited:
+    """The error for a body that ended with these un-awaited."""
+    places = ", ".join(f"{one.verb} at {one.where}" for one in operations)
+    return OperationNeverAwaited(
+        f"called in the body and never awaited, so it never happened: {places}; "
+        "write `await` before it"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wf.engine.core.decisions import Decision
+from wf.engine.core.decisions import Decision, RunStep
 from wf.engine.core.execution import Execution
 from wf.engine.core.index import History
 from wf.engine.core.info import RunInfo
@@ -52,3 +52,10 @@ def _rebuild(
         execution.close()
         raise
     return execution, pending
+
+
+def decision_of(pending: list[Decision], ordinal: int) -> RunStep | None:
+    """The step that this operation asks for."""
+    return next(
+        (one for one in pending if isinstance(one, RunStep) and one.ordinal == ordinal), None
+    )

@@ -44,6 +44,7 @@ class StepCall(Operation[T]):
         self._future = None
         self._iterator = None
         self._awaited = False
+        self._watch()
         self._runnable = runnable
         self._args = args
         self._kwargs = kwargs

@@ -285,4 +285,6 @@ def test_a_body_that_waits_for_nothing_that_comes_stays_and_nothing_is_due() -> 
     assert stage.end is None
     assert stage.execution.timers.next_due() == 0
     stage.close()
-    assert isinstance(ship.trigger(Order(id="a")), ChildCall)
+    call = ship.trigger(Order(id="a"))
+    assert isinstance(call, ChildCall)
+    call.close()

@@ -152,3 +152,4 @@ def test_to_inspect_a_call_of_it_is_a_coroutine() -> None:
     call = sync_step("Oslo")
     assert asyncio.iscoroutine(call)
     assert inspect.isawaitable(call)
+    call.close()

@@ -278,5 +278,7 @@ def test_a_dropped_body_is_built_again_as_if_nothing_had_been() -> None:
     other = stage.cut(len(stage.events)).play()
     assert other.output == "a"
     assert [one.step for ds in other.decisions for one in ds if isinstance(one, RunStep)] == []
-    assert isinstance(note("c"), Coroutine)
-    assert isinstance(note("c"), Operation)
+    call = note("c")
+    assert isinstance(call, Coroutine)
+    assert isinstance(call, Operation)
+    call.close()
