@@ -328,9 +328,8 @@ class PostgresStore(Looks):
 
     def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """A list is planned each time: which plan is good depends on its LIMIT."""
-        text = sql.replace("?", "%s")
-        prepare = False if "LIMIT" in text else None
-        return self.pool.run(lambda c: look(c, text, parameters, prepare=prepare))
+        text, kept = sql.replace("?", "%s"), "LIMIT" not in sql
+        return self.pool.run(lambda c: look(c, text, parameters, kept=kept))
 
     def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:
         return "= ANY (?::bytea[])", [byteas(run_ids)]

@@ -61,13 +61,13 @@ def look(
     statement: str,
     values: Sequence[Any] | Mapping[str, Any] = (),
     *,
-    prepare: bool | None = None,
+    kept: bool = True,
 ) -> list[tuple[Any, ...]]:
-    """One statement and its rows. The two of a pipeline are one transaction, so that it runs with
-    our settings."""
+    """One statement and its rows; its plan is kept, or made each time. The two of a pipeline are
+    one transaction, so that it runs with our settings."""
     with _pipeline(connection):
-        send(connection, sql.LOOK_SETTINGS)
-        cursor = send(connection, statement, values, prepare=prepare)
+        send(connection, sql.LOOK_SETTINGS if kept else sql.LIST_SETTINGS)
+        cursor = send(connection, statement, values, prepare=None if kept else False)
     return cursor.fetchall()
 
 
