@@ -26,7 +26,9 @@ general AS MATERIALIZED (
   ORDER BY q.priority DESC, q.at, q.run_id LIMIT %(limit)s FOR UPDATE OF q SKIP LOCKED) m
  ORDER BY m.priority DESC, m.at, m.run_id LIMIT %(limit)s),
 others AS MATERIALIZED (
- SELECT g.run_id, o.worker FROM general g JOIN owned o ON o.run_id = g.run_id
+ SELECT p.run_id, o.worker
+ FROM (SELECT run_id FROM mine UNION ALL SELECT run_id FROM general) p
+ JOIN owned o ON o.run_id = p.run_id
  JOIN workers w ON w.id = o.worker WHERE o.worker <> %(worker)s),
 rerouted AS (
  UPDATE ready SET owner = others.worker FROM others WHERE ready.run_id = others.run_id),
@@ -66,7 +68,7 @@ ORDER BY live.rank DESC, live.marked_at, live.id"""
 CLAIM: Final = _CLAIM.replace("{root}", "")
 """Takes marks away, the worker's own and the best of its tasks, and answers their runs. A mark of a
 run that has ended is dropped with its inbox; one of a run that another live worker owns is routed
-to that worker."""
+to that worker, also where it was ours: its sender may have seen us own the run before we let go."""
 
 CLAIM_UNDER: Final = _CLAIM.replace(
     "{root}", " JOIN runs u ON u.id = q.run_id AND u.root_id = %(root)s"

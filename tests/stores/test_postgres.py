@@ -281,3 +281,20 @@ def test_waits_for_runs_and_ends_of_many_workers_do_not_deadlock_for_long(world:
     for worker in (left, right):
         told = {c.run.id: len(c.inbox) for c in worker.claim()}
         assert told == {run.id: 30 for run in runs[worker.tasks[0]][:30]}
+
+
+def test_a_mark_for_a_worker_that_has_let_go_meanwhile_is_sent_on_to_the_owner(
+    world: World,
+) -> None:
+    """A sender that saw the last owner may write its mark when there is another one."""
+    last, owner = world.worker(), world.worker()
+    run_id = world.begun(owner).run.id
+    last.commit()
+    with psycopg.connect(world.url) as connection:
+        connection.execute(
+            "INSERT INTO ready (run_id, environment, task, at, reason, owner)"
+            " SELECT id, environment, task, 1, 1, %s FROM runs",
+            [last.lease.worker],
+        )
+    assert last.claim() == []
+    assert owner.claim_ids() == [run_id]
