@@ -134,7 +134,7 @@ def run_view(run: store.Run) -> RunView:
         id=show("run", run.id),
         task=run.task,
         status=run.status,
-        tags=tuple(run.tags),
+        tags=(*run.tags, *run.added_tags),
         created_at=from_ms(run.created_at),
         started_at=_moment(run.started_at),
         ended_at=_moment(run.ended_at),

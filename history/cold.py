@@ -222,5 +222,5 @@ def _full(row: Sequence[Any]) -> Run:
         run.blocked = Blocked(reason, detail, since, following)
     run.metadata = metadata if metadata is not None else first_metadata(run.options)
     if added is not None:
-        run.tags += json.loads(added)
+        run.added_tags = json.loads(added)
     return run

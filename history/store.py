@@ -283,8 +283,7 @@ class Committed:
 
 @dataclass(slots=True)
 class Run:
-    """A run as the store knows it. In a `Claimed`, status, started_at, output, failure, blocked and
-    metadata are not filled in, and `tags` are those that it was born with."""
+    """A run as the store knows it. In a `Claimed`, what is not of its birth is not filled in."""
 
     id: bytes
     environment: str
@@ -316,6 +315,8 @@ class Run:
     worker_beat: int | None = None
     """When the worker that owns it last gave a sign of life."""
     metadata: bytes = b"{}"
+    added_tags: Sequence[str] = ()
+    """Beside `tags`, which it was born with."""
 
 
 @dataclass(slots=True)

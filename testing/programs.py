@@ -23,6 +23,7 @@ from wf.engine.author import current
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import step, task
 from wf.engine.core.waits import wait
+from wf.engine.notes import metadata, stream, tags
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -79,6 +80,13 @@ class Token(Node):
     name: int
     ms: int
     timeout_ms: int = 0
+
+
+class Tell(Node):
+    """The body notes something: in its metadata, in a stream, as a tag."""
+
+    kind: Literal["tell"] = "tell"
+    name: int
 
 
 class Sequential(Node):
@@ -151,6 +159,7 @@ Program = Annotated[
     | Child
     | Batch
     | Token
+    | Tell
     | Sequential
     | Gather
     | Group
@@ -232,7 +241,7 @@ class Interpreter:
 
     async def run(self, program: Program) -> None:
         match program:
-            case Step() | Timer() | Child() | Token():
+            case Step() | Timer() | Child() | Token() | Tell():
                 await self._leaf(program)
             case Batch():
                 await self._batch(program)
@@ -270,7 +279,7 @@ class Interpreter:
             case _:
                 assert_never(program)
 
-    async def _leaf(self, leaf: Step | Timer | Child | Token) -> None:
+    async def _leaf(self, leaf: Step | Timer | Child | Token | Tell) -> None:
         match leaf:
             case Step(name=name, ms=ms, fails=fails):
                 self._saw("step", await act(Order(name=name, ms=ms, fails=fails)))
@@ -295,6 +304,13 @@ class Interpreter:
                     tags=[f"name:{name}", f"after_ms:{ms}"],
                 )
                 self._saw("token", await wait.for_token(token))
+
+            case Tell(name=name):
+                metadata.increment("sum", name)
+                metadata.append("seen", name)
+                stream("body").append(name)
+                tags.add(f"told:{name % 3}")
+                self._saw("told", name)
 
     async def _batch(self, batch: Batch) -> None:
         orders = [Order(name=one.name, ms=one.ms, fails=int(one.fails)) for one in batch.parts]
@@ -368,6 +384,7 @@ def programs(max_leaves: int = 12) -> SearchStrategy[Program]:
         children,
         st.builds(Batch, parts=members, later=st.booleans(), kept=st.booleans()),
         st.builds(Token, name=names, ms=times, timeout_ms=st.sampled_from([0, 2, 4])),
+        st.builds(Tell, name=names),
     )
 
     def compound(part: SearchStrategy[Any]) -> SearchStrategy[Any]:
@@ -403,6 +420,7 @@ __all__ = [
     "Race",
     "Sequential",
     "Step",
+    "Tell",
     "TimeLimit",
     "Timer",
     "Token",

@@ -20,6 +20,10 @@ def _fits(op: Op, given: Any) -> bool:
     match op:
         case ["work" | "sync", value, _]:
             return given == value * 2
+        case ["say", value, _]:
+            return given == value
+        case ["tell", _]:
+            return given == "told"
         case ["once", value]:
             return given in (value * 2, "interrupted")
         case ["slow", seconds]:

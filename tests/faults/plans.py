@@ -71,6 +71,19 @@ async def doomed() -> None:
     raise wf.Abort("no use")
 
 
+@wf.step(retry=RETRY)
+async def say(value: int, fails: int) -> int:
+    """Tells what it does while it does it."""
+    note()
+    wf.stream("step").append(value)
+    wf.metadata.set("step", value)
+    await asyncio.sleep(value % 3)
+    wf.stream("step").append(value)
+    if _attempt() <= fails:
+        raise ValueError(f"attempt {_attempt()}")
+    return value
+
+
 async def do(plan: Plan) -> list[Any]:
     return [await do_one(op) for op in plan]
 
@@ -78,6 +91,16 @@ async def do(plan: Plan) -> list[Any]:
 async def do_one(op: Op) -> Any:
     name, *args = op
     return await _OPERATIONS[name](*args)
+
+
+async def _tell(value: int) -> str:
+    wf.metadata.increment("sum", value)
+    wf.metadata.append("seen", value)
+    wf.metadata.parent.increment("below", value)
+    wf.metadata.root.increment("all", value)
+    wf.stream("body").append(value)
+    wf.tags.add(f"told:{value % 3}")
+    return "told"
 
 
 async def _slow(seconds: int) -> str:
@@ -240,6 +263,8 @@ async def _generator(plan: Plan) -> Any:
 _OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "work": work,
     "sync": work_sync,
+    "say": say,
+    "tell": _tell,
     "once": _once,
     "slow": _slow,
     "doomed": _doomed,
@@ -329,6 +354,9 @@ def _random_op(random: Random, depth: int) -> Op:
         lambda: ["work", value, 0],
         lambda: ["sync", value, random.choice([0, 0, 1])],
         lambda: ["once", value],
+        lambda: ["say", value, random.choice([0, 0, 1, 3])],
+        lambda: ["tell", value],
+        lambda: ["tell", value],
         lambda: ["slow", random.choice([1, 3, 8])],
         lambda: ["doomed"],
         lambda: ["sleep", random.choice([0, 1, 500, 5_000, 30_000])],
@@ -431,6 +459,7 @@ REGISTRY: Final = Registry(
         work,
         work_sync,
         once,
+        say,
         slow,
         doomed,
         trip,

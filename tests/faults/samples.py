@@ -364,6 +364,46 @@ async def errand(number: int) -> int:
     return await double(number) + await double_in_thread(-number)
 
 
+# --- notes ----------------------------------------------------------------------------------------
+
+
+@wf.step(retry=RETRY)
+async def speak(value: int) -> int:
+    """Says 1 and 2, a second apart; says it again, because its first attempt fails."""
+    note()
+    for said in (1, 2):
+        wf.stream("step").append(said)
+        wf.metadata.set("step", said)
+        await asyncio.sleep(1)
+    step = wf.current().step
+    if step is not None and step.attempt == 1:
+        raise ValueError("again")
+    return value
+
+
+@wf.task
+async def told_child(value: int) -> int:
+    wf.metadata.parent.increment("children", value)
+    wf.metadata.root.append("names", "child")
+    return await double(value)
+
+
+@wf.task(retry=RETRY)
+async def telling() -> list[Any]:
+    """Its second attempt keeps what was noted in the first."""
+    wf.metadata.set("stage", "begun")
+    wf.metadata.increment("count")
+    wf.stream("body").append("begun")
+    wf.tags.add("a", "b")
+    done: list[Any] = [await speak(1), await told_child(2)]
+    wf.metadata.increment("count")
+    wf.stream("body").append(done)
+    await fail_in_first_attempt()
+    wf.metadata.increment("count")
+    wf.metadata.set("stage", "done")
+    return [*done, wf.metadata.current(), wf.current().run.tags]
+
+
 # --- tokens ---------------------------------------------------------------------------------------
 
 
@@ -437,6 +477,7 @@ SAMPLES: Final = [
     Sample(kept, [2, 4, 6, "second"], in_order=False),
     Sample(fresh, [2, 3], short=True),
     Sample(canceled, None, outside=cancel_it, in_order=False),
+    Sample(telling, [1, 4, {"stage": "done", "count": 3}, ["a", "b"]], short=True),
     Sample(tokens, ["yes", "canceled", "timed out"], outside=answer),
 ]
 
@@ -446,6 +487,7 @@ REGISTRY: Final = Registry(
         deposit,
         *(fail_in_first_attempt, child, bad_child, patient, sleeper, toil, chores, errand),
         *(die, kills, kills_in_its_body, rest, rests),
+        *(speak, told_child),
         *(sample.task for sample in SAMPLES),
     ]
 )

@@ -58,6 +58,8 @@ def model(program: Program) -> Told | None:
             return Told(begun, "RunFailed") if fails else Told((*begun, f"child {name}"))
         case made.Batch():
             return _batch(program)
+        case made.Tell(name=name):
+            return Told((f"told {name}",))
         case made.Token(name=name, timeout_ms=0):
             return Told((f"token {name}",))
         case made.Sequential(parts=parts):
@@ -232,6 +234,7 @@ def timeless() -> st.SearchStrategy[Any]:
         children,
         st.builds(made.Batch, parts=members, later=st.booleans(), kept=st.booleans()),
         st.builds(made.Token, name=names, ms=times),
+        st.builds(made.Tell, name=names),
     )
 
     def compound(part: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
