@@ -258,8 +258,8 @@ def _of_an_ended_run(table: str, column: str) -> Check:
 
 def _of_unknown() -> Iterator[Check]:
     """Rows of runs that are not there."""
-    beside_it = (("inbox", "run_id"), ("slots", "run_id"), ("gathers", "run_id"))
-    for table, column in (*_LIVES_IN, *beside_it):
+    beside_it = ("inbox", "slots", "gathers", "notes", "streams")
+    for table, column in (*_LIVES_IN, *((table, "run_id") for table in beside_it)):
         beside = f"AND x.kind <> {DueKind.TOKEN.value}" if table == "due" else ""
         sql = f"""SELECT x.{column} FROM {table} x
         WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = x.{column}) {beside}"""
@@ -419,6 +419,12 @@ CHECKS: Final[Sequence[Check]] = (
         "I11",
         "it has ended, and holds a slot",
         "SELECT r.id FROM runs r JOIN slots s ON s.run_id = r.id WHERE r.status <> 0",
+    ),
+    Check(
+        "I12",
+        "its stream {!r} has {} chunks, numbered {} to {}",
+        """SELECT run_id, name, count(*), min(seq), max(seq) FROM streams GROUP BY run_id, name
+        HAVING min(seq) <> 1 OR max(seq) <> count(*)""",
     ),
     Check(
         "orphan",

@@ -156,6 +156,7 @@ BREACHES = [
     ("I12", "sleeping", "UPDATE runs SET status = 1 WHERE id = ?"),
     ("I12", "answered", "UPDATE tokens SET data = '2' WHERE run_id = ?"),
     ("I12", "answered", "UPDATE tokens SET status = 0 WHERE run_id = ?"),
+    ("I12", "ended", "INSERT INTO streams (run_id, name, seq, at, data) VALUES (?, 's', 2, 1, '')"),
 ]  # fmt: skip
 
 
@@ -182,6 +183,8 @@ ORPHANS = [
     "INSERT INTO inbox (run_id, kind, at, name) VALUES (?, 3, 1, '')",
     "INSERT INTO waits (run_id, target, chapter, ordinal) VALUES (?, 'x', 1, 1)",
     "INSERT INTO slots (run_id, environment, queue, key) VALUES (?, 'e', 'q', '')",
+    "INSERT INTO notes (run_id) VALUES (?)",
+    "INSERT INTO streams (run_id, name, seq, at, data) VALUES (?, 's', 1, 1, 'x')",
     "INSERT INTO idempotency (run_id, environment, task, key, digest) VALUES (?,'e','t','k','x')",
 ]
 

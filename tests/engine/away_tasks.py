@@ -62,6 +62,30 @@ async def asks_who(folder: str) -> dict[str, Any]:
     return await who(folder)
 
 
+@wf.step(executor="process")
+def tells(folder: str) -> int:
+    """Goes on when somebody has seen what it says."""
+    wf.stream("log").append("begun")
+    wf.metadata.increment("count", 2)
+    wf.metadata.set("seen", wf.metadata.current())
+    wf.tags.add("told")
+    wait_for(Path(folder, "seen"))
+    wf.stream("log").append("done")
+    return wf.metadata.get("count")
+
+
+@wf.step(executor="cluster")
+def tells_elsewhere(folder: str) -> int:
+    wf.stream("log").append("elsewhere")
+    wf.metadata.increment("count", 5)
+    return wf.metadata.get("count")
+
+
+@wf.task
+async def telling(folder: str) -> list[int]:
+    return [await tells(folder), await tells_elsewhere(folder)]
+
+
 # --- crashes --------------------------------------------------------------------------------------
 
 

@@ -248,3 +248,23 @@ def test_a_worker_that_stops_ends_its_processes(database: str, tmp_path: Path) -
     assert not _is_there(pid)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+# --- what they tell while they run ----------------------------------------------------------------
+
+
+async def test_a_step_in_a_process_tells_while_it_runs_and_one_elsewhere_in_the_end(
+    database: str, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1) as mine:
+        async with wf.Engine(database, [tasks], executors={"cluster": mine}):
+            handle = await tasks.telling.trigger(str(tmp_path), metadata={"count": 1})
+            log: list[str] = []
+            async for chunk in handle.stream("log"):
+                log.append(chunk.data)
+                (tmp_path / "seen").touch()
+            run = wf.client().runs.retrieve(handle.id)
+            assert await handle.result() == [3, 6]  # elsewhere only what the trigger gave is known
+    assert log == ["begun", "done", "elsewhere"]
+    assert run.metadata == {"count": 8, "seen": {"count": 3}}
+    assert run.tags == ("told",)
