@@ -456,17 +456,7 @@ def _wrong_output(run: Run) -> str:
 
 REGISTRY: Final = Registry(
     [
-        work,
-        work_sync,
-        once,
-        say,
-        slow,
-        doomed,
-        trip,
-        follow,
-        follow_generator,
-        flaky,
-        flaky_fresh,
-        broken,
+        *(work, work_sync, once, say, slow, doomed),
+        *(trip, follow, follow_generator, flaky, flaky_fresh, broken),
     ]
 )
