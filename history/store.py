@@ -210,7 +210,6 @@ class Activation:
     cancels: list[bytes] = field(default_factory=list[bytes])
     """Runs (awaited children) to cancel, by the rule of `cancel`."""
     notes: list[Note] = field(default_factory=list[Note])
-    """By the rule of `note`."""
     next_chapter: NextChapter | None = None
     ending: Ending | None = None
     """The run ends: it is no longer owned, ready or due; its waiters get inbox rows; open tokens
@@ -407,9 +406,8 @@ class Store(StepStore, Protocol):
         ...
 
     def note(self, notes: Sequence[Note], now: int) -> None:
-        """Write notes: operations on metadata in order, chunks numbered as they come, tags. Those
-        about unknown runs are dropped; ended ones take them. After an unknown outcome the same
-        notes may be written twice."""
+        """Operations on metadata in order, chunks numbered as they come, tags. Those about unknown
+        runs are dropped. After an unknown outcome the same notes may be written twice."""
         ...
 
     # looks: for people

@@ -304,7 +304,6 @@ class Interpreter:
                     tags=[f"name:{name}", f"after_ms:{ms}"],
                 )
                 self._saw("token", await wait.for_token(token))
-
             case Tell(name=name):
                 metadata.increment("sum", name)
                 metadata.append("seen", name)

@@ -181,7 +181,7 @@ ORPHANS = [
     "INSERT INTO owned (run_id, worker) VALUES (?, 1)",
     "INSERT INTO due (id, environment, at, kind) VALUES (?, 'e', 1, 0)",
     "INSERT INTO inbox (run_id, kind, at, name) VALUES (?, 3, 1, '')",
-    "INSERT INTO waits (run_id, target, chapter, ordinal) VALUES (?, 'x', 1, 1)",
+    "INSERT INTO waits (run_id, target, chapter, ordinal, place) VALUES (?, 'x', 1, 1, 0)",
     "INSERT INTO slots (run_id, environment, queue, key) VALUES (?, 'e', 'q', '')",
     "INSERT INTO notes (run_id) VALUES (?)",
     "INSERT INTO streams (run_id, name, seq, at, data) VALUES (?, 's', 1, 1, 'x')",
