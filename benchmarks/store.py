@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from wf.history.events import Event, Kind, Status
 from wf.history.ids import new_id
 from wf.history.open import open_store
-from wf.history.store import Activation, Claim, Ending, Lease, NewRun, Store, WorkerInfo
+from wf.history.store import Activation, Claim, Lease, NewRun, Store, WorkerInfo
+from wf.history.turns import Ending
 
 ENVIRONMENT = "bench"
 TASK = "one-step"

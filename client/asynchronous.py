@@ -39,6 +39,7 @@ class AsyncRuns:
         self.list = _threaded(runs.list)
         self.retrieve = _threaded(runs.retrieve)
         self.cancel = _threaded(runs.cancel)
+        self.send = _threaded(runs.send)
         self.history = _threaded(runs.history)
         self.timeline = _threaded(runs.timeline)
 

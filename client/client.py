@@ -28,6 +28,7 @@ from wf.client.views import (
 from wf.engine.core.batches import Item, members_of
 from wf.engine.core.decisions import Member
 from wf.engine.core.durations import Duration, from_ms, milliseconds, to_ms
+from wf.engine.core.messages import encode_message, unsent
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import batch_runs, new_run
 from wf.engine.core.triggers import (
@@ -42,6 +43,7 @@ from wf.history import connections
 from wf.history.errors import AlreadyEnded, NotFound, PayloadError
 from wf.history.events import Status
 from wf.history.ids import new_id, parse, show
+from wf.history.messages import NewMessage
 from wf.history.open import open_store
 from wf.history.rows import TOKEN_STATUS
 from wf.history.store import NewRun, Run, RunFilter, Store, Triggered
@@ -233,6 +235,13 @@ class Client:
             )
         return Handle(self, run_id, run.task, decode, triggered)
 
+    def send_encoded(self, run_id: bytes, name: str, data: bytes) -> None:
+        """Raises NotFound, AlreadyEnded."""
+        [outcome] = self.store.send([NewMessage(run_id, name, data)], self.store.now())
+        error = unsent(outcome, run_id)
+        if error is not None:
+            raise error
+
     def wait_for_end(self, run_id: bytes, timeout: Duration | None) -> Run:
         """The run, when it has ended. Raises TimeoutError, NotFound."""
         left = milliseconds(timeout, "timeout") / 1_000 if timeout is not None else None
@@ -352,6 +361,15 @@ class Runs:
                 raise AlreadyEnded(f"{run_ids[0]} has ended: {run.status}")
         store = self._client.store
         return [show("run", run_id) for run_id in store.cancel(ids, store.now())]
+
+    def send(self, run_id: str, name: str, data: Any = None) -> None:
+        """Send a run a message, for its `wf.wait.for_message(name)`; it is kept until then. `data`
+        is checked where it is read.
+
+        Raises NotFound, AlreadyEnded, PayloadError.
+        """
+        message = encode_message(name, data)
+        self._client.send_encoded(self._get(run_id).id, *message)
 
     def history(self, run_id: str) -> Sequence[EventView]:
         """All rows, over all chapters. Raises NotFound."""

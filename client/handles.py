@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wf.client.views import ChunkView, EventView, RunView
 from wf.engine.core.durations import Duration
 from wf.engine.core.handles import run_error
+from wf.engine.core.messages import encode_message
 from wf.history.events import Status
 from wf.history.ids import show
 from wf.history.store import Run, Triggered
@@ -53,6 +54,10 @@ class Handle(Generic[T]):
 
     def cancel(self) -> None:
         self._client.runs.cancel(self.id)
+
+    def send(self, name: str, data: Any = None) -> None:
+        """Send the run a message. Raises AlreadyEnded, PayloadError."""
+        self._client.send_encoded(self.raw_id, *encode_message(name, data))
 
     def history(self) -> Sequence[EventView]:
         """All rows of its history, over all chapters."""

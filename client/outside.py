@@ -99,6 +99,9 @@ class AsyncHandle(RunHandle[T]):
     __slots__ = ("_client", "_handle")
 
     def __init__(self, client: Client, handle: Handle[T]) -> None:
+        async def send(name: str, data: bytes) -> None:
+            await asyncio.to_thread(client.send_encoded, handle.raw_id, name, data)
+
         async def result(made: RunHandle[T]) -> T:
             run = await asyncio.wrap_future(client.end_of(made.raw_id))
             return output_of(run, handle.decode)
@@ -110,6 +113,7 @@ class AsyncHandle(RunHandle[T]):
             is_cached=handle.is_cached,
             payload_differs=handle.payload_differs,
             outside=result,
+            sends=send,
         )
         self._client = client
         self._handle = handle

@@ -140,7 +140,7 @@ def run_view(run: store.Run) -> RunView:
         ended_at=_moment(run.ended_at),
         due_at=_moment(run.due_at),
         attempt=run.attempt,
-        payload=_value(run.payload),
+        payload=_value(run.payload if run.restarted_with is None else run.restarted_with),
         metadata=_value(run.metadata),
         output=_value(run.output),
         error=RunErrorView(failure.type, failure.message, failure.traceback, failure.code)
@@ -181,6 +181,7 @@ _IDS = {Kind.CHILD_TRIGGERED: "run", Kind.CHILD_AWAITED: "run", Kind.CHILD_START
     Kind.TOKEN_AWAITED: "token",
     Kind.BATCH_TRIGGERED: "batch",
     Kind.BATCH_AWAITED: "batch",
+    Kind.MESSAGE_SENT: "run",
 }
 """Rows whose data is an id."""
 

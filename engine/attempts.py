@@ -94,10 +94,19 @@ def judged(end: End, title: str, *, strictly: bool) -> tuple[End, list[Log]]:
     return end, [Log(logging.WARNING, f"{title}: {mistake}")]
 
 
-_FAILURES: Final = frozenset({Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED})
-_ARRIVALS: Final = frozenset(
-    {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.BATCH_STARTED}
+_FAILURES: Final = frozenset(
+    {Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_TIMED_OUT}
 )
+_ARRIVALS: Final = {
+    Kind.CHILD_STARTED: Kind.CHILD_STARTED,
+    Kind.CHILD_ENDED: Kind.CHILD_ENDED,
+    Kind.TOKEN_ENDED: Kind.TOKEN_ENDED,
+    Kind.BATCH_STARTED: Kind.BATCH_STARTED,
+    Kind.MESSAGE_RECEIVED: Kind.MESSAGE_RECEIVED,
+    Kind.MESSAGE_TIMED_OUT: Kind.MESSAGE_RECEIVED,
+    Kind.SEND_SETTLED: Kind.SEND_SETTLED,
+}
+"""By fact: for what an operation waited (`Execution.waits`)."""
 
 
 @dataclass(slots=True)
@@ -116,8 +125,9 @@ class Arrivals:
         settles = event.kind == Kind.BATCH_ENDED and _settles(event)
         if event.kind in _FAILURES or settles:
             self.failed_at[event.ordinal] = event.seq
-        if event.kind in _ARRIVALS or settles:
-            self._arrived_at[event.kind, event.ordinal] = event.seq
+        awaited = Kind.BATCH_ENDED if settles else _ARRIVALS.get(Kind(event.kind))
+        if awaited is not None:
+            self._arrived_at[awaited, event.ordinal] = event.seq
 
     def kept(self, failed: int, issued: int, waits: dict[int, Kind]) -> Kept:
         """What the next chapter keeps when operation `failed` ended this one, and the body had
@@ -154,12 +164,18 @@ def _settles(event: Event) -> bool:
     return not event.attempt or event.name == Status.FAILED
 
 
+_KEPT: Final = frozenset(
+    {Kind.STEP_FINISHED, Kind.CHILD_STARTED, Kind.BATCH_STARTED}
+    | {Kind.MESSAGE_RECEIVED, Kind.SEND_SETTLED}
+)
+
+
 def _is_success(event: Event) -> bool:
     if event.kind == Kind.BATCH_ENDED:
         return event.name == Status.COMPLETED
     if event.kind in (Kind.CHILD_ENDED, Kind.TOKEN_ENDED):
         return event.name == Status.COMPLETED
-    return event.kind in (Kind.STEP_FINISHED, Kind.CHILD_STARTED, Kind.BATCH_STARTED)
+    return event.kind in _KEPT
 
 
 def active_ms(events: list[Event]) -> int:

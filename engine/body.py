@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -24,6 +24,7 @@ from wf.engine.attempts import (
     judged,
     task_retry,
 )
+from wf.engine.chapters import restarted, run_info, tried_afresh, tried_again
 from wf.engine.core.batches import BatchFuture
 from wf.engine.core.decisions import (
     CancelStep,
@@ -32,39 +33,27 @@ from wf.engine.core.decisions import (
     Log,
     Noted,
     Patched,
+    Restart,
     RunStep,
     WriteNote,
 )
 from wf.engine.core.execution import Execution
-from wf.engine.core.info import RunInfo
 from wf.engine.core.outcome import failure_of
 from wf.engine.core.paranoid import Paranoid
 from wf.engine.core.replay import decision_of, replay
 from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import INTERRUPTED
+from wf.engine.effects import Effects
+from wf.engine.mailbox import Mailbox
 from wf.engine.policies import NO_POLICIES, Policies
 from wf.engine.records import fact_of, finished, page_of, write
 from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
-from wf.history.store import (
-    Activation,
-    Ending,
-    InboxKind,
-    InboxRow,
-    NextChapter,
-    Run,
-)
-
-
-@dataclass(slots=True)
-class Effects:
-    """What leaves after the commit."""
-
-    run_steps: list[RunStep] = field(default_factory=list[RunStep])
-    stop_steps: list[int] = field(default_factory=list[int])
-    logs: list[Log] = field(default_factory=list[Log])
+from wf.history.messages import Message
+from wf.history.store import Activation, InboxKind, InboxRow, Run
+from wf.history.turns import Ending, NextChapter
 
 
 class Body:
@@ -81,6 +70,7 @@ class Body:
         self.run = run
         self.runnable = runnable
         self.info = run_info(run)
+        self.mailbox = Mailbox()
         self.options: dict[str, Any] = json.loads(run.options) if run.options != b"{}" else {}
         self.seq = 0
         self.steps: dict[int, RunStep] = {}
@@ -117,6 +107,7 @@ class Body:
     def start(self, started: Event) -> None:
         """The first activation of a run that has no history yet."""
         self.seq = started.seq
+        self.info = run_info(self.run, started)
         self._python = started.name
         if self._is_paranoid:
             self._paranoid = Paranoid(self.runnable, self.info, [], silent)
@@ -127,6 +118,7 @@ class Body:
     def rebuild(self, events: list[Event], inbox: Iterable[InboxRow] = ()) -> None:
         """Build it again from its history; of `inbox`, which is received next, only which steps
         are done. Raises NonDeterminism where the code does not fit."""
+        self.info = run_info(self.run, events[0])
         with silent():
             execution, pending = replay(self.runnable, self.info, events)
         self._execution = execution
@@ -137,6 +129,8 @@ class Body:
         for event in events:
             if event.kind == Kind.STEP_STARTED:
                 begun.add(event.ordinal)
+            elif event.kind == Kind.MESSAGE_AWAITED:
+                self.mailbox.heard = None
             self._arrivals.note(event)
         self._active_ms = active_ms(events) if self._limit_ms else 0
         kind, chapter = InboxKind.STEP_DONE, self.run.chapter
@@ -244,6 +238,13 @@ class Body:
         self._forget_step(row.ordinal)
         return finished(step, attempt, at, int(row.name), row.data)
 
+    def read(self, messages: list[Message], now: int) -> None:
+        """Messages of names that the run listens to."""
+        if messages and not self.has_ended:
+            self._at_least = self._time(now)
+            self.mailbox.put(messages, self.activation)
+            self._run_queue()
+
     @property
     def time_out_at(self) -> int:
         """When the run will have been active for its max_duration, if it goes on as it does; 0:
@@ -301,6 +302,7 @@ class Body:
             or activation.consumed
             or activation.children
             or activation.waits
+            or activation.listening is not None
             or activation.cancels
             or activation.notes
             or activation.ending
@@ -320,6 +322,7 @@ class Body:
         """Give the run back where there is nothing to do for it now."""
         if self.has_ended:
             return
+        self.mailbox.tell(self.execution.listening, self.activation)
         if not self.is_busy:
             self.activation.release = True
             self.activation.due_at = self.execution.timers.next_due()
@@ -366,14 +369,20 @@ class Body:
             self._paranoid.check(rows, decisions, ended=self.execution.ended is not None)
 
     def _run_queue(self) -> None:
-        """Facts that the worker itself makes, after the one that led to them."""
-        while self._queue and not self.has_ended:
-            self._deliver(self._queue.popleft())
+        """Facts that the worker itself has, after the one that led to them."""
+        while not self.has_ended:
+            if self._queue:
+                self._deliver(self._queue.popleft())
+                continue
+            message = self.mailbox.take(self.execution.listening, self.activation)
+            if message is None:
+                return
+            self._deliver(message._replace(at=self._time(message.at)))
         self._queue.clear()
 
     def _decide(self, decision: Decision) -> None:
         activation = self.activation
-        if not isinstance(decision, End):
+        if not isinstance(decision, End | Restart):
             row = decision.record(self.seq + 1, self.execution.now)
             if row is not None:
                 self.seq += 1
@@ -390,6 +399,8 @@ class Body:
                 activation.notes.append(decision.note)
             case Patched() | Noted():
                 pass
+            case Restart():
+                self._restart(decision)
             case End():
                 self._end(decision)
             case _:
@@ -434,28 +445,32 @@ class Body:
                 step for step in self.effects.run_steps if step.ordinal != ordinal
             ]
 
-    def _turn(self, end: End, retry: Retry, due_at: int) -> None:
-        """The next attempt begins at `due_at`, in a chapter of its own. A fresh one has that time
-        from its start; the other goes on from what the last one had seen."""
-        activation, number = self.activation, self.run.chapter + 1
-        if retry.fresh:
-            started = Event(0, Kind.STARTED, 0, due_at, self._python)
-            activation.next_chapter = NextChapter(number, before_seq=1, events=[started])
-        else:
-            issued = self.execution.issued_when.get(end.failed, 0)
-            kept = self._arrivals.kept(end.failed, issued, self.execution.waits)
-            activation.next_chapter = NextChapter(number, *kept)
+    def _turn(self, chapter: NextChapter, due_at: int) -> None:
+        """The run goes on at `due_at`, in a chapter of its own."""
+        activation = self.activation
+        activation.next_chapter = chapter
         activation.waits.clear()
+        activation.listening = None
         activation.release = True
         activation.due_at = due_at
+
+    def _stop_steps(self) -> None:
+        self.effects.stop_steps += sorted(self.in_flight)
+        self.effects.run_steps = []
+
+    def _restart(self, restart: Restart) -> None:
+        at = self._time(self.execution.now)
+        self._stop_steps()
+        self.seq += 1
+        self.activation.events.append(restart.record(self.seq, at, self.run.attempt))
+        self._turn(restarted(self.run, self.info, restart, self._python, at), at)
 
     def _end(self, end: End) -> None:
         activation, at = self.activation, self._time(self.execution.now)
         if end.never_awaited:
             end, lines = judged(end, self.execution.title, strictly=self._is_paranoid)
             self.effects.logs += lines
-        self.effects.stop_steps += sorted(self.in_flight)
-        self.effects.run_steps = []
+        self._stop_steps()
         retry = None
         if not self.execution.cancel_requested:
             policy = self._policies.retry_of(self.runnable)
@@ -469,29 +484,15 @@ class Body:
             activation.events.append(
                 Event(self.seq, Kind.ATTEMPT_FAILED, 0, at, "", 0, attempt, delay, end.failure)
             )
-            self._turn(end, retry, at + delay)
+            due_at = at + delay
+            if retry.fresh:
+                chapter = tried_afresh(self.run, self.info, self._python, due_at)
+            else:
+                chapter = tried_again(self.run, self.execution, self._arrivals, end, at, due_at)
+            self._turn(chapter, due_at)
             return
         row = end.record(self.seq, at)
         assert row is not None
         activation.events.append(row)
         gathered = Kind.BATCH_ENDED in self.execution.waits.values()
         activation.ending = Ending(end.status, end.output, end.failure, at, gathered)
-
-
-def run_info(run: Run) -> RunInfo:
-    """What the body may know of its run."""
-    return RunInfo(
-        id=run.id,
-        task=run.task,
-        payload=run.payload,
-        environment=run.environment,
-        chapter=run.chapter,
-        attempt=run.attempt,
-        created_at=run.created_at,
-        tags=tuple(run.tags),
-        parent_id=run.parent_id,
-        root_id=run.root_id,
-        version=run.version,
-        queue=run.queue,
-        options=run.options,
-    )

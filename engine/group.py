@@ -36,5 +36,12 @@ class Group:
     def makes_work(self) -> bool:
         """It makes runs or marks that this worker may take at once."""
         return any(
-            a.children or a.waits or a.cancels or a.ending is not None for a in self.activations
+            a.children
+            or a.waits
+            or a.cancels
+            or a.sends
+            or a.listening
+            or a.next_chapter is not None
+            or a.ending is not None
+            for a in self.activations
         )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from wf.engine.body import Body
 from wf.engine.core.outcome import shortened, text_of
 from wf.engine.records import pages
 from wf.history.errors import BodyBlocked, HistoryUnreadable, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
-from wf.history.store import Activation, Blocked, Claimed, Ending, InboxKind, InboxRow, Run
+from wf.history.store import Activation, Blocked, Claimed, InboxKind, Run
+from wf.history.turns import Ending
 
 
 def parked(run: Run, reason: str, detail: str, now: int) -> Activation:
@@ -57,7 +56,8 @@ def why(error: BaseException) -> tuple[str, str, BaseException | None]:
     return "error", f"{type(error).__qualname__}: {text_of(error)}", error
 
 
-def feed(body: Body, inbox: Iterable[InboxRow], now: int) -> None:
-    for rows in pages(inbox):
+def feed(body: Body, claimed: Claimed, now: int) -> None:
+    for rows in pages(claimed.inbox):
         body.receive(rows, now)
+    body.read(claimed.messages, now)
     body.tick(now)

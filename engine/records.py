@@ -9,11 +9,13 @@ from typing import Final
 from wf.engine.core.batches import BatchFuture
 from wf.engine.core.decisions import (
     AwaitBatch,
+    AwaitMessage,
     AwaitRun,
     AwaitToken,
     CancelRun,
     CreateToken,
     RunStep,
+    SendMessage,
     TriggerBatch,
     TriggerChild,
 )
@@ -21,9 +23,20 @@ from wf.engine.core.runs import child_run, child_runs
 from wf.history.ends import End, page
 from wf.history.events import Event, Kind, Status
 from wf.history.limits import PAGE_BYTES
+from wf.history.messages import NewMessage
 from wf.history.store import Activation, Among, InboxKind, InboxRow, NewToken, Run, Triggered, Wait
 
-Made = TriggerChild | AwaitRun | TriggerBatch | AwaitBatch | CancelRun | CreateToken | AwaitToken
+Made = (
+    TriggerChild
+    | AwaitRun
+    | TriggerBatch
+    | AwaitBatch
+    | CancelRun
+    | CreateToken
+    | AwaitToken
+    | AwaitMessage
+    | SendMessage
+)
 """Decisions that touch something outside the run: they happen in the commit."""
 
 
@@ -60,6 +73,12 @@ def write(activation: Activation, run: Run, decision: Made, at: int) -> None:
             )
         case AwaitToken():
             activation.waits.append(Wait(decision.token_id, decision.ordinal, of_token=True))
+        case AwaitMessage():
+            pass  # the run's mailbox knows to what it listens
+        case SendMessage():
+            activation.sends.append(
+                NewMessage(decision.run_id, decision.name, decision.message, decision.ordinal)
+            )
 
 
 def _await_all(
@@ -80,6 +99,7 @@ def finished(step: RunStep, attempt: int, at: int, took_ms: int, data: bytes | N
 _ENDS: Final = {
     InboxKind.CHILD_ENDED: Kind.CHILD_ENDED,
     InboxKind.TOKEN_ENDED: Kind.TOKEN_ENDED,
+    InboxKind.SEND_SETTLED: Kind.SEND_SETTLED,
 }
 
 

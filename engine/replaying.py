@@ -7,9 +7,10 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final, cast
 
-from wf.engine.body import run_info
+from wf.engine.chapters import run_info
 from wf.engine.core.decisions import (
     AwaitBatch,
+    AwaitMessage,
     AwaitRun,
     AwaitToken,
     CreateToken,
@@ -17,6 +18,8 @@ from wf.engine.core.decisions import (
     End,
     Noted,
     Patched,
+    Restart,
+    SendMessage,
     TriggerBatch,
     TriggerChild,
 )
@@ -26,14 +29,23 @@ from wf.engine.registry import Registry
 from wf.engine.silence import silent
 from wf.history.audit import Breach
 from wf.history.errors import NonDeterminism
-from wf.history.events import Event, Kind, Status
+from wf.history.events import CHAPTER_ENDS, Event, Kind, Status
 from wf.history.ids import show
 from wf.history.store import Run, Store
 
 PAGE_RUNS: Final = 100
 """Runs that are looked at in one go; each one's history is read by itself."""
 _RECORDED: Final = (
-    TriggerChild | AwaitRun | TriggerBatch | AwaitBatch | CreateToken | AwaitToken | Patched | Noted
+    TriggerChild
+    | AwaitRun
+    | TriggerBatch
+    | AwaitBatch
+    | CreateToken
+    | AwaitToken
+    | AwaitMessage
+    | SendMessage
+    | Patched
+    | Noted
 )
 """Decisions that are written together with the fact that they follow from."""
 
@@ -68,7 +80,10 @@ def _of_chapter(run: Run, chapter: int, events: list[Event], registry: Registry)
         return  # it ended before it began
     if was_dropped(events[-1]):
         return  # it may have been parked because it does not replay
-    info = replace(run_info(run), chapter=chapter)
+    if chapter != run.chapter and events[-1].kind not in CHAPTER_ENDS:
+        return  # all but its beginning was dropped by restarts
+    attempt = run.attempt if chapter == run.chapter else events[-1].attempt
+    info = replace(run_info(run, events[0]), chapter=chapter, attempt=attempt)
     try:
         with silent():
             execution, pending = replay(registry.get(run.task), info, events)
@@ -87,6 +102,13 @@ def _compare(pending: Sequence[Decision], last: Event) -> Iterator[str]:
     for decision in pending:
         if isinstance(decision, _RECORDED):
             yield f"it decides {decision!r} now, which its history does not have"
+    again = next((one for one in pending if isinstance(one, Restart)), None)
+    if last.kind == Kind.RESTARTED:
+        if again is None or again.digest != last.digest:
+            yield "it restarted, and replayed it does not, or not with this payload"
+        return
+    if again is not None:
+        yield "it did not restart, and replayed it does"
     end = next((one for one in pending if isinstance(one, End)), None)
     if last.kind == Kind.ENDED:
         if last.name == Status.COMPLETED and (end is None or end.digest != last.digest):

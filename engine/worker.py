@@ -431,9 +431,9 @@ class Worker:
             self.bodies[run.id] = body
             if self.observer is not None:
                 self.observer.claimed(run, history or [])
-            self._guard(body, lambda: feed(body, claimed.inbox, now))
+            self._guard(body, lambda: feed(body, claimed, now))
             at = max(at, body.execution.now)
-            is_due = claimed.reason is Reason.RESUME and not claimed.inbox
+            is_due = claimed.reason is Reason.RESUME and not (claimed.inbox or claimed.messages)
             if is_due and body.execution.timers.next_due() > now:
                 # Due by another worker's clock: this one is behind. It asks the database.
                 self._swept_at = -NEVER

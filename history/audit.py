@@ -118,11 +118,12 @@ def _of_run(rows: Sequence[tuple[Any, ...]]) -> Iterator[Breach]:
 
 
 def _order(events: list[_Event]) -> Iterator[tuple[str, str]]:
-    """I1: dense and unique; I3: time never falls."""
+    """I1: dense and unique; I3: time never falls. Between the first event of a run and its last
+    chapters a restart has dropped what was there."""
     chapter, seq, at = 0, 0, 0
     for event in events:
         if event.chapter != chapter:
-            if event.chapter != chapter + 1:
+            if event.chapter != chapter + 1 and (chapter, seq) != (1, 1):
                 yield "I1", f"chapter {event.chapter} follows chapter {chapter}"
             chapter, seq, at = event.chapter, 0, 0
         if event.seq != seq + 1:
@@ -158,7 +159,7 @@ def _ends(events: list[_Event]) -> Iterator[tuple[str, str]]:
             yield "I4", f"event {following.seq} of chapter {following.chapter} follows the end"
         elif event.kind in CHAPTER_ENDS and event.chapter == following.chapter:
             yield "I4", f"event {following.seq} follows the end of chapter {event.chapter}"
-    if events and events[-1].kind == Kind.ATTEMPT_FAILED:
+    if events and events[-1].kind in (Kind.ATTEMPT_FAILED, Kind.RESTARTED):
         yield "I4", f"chapter {events[-1].chapter} ended, and no other one follows"
 
 
@@ -167,7 +168,12 @@ def _projections(run: _Row, events: list[_Event]) -> Iterator[tuple[str, str]]:
     last = events[-1] if events else None
     if last is not None and last.chapter != run.chapter:
         yield "I12", f"it is in chapter {run.chapter}, its history in chapter {last.chapter}"
-    attempts = 1 + sum(event.kind == Kind.ATTEMPT_FAILED for event in events)
+    attempts = 1
+    for event in events:
+        if event.kind == Kind.ATTEMPT_FAILED:
+            attempts += 1
+        elif event.kind == Kind.RESTARTED:
+            attempts = 1
     if attempts != run.attempt:
         yield "I12", f"it is at attempt {run.attempt}, its history at attempt {attempts}"
     end = next((event for event in events if event.kind == Kind.ENDED), None)
@@ -237,6 +243,7 @@ _LIVES_IN: Final = (
     ("owned", "run_id"),
     ("due", "id"),
     ("waits", "run_id"),
+    ("listening", "run_id"),
     ("blocked", "run_id"),
 )
 _COUNTED: Final = """SELECT g.run_id, g.ordinal, g.missing, (SELECT count(*) FROM waits w
@@ -244,21 +251,22 @@ _COUNTED: Final = """SELECT g.run_id, g.ordinal, g.missing, (SELECT count(*) FRO
 FROM gathers g"""
 
 
+_UNWOKEN: Final = """
+        AND NOT EXISTS (SELECT 1 FROM ready x WHERE x.run_id = {0})
+        AND NOT EXISTS (SELECT 1 FROM owned x WHERE x.run_id = {0})
+        AND NOT EXISTS (SELECT 1 FROM blocked x WHERE x.run_id = {0})"""
+
+
 def _of_ended() -> Iterator[Check]:
     """Rows of runs that have ended. Marks and inboxes may come late; the next claim drops them."""
-    for table, column in _LIVES_IN[1:]:
-        yield _of_an_ended_run(table, column)
-    yield _of_an_ended_run("gathers", "run_id")
-
-
-def _of_an_ended_run(table: str, column: str) -> Check:
-    sql = f"SELECT r.id FROM runs r JOIN {table} x ON x.{column} = r.id WHERE r.status <> 0"
-    return Check("I5", f"it has ended, and has a row in {table}", sql)
+    for table, column in (*_LIVES_IN[1:], ("messages", "run_id"), ("gathers", "run_id")):
+        sql = f"SELECT r.id FROM runs r JOIN {table} x ON x.{column} = r.id WHERE r.status <> 0"
+        yield Check("I5", f"it has ended, and has a row in {table}", sql)
 
 
 def _of_unknown() -> Iterator[Check]:
     """Rows of runs that are not there."""
-    beside_it = ("inbox", "slots", "gathers", "notes", "streams")
+    beside_it = ("inbox", "messages", "slots", "gathers", "notes", "streams")
     for table, column in (*_LIVES_IN, *((table, "run_id") for table in beside_it)):
         beside = f"AND x.kind <> {DueKind.TOKEN.value}" if table == "due" else ""
         sql = f"""SELECT x.{column} FROM {table} x
@@ -274,10 +282,21 @@ CHECKS: Final[Sequence[Check]] = (
         "I5",
         "its inbox has something, and nothing will wake it",
         f"""SELECT DISTINCT i.run_id FROM inbox i JOIN runs r ON r.id = i.run_id
-        WHERE i.kind <> {InboxKind.MESSAGE.value} AND r.status = 0 AND NOT {GOES_ON_WAITING}
-        AND NOT EXISTS (SELECT 1 FROM ready x WHERE x.run_id = i.run_id)
-        AND NOT EXISTS (SELECT 1 FROM owned x WHERE x.run_id = i.run_id)
-        AND NOT EXISTS (SELECT 1 FROM blocked x WHERE x.run_id = i.run_id)""",
+        WHERE r.status = 0 AND NOT {GOES_ON_WAITING} {_UNWOKEN.format("i.run_id")}""",
+    ),
+    Check(
+        "I5",
+        "it listens to {}, has such a message, and nothing will wake it",
+        f"""SELECT l.run_id, l.name FROM listening l
+        WHERE EXISTS (SELECT 1 FROM messages m WHERE m.run_id = l.run_id AND m.name = l.name)
+        {_UNWOKEN.format("l.run_id")}""",
+    ),
+    Check(
+        "I8",
+        "it listens to {}, and no operation of it waits for that",
+        f"""SELECT l.run_id, l.name FROM listening l JOIN runs r ON r.id = l.run_id
+        WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.run_id = r.id AND e.chapter = r.chapter
+         AND e.kind = {Kind.MESSAGE_AWAITED.value} AND e.name = l.name)""",
     ),
     Check(
         "I5",
@@ -388,6 +407,15 @@ CHECKS: Final[Sequence[Check]] = (
         "it is open, and the run that made it has ended",
         """SELECT t.id FROM tokens t JOIN runs r ON r.id = t.run_id
         WHERE t.status = 0 AND r.status <> 0""",
+        "token",
+    ),
+    Check(
+        "I12",
+        "it is open, and its making is not in the chapter of the run that made it",
+        f"""SELECT t.id FROM tokens t JOIN runs r ON r.id = t.run_id
+        WHERE t.status = 0 AND r.status = 0 AND NOT EXISTS (SELECT 1 FROM events e
+         WHERE e.run_id = r.id AND e.chapter = r.chapter
+         AND e.kind = {Kind.TOKEN_CREATED.value} AND e.data = t.id)""",
         "token",
     ),
     Check(

@@ -55,7 +55,9 @@ _DERIVED: Final = f"""CASE
 RUNS: Final = f"""SELECT {columns("r")}, {_DERIVED},
  CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
  CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
- r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next, n.metadata, n.tags
+ r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next, n.metadata, n.tags,
+ CASE WHEN r.chapter > 1 THEN (SELECT g.data FROM events g WHERE g.run_id = r.id
+  AND g.chapter = r.chapter AND g.seq = 1 AND g.kind = {Kind.STARTED.value}) END
 FROM runs r
 LEFT JOIN owned o ON o.run_id = r.id
 LEFT JOIN workers w ON w.id = o.worker
@@ -215,7 +217,7 @@ def _full(row: Sequence[Any]) -> Run:
     run = run_of(row)
     (
         status, run.started_at, run.ended_at, run.due_at, run.output, run.failure, run.worker,
-        run.worker_beat, reason, detail, since, following, metadata, added,
+        run.worker_beat, reason, detail, since, following, metadata, added, run.restarted_with,
     ) = row[RUN_WIDTH:]  # fmt: skip
     run.status = _STATUS[status]
     if reason is not None:

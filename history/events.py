@@ -23,7 +23,8 @@ class Kind(IntEnum):
     """What an event tells. Numbers are stored: never reuse one."""
 
     STARTED = 1
-    """Fact: the chapter begins. `name`: the Python minor ("3.11")."""
+    """Fact: the chapter begins. `name`: the Python minor ("3.11"). After a restart `attempt`: how
+    many there have been, `data`: the payload of the last one."""
     STEP_STARTED = 2
     """Record: an `at_most_once` step is about to be handed out. `name`: step id, `digest`: of its
     arguments."""
@@ -52,7 +53,9 @@ class Kind(IntEnum):
     """Fact: the token ended. `name`: COMPLETED, TIMED_OUT or CANCELED; `data`: what it was
     completed with."""
     MESSAGE_AWAITED = 13
+    """Record: this operation waits for the next message `name`. `digest`: its time-out in ms."""
     MESSAGE_RECEIVED = 14
+    """Fact: that message came. `name`: the message's; `data`: what was sent."""
     CANCEL_REQUESTED = 15
     """Fact: somebody canceled the run."""
     TAKEN = 16
@@ -75,6 +78,17 @@ class Kind(IntEnum):
 
     TIME_OUT = 21
     """Fact: the run was active for longer than its `max_duration`; `took`: the limit in ms."""
+    MESSAGE_TIMED_OUT = 26
+    """Fact: no message came in time. `digest`: the time-out in ms."""
+    MESSAGE_SENT = 27
+    """Record: a message `name` is sent to the run whose id is `data`. `digest`: of what is sent."""
+    SEND_SETTLED = 28
+    """Fact: what became of it. `name`: that of a Sent member."""
+    RESTARTED = 29
+    """Record, last of a chapter: the body asked for a fresh history. `attempt`: which one it was,
+    `digest`: of the payload with which it goes on."""
+    ATTEMPT_STARTED = 30
+    """Fact: attempt `attempt` begins after a back-off, on what is kept of the one before."""
     BATCH_TRIGGERED = 31
     """Record: `took` child runs exist, the members of the batch whose id is `data`. `name`: their
     task, `digest`: of all payloads and options."""
@@ -100,6 +114,9 @@ FACTS: Final = frozenset(
         Kind.CHILD_ENDED,
         Kind.TOKEN_ENDED,
         Kind.MESSAGE_RECEIVED,
+        Kind.MESSAGE_TIMED_OUT,
+        Kind.SEND_SETTLED,
+        Kind.ATTEMPT_STARTED,
         Kind.CANCEL_REQUESTED,
         Kind.TIME_OUT,
         Kind.TAKEN,
@@ -116,13 +133,15 @@ COMPLETIONS: Final = frozenset(
         Kind.CHILD_ENDED,
         Kind.TOKEN_ENDED,
         Kind.MESSAGE_RECEIVED,
+        Kind.MESSAGE_TIMED_OUT,
+        Kind.SEND_SETTLED,
         Kind.BATCH_STARTED,
         Kind.BATCH_ENDED,
     }
 )
 """The facts that settle an operation: at most one per ordinal and chapter (a start and an end may
 share one; the ends of a batch come in pages)."""
-CHAPTER_ENDS: Final = frozenset({Kind.ATTEMPT_FAILED, Kind.ENDED})
+CHAPTER_ENDS: Final = frozenset({Kind.ATTEMPT_FAILED, Kind.RESTARTED, Kind.ENDED})
 
 
 class Status(StrEnum):

@@ -64,6 +64,13 @@ IDLE_READERS: Final = 4
 STATEMENTS: Final = 256
 """Prepared statements that a SQLite connection keeps: more than there are."""
 
+MESSAGES_AHEAD: Final = 16
+"""Messages of one name that are handed out with a run: enough that a body which reads a queue of
+them rarely waits for a commit, few enough to lie in memory at their largest."""
+
+KEPT_CHAPTERS: Final = 10
+"""Chapters that a run keeps when it restarts, for people: a loop may restart for years."""
+
 DUE_ROWS: Final = 1_000
 """Due times that one commit of a worker handles, so that a backlog of a million does not hold up
 its group."""

@@ -28,6 +28,7 @@ from wf.history.errors import (
 )
 from wf.history.events import Event
 from wf.history.ids import show
+from wf.history.messages import NewMessage, Sent
 from wf.history.notes import Note
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_group import Group, Written, write
@@ -40,6 +41,8 @@ from wf.history.postgres_rows import (
     insert_runs,
     insert_tokens,
     look,
+    outcomes,
+    send_messages,
     take_keys,
     transaction,
 )
@@ -142,6 +145,24 @@ class PostgresStore(Looks):
         if reached:
             self.hint()
         return [run_id for run_id in dict.fromkeys(run_ids) if run_id in reached]
+
+    def send(self, messages: Sequence[NewMessage], now: int) -> list[Sent]:
+        rows = [(one.run_id, one.name, one.data, None, 0, 0) for one in messages]
+        ids = byteas(in_rows(one.run_id for one in messages))
+
+        def work(connection: Connection) -> tuple[list[Sent], bool]:
+            with transaction(connection):
+                send(connection, sql.LOCK_RUNS, [ids])
+                answers = send_messages(connection, rows, now)
+                marked = send(connection, sql.MARK, [now])
+            return outcomes(answers), marked.rowcount > 0
+
+        if not rows:
+            return []
+        answers, is_heard = self.pool.run(work, again=False)
+        if is_heard:
+            self.hint()
+        return answers
 
     def create_tokens(self, tokens: Sequence[NewToken]) -> None:
         def work(connection: Connection) -> None:

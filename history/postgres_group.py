@@ -11,8 +11,10 @@ from operator import attrgetter
 from typing import Any
 
 from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
 from wf.history.events import Status
+from wf.history.messages import Message
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_notes import write_notes
 from wf.history.postgres_pool import Connection, Cursor, send
@@ -25,6 +27,7 @@ from wf.history.postgres_rows import (
     end_tokens,
     insert_runs,
     insert_tokens,
+    send_messages,
     take_keys,
     transaction,
 )
@@ -84,6 +87,7 @@ def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
 def _activations(connection: Connection, group: Group, activations: list[Activation]) -> bool:
     """Answers whether others want to know."""
     events = [(a.run_id, a.chapter, *event) for a in activations for event in a.events]
+    received = [row for a in activations for row in a.received]
     children = [(a, child) for a in activations for child in a.children]
     runs = [child for _, child in children]
     answers = take_keys(connection, runs)
@@ -93,6 +97,8 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     consumed = [row for a in activations for row in a.consumed]
     if consumed:
         send(connection, sql.CONSUMED, [int8s(consumed)])
+    if received:
+        send(connection, messages.RECEIVED, [int8s(received)])
     if children:
         insert_runs(connection, runs, answers)
         _settle(connection, children, answers, group.now)
@@ -102,10 +108,12 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     _open_waits(connection, activations, _stands_for(runs, answers), group.now)
     notes = [note for a in activations for note in a.notes]
     write_notes(connection, notes, group.now)
+    _send(connection, activations, group.now)
+    _listen(connection, activations)
     cancels = [run_id for a in activations for run_id in a.cancels]
     if cancels:
         cancel_runs(connection, cancels, group.now)
-    _turn(connection, activations)
+    _turn(connection, activations, group.now)
     endings = [(a.run_id, a.ending) for a in activations if a.ending]
     gathered = [run_id for run_id, ending in endings if ending.gathered]
     if gathered:
@@ -126,8 +134,9 @@ def _lock_runs(
     children: Sequence[NewRun],
     answers: Sequence[Answer],
 ) -> None:
-    """All runs that this group ends, where it also waits for others, cancels some or writes notes
-    about them, with those. Children that it makes are nobody else's to lock yet."""
+    """All runs that this group ends, where it also waits for others, sends to some, cancels some,
+    begins to listen or writes notes about them, with those. Children that it makes are nobody
+    else's to lock yet."""
     made = {
         run.id
         for run, (_, how) in zip(children, answers, strict=True)
@@ -136,6 +145,8 @@ def _lock_runs(
     stands_for = _stands_for(children, answers)
     ids = {run_id for a in activations for run_id in a.cancels}
     ids |= {stands_for.get(w.target, w.target) for a in activations for w in a.waits}
+    ids |= {message.run_id for a in activations for message in a.sends}
+    ids |= {a.run_id for a in activations if a.listening}
     ids |= {note.run_id for a in activations for note in a.notes}
     if ids - made:
         ids |= {a.run_id for a in activations if a.ending or a.next_chapter}
@@ -181,7 +192,31 @@ def _open_waits(
         send(connection, sql.WAIT_FOR_TOKENS, [*table("bbiii", rows[True]), now])
 
 
-def _turn(connection: Connection, activations: Sequence[Activation]) -> None:
+def _send(connection: Connection, activations: Sequence[Activation], now: int) -> None:
+    """Messages to other runs; who sends one learns what became of it."""
+    rows = [
+        (one.run_id, one.name, one.data, a.run_id, a.chapter, one.settle)
+        for a in activations
+        for one in a.sends
+    ]
+    if rows:
+        send_messages(connection, rows, now)
+
+
+def _listen(connection: Connection, activations: Sequence[Activation]) -> None:
+    """To which names runs listen from now on. What is there already is told at once."""
+    changed = [(a.run_id, a.listening) for a in activations if a.listening is not None]
+    if changed:
+        send(connection, messages.HUSHED, [byteas([run_id for run_id, _ in changed])])
+    rows = [(run_id, name) for run_id, names in changed for name in names]
+    if rows:
+        send(connection, messages.LISTENING, table("bt", rows))
+    asked = [a.run_id for a in activations if a.listening or a.received]
+    if asked:
+        send(connection, messages.HEARD, [byteas(asked)])
+
+
+def _turn(connection: Connection, activations: Sequence[Activation], now: int) -> None:
     turning = [(a, a.next_chapter) for a in activations if a.next_chapter]
     if not turning:
         return
@@ -196,7 +231,17 @@ def _turn(connection: Connection, activations: Sequence[Activation]) -> None:
     ]
     if added:
         send(connection, sql.APPENDED, table(EVENT_KINDS, added))
-    send(connection, sql.TURN, table("bi", [(a.run_id, n.number) for a, n in turning]))
+    numbers = [(a.run_id, n.number, n.attempt) for a, n in turning]
+    send(connection, messages.TURN, table("bii", numbers))
+    oldest = [(a.run_id, n.oldest) for a, n in turning if n.oldest > 1]
+    if oldest:
+        send(connection, messages.DROPPED, table("bi", oldest))
+    send(connection, messages.CUT, [*table("bi", [row[:2] for row in numbers]), now])
+    ids = byteas([a.run_id for a, _ in turning])
+    nothing = byteas(())
+    send(connection, messages.HUSHED, [ids])
+    send(connection, sql.GATHERED, [ids])
+    send(connection, sql.TELL, [nothing, ids, nothing, ids, ids])
 
 
 def _let_go(connection: Connection, lease: Lease, activations: Sequence[Activation]) -> None:
@@ -300,18 +345,19 @@ def _claim(connection: Connection, group: Group, claim: Claim) -> list[Cursor]:
     text = workers.CLAIM if claim.root is None else workers.CLAIM_UNDER
     runs = send(connection, text, values)
     if not claim.resync:
-        return [runs, send(connection, workers.INBOXES)]
+        return [runs, send(connection, workers.INBOXES), send(connection, messages.MESSAGES)]
     return [
         runs,
         send(connection, workers.OWNED, [worker]),
         send(connection, workers.OWNED_INBOXES, [worker]),
+        send(connection, messages.OWNED_MESSAGES, [worker]),
     ]
 
 
 def _claimed(cursors: Sequence[Cursor]) -> list[Claimed]:
     if not cursors:
         return []
-    *runs, inboxes = cursors
+    *runs, inboxes, unread = cursors
     claimed: dict[bytes, Claimed] = {}
     for cursor in runs:
         for row in cursor.fetchall():
@@ -320,4 +366,6 @@ def _claimed(cursors: Sequence[Cursor]) -> list[Claimed]:
                 claimed[row[0]] = Claimed(run_of(row), Reason(why), seq, [])
     for row in inboxes.fetchall():
         claimed[row[1]].inbox.append(InboxRow(*row))
+    for row in unread.fetchall():
+        claimed[row[1]].messages.append(Message(*row))
     return list(claimed.values())

@@ -13,11 +13,13 @@ from typing import Any, Final
 import psycopg
 
 from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_messages as messages
 from wf.history.borrowed import Plan
 from wf.history.events import STORED, Kind, Status
 from wf.history.limits import INSERT_ROWS, LEASE_MS
+from wf.history.messages import Sent
 from wf.history.postgres_arrays import byteas, table
-from wf.history.postgres_pool import Connection, send
+from wf.history.postgres_pool import Connection, Cursor, send
 from wf.history.rows import (
     NEVER_BEGAN,
     TOKEN_STATUS,
@@ -25,7 +27,8 @@ from wf.history.rows import (
     payload_digest,
     tags_json,
 )
-from wf.history.store import Ending, NewRun, NewToken, Triggered, in_rows
+from wf.history.store import NewRun, NewToken, Triggered, in_rows
+from wf.history.turns import Ending
 
 EVENT_KINDS: Final = "biiiiitiiib"
 _NOTHING: Final = byteas(())
@@ -158,6 +161,18 @@ def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:
         for token in tokens
     ]
     send(connection, sql.TOKENS, table("btiibtbt", rows))
+
+
+def send_messages(connection: Connection, rows: Sequence[tuple[Any, ...]], now: int) -> Cursor:
+    """Rows of (to, name, data, sender or None, its chapter and operation). The runs that they are
+    sent to are locked by the caller. Answers what `outcomes` reads."""
+    placed = [(*row, place) for place, row in enumerate(rows)]
+    return send(connection, messages.SEND, [*table("btbbiii", placed), now, now])
+
+
+def outcomes(cursor: Cursor) -> list[Sent]:
+    ((_, found),) = cursor.fetchall()
+    return [Sent(number) for number in found]
 
 
 # --- ended ---------------------------------------------------------------------------------------

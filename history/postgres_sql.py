@@ -13,13 +13,14 @@ and what they guard is read next: a wait locks its target, then looks whether it
 updates its row, then looks who waits; a claim takes marks away, then reads inboxes.
 
 *Order.* A transaction takes locks in this order, each by rising id: its worker (the fence);
-idempotency keys; `runs` (all that it ends, waits for, cancels or writes notes about, in one
-statement: the one that ends them where there is nothing else); `tokens`; `waits` of what has ended;
-`gathers` of those who waited; the marks of all that it wakes, in one statement, last. What comes
-after, the claim, waits for nobody: it skips what is locked. So do the pass over due rows, which
-comes in the middle, and the removal of an ended run's own marks and waits, which others remove as
-well. What is left where a row was skipped is harmless: a mark of an ended run is dropped by whom it
-reaches. What deadlocks remain (they need two runs that share keys crosswise) are tried again.
+idempotency keys; `runs` (all that it ends, waits for, sends to, cancels or writes notes about, in
+one statement: the one that ends them where there is nothing else); `tokens`; `waits` of what has
+ended; `gathers` of those who waited; the marks of all that it wakes, in one statement, last. What
+comes after, the claim, waits for nobody: it skips what is locked. So do the pass over due rows,
+which comes in the middle, and the removal of an ended run's own marks and waits, which others
+remove as well. What is left where a row was skipped is harmless: a mark of an ended run is dropped
+by whom it reaches. What deadlocks remain (they need two runs that share keys crosswise) are tried
+again.
 """
 
 from __future__ import annotations
@@ -246,9 +247,6 @@ FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::int
  AS a(run_id, chapter, place, kind, ordinal, at, name, digest, attempt, took, data)"""
 """… and goes on with these."""
 
-TURN: Final = """UPDATE runs SET chapter = n.number, attempt = attempt + 1
-FROM unnest(%s::bytea[], %s::int8[]) AS n(id, number) WHERE runs.id = n.id"""
-
 ENDED: Final = """WITH a AS (
  SELECT *, 0 AS live
  FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::bytea[], %s::bytea[])
@@ -271,6 +269,7 @@ unmarked AS (
  DELETE FROM ready WHERE run_id IN (
   SELECT run_id FROM ready WHERE run_id IN (SELECT id FROM a) FOR UPDATE SKIP LOCKED)),
 unread AS (DELETE FROM inbox USING a WHERE inbox.run_id = a.id),
+deaf AS (DELETE FROM listening USING a WHERE listening.run_id = a.id),
 unblocked AS (DELETE FROM blocked USING a WHERE blocked.run_id = a.id)
 DELETE FROM due WHERE id IN (SELECT id FROM a UNION ALL SELECT id FROM canceled)"""
 """Runs end, by rising id: each is looked up for its row of `a`. `live` is a column, so that no plan
@@ -311,13 +310,14 @@ waking AS (
  SELECT run_id AS id FROM told t WHERE NOT EXISTS (SELECT FROM among a
   WHERE a.run_id = t.run_id AND a.chapter = t.chapter AND a.ordinal = t.ordinal)
  UNION ALL SELECT id FROM counted WHERE wakes),
+unheard AS (DELETE FROM messages USING over t WHERE messages.run_id = t.id AND NOT t.token),
 closed AS (
  DELETE FROM waits WHERE ctid = ANY (ARRAY(
   SELECT ctid FROM waits WHERE run_id = ANY (%s::bytea[]) FOR UPDATE SKIP LOCKED)))
 SELECT {note("woken", "waking")}"""
-"""(runs, runs, tokens, runs, runs): those who wait for what has just ended get inbox rows. Follows
-ENDED. A wait of an ended run that somebody else has locked is being removed by him, because its
-target ends."""
+"""(runs, runs, tokens, runs, runs): those who wait for what has just ended get inbox rows, messages
+that nobody will read go. Follows ENDED, which may have waited for a sender. A wait of an ended run
+that somebody else has locked is being removed by him, because its target ends."""
 
 BLOCKED: Final = """INSERT INTO blocked
  (run_id, environment, task, reason, detail, since, next, code)
@@ -336,8 +336,7 @@ unrouted AS (
   WHERE m.owner IS NOT NULL FOR UPDATE OF m SKIP LOCKED)),
 unread AS (
  SELECT DISTINCT run_id AS id FROM inbox i
- WHERE run_id = ANY (%s::bytea[]) AND kind <> {int(InboxKind.MESSAGE)}
-  AND NOT {GOES_ON_WAITING})
+ WHERE run_id = ANY (%s::bytea[]) AND NOT {GOES_ON_WAITING})
 SELECT {note("woken", "unread")}"""
 """(released or parked, released): a run that leaves something unread has something to do; one that
 is parked or put off could not read it, and is marked by what comes next. Marks that were routed are

@@ -11,7 +11,7 @@ from typing import Final
 from wf.history.events import Kind
 from wf.history.postgres_sql import CLOCK, note, noted
 from wf.history.rows import columns
-from wf.history.store import InboxKind, Reason
+from wf.history.store import Reason
 
 _NEW, _RESUME, _TAKEN = (int(reason) for reason in Reason)
 
@@ -78,7 +78,7 @@ CLAIM_UNDER: Final = _CLAIM.replace(
 _ROWS: Final = "i.id, i.run_id, i.kind, i.chapter, i.ordinal, i.at, i.name, i.data, i.place"
 
 INBOXES: Final = f"""SELECT {_ROWS} FROM unnest({noted("claimed")}) AS c(id)
-JOIN inbox i ON i.run_id = c.id AND i.kind <> {int(InboxKind.MESSAGE)} ORDER BY i.id"""
+JOIN inbox i ON i.run_id = c.id ORDER BY i.id"""
 """Follows CLAIM."""
 
 OWNED: Final = f"""SELECT {columns("r")}, {_RESUME}, coalesce((SELECT max(seq) FROM events e
@@ -86,7 +86,7 @@ OWNED: Final = f"""SELECT {columns("r")}, {_RESUME}, coalesce((SELECT max(seq) F
 FROM owned o JOIN runs r ON r.id = o.run_id WHERE o.worker = %s ORDER BY r.id"""
 
 OWNED_INBOXES: Final = f"""SELECT {_ROWS} FROM owned o
-JOIN inbox i ON i.run_id = o.run_id AND i.kind <> {int(InboxKind.MESSAGE)}
+JOIN inbox i ON i.run_id = o.run_id
 WHERE o.worker = %s ORDER BY i.id"""
 
 LOAD: Final = """SELECT e.run_id, e.seq, e.kind, e.ordinal, e.at,

@@ -55,7 +55,7 @@ def _table(
         *items,
         *primary,
         sqlite_with_rowid=rowid,
-        sqlite_autoincrement=name == "inbox",
+        sqlite_autoincrement=name in {"inbox", "messages"},
         **options,
     )
 
@@ -155,6 +155,18 @@ _table(
     rowid=True,
 )
 
+_table(
+    "messages",
+    "id",
+    Column("id", _ROW_ID, Identity(always=False), nullable=False, autoincrement=True),
+    _int("at"),
+    _bytes("run_id"),
+    _text("name", None),
+    _bytes("data"),
+    Index("messages_of_run", "run_id", "name", "id"),
+    rowid=True,
+)
+
 # --- who does what --------------------------------------------------------------------------------
 
 _table(
@@ -234,6 +246,8 @@ _table(
     Column("eager", Boolean, nullable=False),
     _key("run_id", LargeBinary()),
 )
+
+_table("listening", "run_id name", _key("run_id", LargeBinary()), _key("name", Text()))
 
 _table(
     "blocked",

@@ -15,6 +15,7 @@ from wf.history.cold import Looks, marks
 from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
 from wf.history.ids import show
 from wf.history.limits import BUSY_TIMEOUT_MS
+from wf.history.messages import NewMessage, Sent
 from wf.history.notes import Note
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.sqlite_claim import (
@@ -36,6 +37,7 @@ from wf.history.sqlite_rows import (
     make_runs,
     make_tokens,
     mark,
+    send_messages,
 )
 from wf.history.sqlite_step import AsyncSQLiteStep, SQLiteStep
 from wf.history.step import StepPlace
@@ -115,6 +117,13 @@ class SQLiteStore(Looks):
             reached = cancel_runs(tx, run_ids)
         self._tell(tx)
         return [run_id for run_id in dict.fromkeys(run_ids) if run_id in reached]
+
+    def send(self, messages: Sequence[NewMessage], now: int) -> list[Sent]:
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            answers = send_messages(tx, messages)
+        self._tell(tx)
+        return answers
 
     def create_tokens(self, tokens: Sequence[NewToken]) -> None:
         with self.database.write() as db:

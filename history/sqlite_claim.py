@@ -4,10 +4,12 @@ for all."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from wf.history.events import Kind, Status
-from wf.history.limits import DUE_ROWS
+from wf.history.limits import DUE_ROWS, MESSAGES_AHEAD
+from wf.history.messages import Message
 from wf.history.rows import RUN_COLUMNS, DueKind, run_of
 from wf.history.sqlite_rows import (
     INSERT_DUE,
@@ -18,7 +20,7 @@ from wf.history.sqlite_rows import (
     end_tokens,
     mark,
 )
-from wf.history.store import Claim, Claimed, InboxKind, InboxRow, Lease, Reason, Run
+from wf.history.store import Claim, Claimed, InboxRow, Lease, Reason, Run
 
 OF_ROOT: Final = f"""(CASE WHEN d.kind = {DueKind.TOKEN.value} THEN
  EXISTS (SELECT 1 FROM tokens t JOIN runs r ON r.id = t.run_id
@@ -38,6 +40,12 @@ _TAKE: Final = f"""INSERT INTO ready
 SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, r.created_at, {Reason.TAKEN.value}
 FROM owned o JOIN runs r ON r.id = o.run_id WHERE o.worker NOT IN (SELECT id FROM workers)
 ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, owner = NULL"""
+
+
+_MESSAGES: Final = f"""SELECT m.id, m.run_id, m.name, m.at, m.data FROM listening l
+JOIN messages m ON m.id IN (SELECT x.id FROM messages x
+ WHERE x.run_id = l.run_id AND x.name = l.name ORDER BY x.id LIMIT {MESSAGES_AHEAD})
+WHERE l.run_id IN"""
 
 
 # --- time -----------------------------------------------------------------------------------------
@@ -142,8 +150,11 @@ def _choose(tx: Transaction, lease: Lease, claim: Claim) -> list[bytes]:
     return [run_id for _, _, run_id in found[: claim.limit]]
 
 
+by_id: Final = attrgetter("id")
+
+
 def _open(tx: Transaction, claimed: Iterable[tuple[Run, int]], claim: Claim) -> list[Claimed]:
-    """Write how each goes on, and add its inbox."""
+    """Write how each goes on, and add its inbox and its messages."""
     answers: list[Claimed] = []
     events: list[tuple[Any, ...]] = []
     last_event = (
@@ -167,12 +178,10 @@ def _open(tx: Transaction, claimed: Iterable[tuple[Run, int]], claim: Claim) -> 
     began = {answer.run.id: answer for answer in answers if answer.reason is not Reason.NEW}
     unread = "SELECT id, run_id, kind, chapter, ordinal, at, name, data, place"
     unread += " FROM inbox WHERE run_id IN"
-    rows = [
-        InboxRow(*row) for row in tx.rows(unread, began, f"AND kind <> {InboxKind.MESSAGE.value}")
-    ]
-    rows.sort(key=lambda row: row.id)
-    for row in rows:
+    for row in sorted((InboxRow(*row) for row in tx.rows(unread, began)), key=by_id):
         began[row.run_id].inbox.append(row)
+    for message in sorted((Message(*row) for row in tx.rows(_MESSAGES, began)), key=by_id):
+        began[message.run_id].messages.append(message)
     return answers
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
+from wf.history.events import Kind
 from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
 from wf.history.settling import settlements
 from wf.history.sqlite_notes import write_notes
@@ -20,12 +21,15 @@ from wf.history.sqlite_rows import (
     Transaction,
     cancel_runs,
     end_runs,
+    end_tokens,
     make_runs,
     make_tokens,
     mark,
+    send_messages,
     tell,
 )
-from wf.history.store import Activation, Among, InboxKind, Lease, NextChapter
+from wf.history.store import Activation, Among, InboxKind, Lease
+from wf.history.turns import NextChapter
 
 _KEEP: Final = """INSERT INTO events
  (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)
@@ -53,12 +57,17 @@ def write_group(tx: Transaction, lease: Lease, activations: Sequence[Activation]
     consumed = [(row,) for a in group for row in a.consumed]
     if consumed:
         tx.db.executemany("DELETE FROM inbox WHERE id = ?", consumed)
+    received = [(row,) for a in group for row in a.received]
+    if received:
+        tx.db.executemany("DELETE FROM messages WHERE id = ?", received)
     stands_for = _make_children(tx, group)
     tokens = [token for a in group for token in a.tokens]
     if tokens:
         make_tokens(tx, tokens)
     _open_waits(tx, group, stands_for)
     write_notes(tx, [note for a in group for note in a.notes])
+    _send(tx, group)
+    _listen(tx, group)
     cancels = [run_id for a in group for run_id in a.cancels]
     if cancels:
         cancel_runs(tx, cancels)
@@ -138,6 +147,49 @@ def _open_waits(
     )
 
 
+def _send(tx: Transaction, group: Sequence[Activation]) -> None:
+    """Messages to other runs; who sends one learns what became of it."""
+    sends = [(a, message) for a in group for message in a.sends]
+    if not sends:
+        return
+    answers = send_messages(tx, [message for _, message in sends])
+    kind = InboxKind.SEND_SETTLED.value
+    tx.db.executemany(
+        INSERT_INBOX,
+        [
+            (a.run_id, kind, a.chapter, message.settle, tx.now, how.name, None)
+            for (a, message), how in zip(sends, answers, strict=True)
+        ],
+    )
+    mark(tx, dict.fromkeys(a.run_id for a, _ in sends))
+
+
+def _listen(tx: Transaction, group: Sequence[Activation]) -> None:
+    """To which names runs listen from now on. What is there already is told at once."""
+    changed = {a.run_id: a.listening for a in group if a.listening is not None}
+    tx.execute("DELETE FROM listening WHERE run_id IN", changed)
+    tx.db.executemany(
+        "INSERT INTO listening (run_id, name) VALUES (?, ?)",
+        [(run_id, name) for run_id, names in changed.items() for name in names],
+    )
+    asked = [a.run_id for a in group if a.listening or a.received]
+    heard = (
+        "SELECT DISTINCT l.run_id FROM listening l WHERE EXISTS"
+        " (SELECT 1 FROM messages m WHERE m.run_id = l.run_id AND m.name = l.name)"
+        " AND l.run_id IN"
+    )
+    mark_all = {row[0] for row in tx.rows(heard, asked)}
+    if mark_all:
+        mark(tx, mark_all)
+
+
+_CUT: Final = f"""SELECT id FROM tokens t WHERE run_id = ? AND status = 0 AND NOT EXISTS
+ (SELECT 1 FROM events e WHERE e.run_id = t.run_id AND e.chapter = ?
+  AND e.kind = {Kind.TOKEN_CREATED.value} AND e.data = t.id)"""
+_DROP: Final = """DELETE FROM events
+WHERE run_id = ? AND chapter < ? AND NOT (chapter = 1 AND seq = 1)"""
+
+
 def _turn(tx: Transaction, a: Activation, chapter: NextChapter) -> None:
     """The next chapter begins, with what is kept of the old one."""
     forget = json.dumps(list(chapter.forget))
@@ -168,9 +220,15 @@ def _turn(tx: Transaction, a: Activation, chapter: NextChapter) -> None:
         ],
     )
     tx.db.execute(
-        "UPDATE runs SET chapter = ?, attempt = attempt + 1 WHERE id = ?",
-        (chapter.number, a.run_id),
+        "UPDATE runs SET chapter = ?, attempt = ? WHERE id = ?",
+        (chapter.number, chapter.attempt, a.run_id),
     )
+    if chapter.oldest > 1:
+        tx.db.execute(_DROP, (a.run_id, chapter.oldest))
+    for table in ("waits", "gathers", "listening"):
+        tx.execute(f"DELETE FROM {table} WHERE run_id IN", [a.run_id])
+    cut = [row[0] for row in tx.db.execute(_CUT, (a.run_id, chapter.number))]
+    end_tokens(tx, dict.fromkeys(cut, End("CANCELED", None)))
 
 
 def _let_go(tx: Transaction, lease: Lease, released: Sequence[Activation]) -> None:
@@ -187,7 +245,7 @@ def _let_go(tx: Transaction, lease: Lease, released: Sequence[Activation]) -> No
         for row in tx.rows(
             "SELECT DISTINCT run_id FROM inbox i WHERE run_id IN",
             [a.run_id for a in resting if not a.is_put_off],
-            f"AND kind <> {InboxKind.MESSAGE.value} AND NOT {GOES_ON_WAITING}",
+            f"AND NOT {GOES_ON_WAITING}",
         )
     }
     if unread:

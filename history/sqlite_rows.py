@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from wf.history.events import STORED, Kind, Status
+from wf.history.messages import NewMessage, Sent
 from wf.history.rows import (
     NEVER_BEGAN,
     NEW_RUN_COLUMNS,
@@ -63,6 +64,8 @@ _OF_A_LIVE_RUN: Final = (
     ("blocked", "run_id"),
     ("waits", "run_id"),
     ("gathers", "run_id"),
+    ("messages", "run_id"),
+    ("listening", "run_id"),
 )
 
 
@@ -236,6 +239,30 @@ def _count_down(tx: Transaction, told: Sequence[tuple[Any, ...]]) -> set[tuple[A
     return {key for key, missing in left.items() if missing} - {
         key for key in badly if key in gathers and gathers[key][1]
     }
+
+
+def send_messages(tx: Transaction, messages: Sequence[NewMessage]) -> list[Sent]:
+    """One answer per message. Runs that listen to one are marked."""
+    status: dict[bytes, int] = dict(
+        tx.rows("SELECT id, status FROM runs WHERE id IN", {one.run_id for one in messages})
+    )
+    sent = [one for one in messages if status.get(one.run_id) == 0]
+    tx.db.executemany(
+        "INSERT INTO messages (run_id, name, at, data) VALUES (?, ?, ?, ?)",
+        [(one.run_id, one.name, tx.now, one.data) for one in sent],
+    )
+    listens = "SELECT 1 FROM listening WHERE run_id = ? AND name = ?"
+    heard = {
+        run_id
+        for run_id, name in dict.fromkeys((one.run_id, one.name) for one in sent)
+        if tx.db.execute(listens, (run_id, name)).fetchone() is not None
+    }
+    if heard:
+        mark(tx, sorted(heard))
+    return [
+        Sent.SENT if number == 0 else Sent.UNKNOWN if number is None else Sent.ENDED
+        for number in (status.get(one.run_id) for one in messages)
+    ]
 
 
 # --- ended ----------------------------------------------------------------------------------------

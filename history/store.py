@@ -2,8 +2,12 @@
 conformance suite.
 
 *One writer per history.* The worker that owns a run appends to its history; all others (children
-that end, tokens, messages, cancels) put a row into the run's inbox and mark the run ready, in one
+that end, tokens, cancels) put a row into the run's inbox and mark the run ready, in one
 transaction of their own. The owner moves inbox rows into the history.
+
+*Messages.* What is sent to a run waits in `messages` until its body asks for it. `listening` says
+for which names that is now: a message of another name makes no mark. Who sends and who begins to
+listen lock the run's row, so that they cannot miss each other.
 
 *Marks.* A row in `ready` says: there is something to do for this run. It is routed to the run's
 owner where there is one (`ready.owner`), else any worker that knows the task may claim it. A claim
@@ -28,8 +32,10 @@ from typing import Any, Protocol
 
 from wf.history.events import Event, Status
 from wf.history.limits import LEASE_MS
+from wf.history.messages import Message, NewMessage, Sent
 from wf.history.notes import Chunk, Note
 from wf.history.step import StepStore
+from wf.history.turns import Ending, NextChapter
 
 # --- what clients write
 # --------------------------------------------------------------------------------------
@@ -106,8 +112,6 @@ class InboxKind(IntEnum):
     TOKEN_ENDED = 2
     """`name`: COMPLETED, TIMED_OUT or CANCELED; `data`: JSON."""
     CANCEL = 3
-    MESSAGE = 4
-    """`name`: the message's; `data`: JSON."""
     STEP_DONE = 5
     """A step that wrote its result in its own transaction. `data`: the result, `name`: the
     milliseconds it took; `at`: 0, its owner has the time."""
@@ -116,6 +120,8 @@ class InboxKind(IntEnum):
     the name of a Triggered member."""
     BATCH_STARTED = 7
     """The keys of a batch are settled. `data`: as the event's."""
+    SEND_SETTLED = 8
+    """A message that the run sent. `name`: that of a Sent member."""
 
 
 @dataclass(slots=True)
@@ -155,32 +161,6 @@ class Wait:
 
 
 @dataclass(slots=True)
-class NextChapter:
-    """The attempt failed: the history goes on in chapter `number`.
-
-    Kept are the rows of the old chapter with seq < `before_seq`, without the ordinals `forget`,
-    numbered anew. Then follow `events` (their seq is filled in by the store).
-    """
-
-    number: int
-    before_seq: int
-    forget: Sequence[int] = ()
-    events: Sequence[Event] = ()
-
-
-@dataclass(slots=True)
-class Ending:
-    status: Status
-    output: bytes | None
-    """JSON where it completed."""
-    failure: bytes | None
-    """Failure, as JSON, where it did not."""
-    at: int
-    gathered: bool = False
-    """Operations of it have waited for many runs at once."""
-
-
-@dataclass(slots=True)
 class Blocked:
     """The run cannot go on by itself: `reason` (nondeterminism, poisoned, …), `detail` for people,
     `next` command."""
@@ -206,7 +186,12 @@ class Activation:
     is opened on the run that it is."""
     tokens: list[NewToken] = field(default_factory=list[NewToken])
     waits: list[Wait] = field(default_factory=list[Wait])
-    """Opened after children and tokens are made; in the next chapter where there is one."""
+    """Opened after children and tokens are made. None where a next chapter begins."""
+    received: list[int] = field(default_factory=list[int])
+    """Messages that have become facts."""
+    sends: list[NewMessage] = field(default_factory=list[NewMessage])
+    listening: Sequence[str] | None = None
+    """The names of all messages that the run waits for from now on; None: as before."""
     cancels: list[bytes] = field(default_factory=list[bytes])
     """Runs (awaited children) to cancel, by the rule of `cancel`."""
     notes: list[Note] = field(default_factory=list[Note])
@@ -257,7 +242,9 @@ class Claimed:
     seq: int
     """The last seq of the run's chapter, with what the claim wrote."""
     inbox: list[InboxRow]
-    """All unread rows except messages, in order of id."""
+    """All unread rows, in order of id."""
+    messages: list[Message] = field(default_factory=list[Message])
+    """Of every name that the run listens to the first MESSAGES_AHEAD, in order of id."""
 
 
 @dataclass(slots=True)
@@ -316,6 +303,8 @@ class Run:
     metadata: bytes = b"{}"
     added_tags: Sequence[str] = ()
     """Beside `tags`, which it was born with."""
+    restarted_with: bytes | None = None
+    """The payload of the last restart. `payload` is that of the trigger for ever."""
 
 
 @dataclass(slots=True)
@@ -395,6 +384,11 @@ class Store(StepStore, Protocol):
         """Ask for cancellation. A run that never began ends CANCELED here and now; to others it is
         an inbox row. Answers the ids of live runs that were reached (ended and unknown ones are
         left out)."""
+        ...
+
+    def send(self, messages: Sequence[NewMessage], now: int) -> list[Sent]:
+        """Send messages, in order. Only a run that listens to a name is woken. Repeated after an
+        unknown outcome a message may arrive twice."""
         ...
 
     def create_tokens(self, tokens: Sequence[NewToken]) -> None: ...

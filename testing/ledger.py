@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from wf.engine.author import StepCallInfo, current
-from wf.engine.body import run_info
+from wf.engine.chapters import run_info
 from wf.engine.core.execution import Execution
 from wf.engine.core.index import History
 from wf.engine.core.info import RunInfo
@@ -144,9 +144,9 @@ def _steps_of(
 ) -> Iterator[tuple[str, str, bool]]:
     """The steps that each chapter asked for: name, idempotency key, whether it finished. By a
     replay, because calls that were given up leave no row, and count among equal ones."""
-    info = run_info(run)
     for _, rows in groupby(history, key=lambda row: row[0]):
         events = [event for _, event in rows]
+        info = run_info(run, events[0])
         finished = {event.ordinal for event in events if event.kind == Kind.STEP_FINISHED}
         equal: Counter[tuple[str, int]] = Counter()
         for one in _issued(registry.get(run.task), info, events):

@@ -1,13 +1,15 @@
 """Programs: task bodies as data, so that a test can draw them at random.
 
-A `Program` is a small tree: steps that succeed or fail, timers, children, tokens, put together by
-sequences, gather, races, time-outs, cancels, task groups and `finally` blocks. One task,
+A `Program` is a small tree: steps that succeed or fail, timers, children, tokens, messages, put
+together by sequences, gather, races, time-outs, cancels, task groups, `finally` blocks and
+restarts. One task,
 `interpret`, runs any of them; its payload is the program, its output a trace: what the body saw, in
 the order in which it saw it. Two runs that are given the same facts have the same trace.
 
 `programs()` is a Hypothesis strategy of them. Where a program leaves something to the world, the
-payload of the child (`Order`) or the tags of the token (`answer_of`) say what is to happen, so that
-any harness can play the world: one in virtual time, or real stores with real workers.
+payload of the child (`Order`), the tags of the token (`answer_of`) or the program itself
+(`mail.letters`) say what is to happen, so that any harness can play the world: one in virtual time,
+or real stores with real workers.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, assert_never
 from pydantic import BaseModel, ConfigDict, Field
 
 from wf.engine.author import current
+from wf.engine.core.restart import restart
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import step, task
 from wf.engine.core.waits import wait
@@ -89,6 +92,23 @@ class Tell(Node):
     name: int
 
 
+class Message(Node):
+    """The next message of that name. One is sent `ms` after the run was made; nobody waits longer
+    than `timeout_ms` (0: for ever)."""
+
+    kind: Literal["message"] = "message"
+    name: int
+    ms: int
+    timeout_ms: int = 0
+
+
+class Send(Node):
+    """A message to a child, that ends when it has read it."""
+
+    kind: Literal["send"] = "send"
+    name: int
+
+
 class Sequential(Node):
     """One after the other."""
 
@@ -153,6 +173,13 @@ class Try(Node):
     part: Program
 
 
+class Restart(Node):
+    """The run starts anew, with another program."""
+
+    kind: Literal["restart"] = "restart"
+    program: Program
+
+
 Program = Annotated[
     Step
     | Timer
@@ -160,6 +187,8 @@ Program = Annotated[
     | Batch
     | Token
     | Tell
+    | Message
+    | Send
     | Sequential
     | Gather
     | Group
@@ -168,10 +197,22 @@ Program = Annotated[
     | TimeLimit
     | Cancel
     | Finally
-    | Try,
+    | Try
+    | Restart,
     Field(discriminator="kind"),
 ]
-for _kind in (Sequential, Gather, Group, Race, AsCompleted, TimeLimit, Cancel, Finally, Try):
+for _kind in (
+    Sequential,
+    Gather,
+    Group,
+    Race,
+    AsCompleted,
+    TimeLimit,
+    Cancel,
+    Finally,
+    Try,
+    Restart,
+):
     _kind.model_rebuild()
 
 
@@ -219,6 +260,12 @@ async def child(order: Order) -> int:
     return order.name
 
 
+@task(id="programs/reader")
+async def reader() -> int:
+    """Answers the message that it is sent."""
+    return await wait.for_message("letter", int)
+
+
 @task(id="programs/interpret")
 async def interpret(program: Program) -> list[str]:
     """Run a program; answer what was seen, in order."""
@@ -241,10 +288,12 @@ class Interpreter:
 
     async def run(self, program: Program) -> None:
         match program:
-            case Step() | Timer() | Child() | Token() | Tell():
+            case Step() | Timer() | Child() | Token() | Tell() | Message() | Send():
                 await self._leaf(program)
             case Batch():
                 await self._batch(program)
+            case Restart(program=following):
+                await restart(following)
             case Sequential(parts=parts):
                 for part in parts:
                     await self.run(part)
@@ -279,7 +328,7 @@ class Interpreter:
             case _:
                 assert_never(program)
 
-    async def _leaf(self, leaf: Step | Timer | Child | Token | Tell) -> None:
+    async def _leaf(self, leaf: Step | Timer | Child | Token | Tell | Message | Send) -> None:
         match leaf:
             case Step(name=name, ms=ms, fails=fails):
                 self._saw("step", await act(Order(name=name, ms=ms, fails=fails)))
@@ -310,6 +359,13 @@ class Interpreter:
                 stream("body").append(name)
                 tags.add(f"told:{name % 3}")
                 self._saw("told", name)
+            case Message(name=name, timeout_ms=timeout_ms):
+                timeout = timeout_ms / 1_000 if timeout_ms else None
+                self._saw("message", await wait.for_message(str(name), int, timeout=timeout))
+            case Send(name=name):
+                handle = await reader.trigger()
+                await handle.send("letter", name)
+                self._saw("answer", await handle.result())
 
     async def _batch(self, batch: Batch) -> None:
         orders = [Order(name=one.name, ms=one.ms, fails=int(one.fails)) for one in batch.parts]
@@ -372,7 +428,7 @@ def programs(max_leaves: int = 12) -> SearchStrategy[Program]:
     """Programs at random. Times are few and small, so that things happen at once, or just not."""
     from hypothesis import strategies as st
 
-    times = st.sampled_from([1, 2, 3, 5, 8])
+    times, limits = st.sampled_from([1, 2, 3, 5, 8]), st.sampled_from([0, 2, 4])
     names = st.integers(0, 9)
     steps = st.builds(Step, name=names, ms=times, fails=st.sampled_from([0, 0, 0, 1, 2, 3]))
     children = st.builds(Child, name=names, ms=times, fails=st.booleans(), later=st.booleans())
@@ -382,8 +438,10 @@ def programs(max_leaves: int = 12) -> SearchStrategy[Program]:
         st.builds(Timer, ms=times, plain=st.booleans()),
         children,
         st.builds(Batch, parts=members, later=st.booleans(), kept=st.booleans()),
-        st.builds(Token, name=names, ms=times, timeout_ms=st.sampled_from([0, 2, 4])),
+        st.builds(Token, name=names, ms=times, timeout_ms=limits),
         st.builds(Tell, name=names),
+        st.builds(Message, name=st.integers(0, 2), ms=times, timeout_ms=limits),
+        st.builds(Send, name=names),
     )
 
     def compound(part: SearchStrategy[Any]) -> SearchStrategy[Any]:
@@ -398,6 +456,7 @@ def programs(max_leaves: int = 12) -> SearchStrategy[Program]:
             st.builds(Cancel, until=part, victim=part),
             st.builds(Finally, part=part, cleanup=steps),
             st.builds(Try, part=part),
+            st.builds(Restart, program=part),
         )
 
     return st.recursive(leaves, compound, max_leaves=max_leaves)
@@ -413,10 +472,13 @@ __all__ = [
     "Gather",
     "Group",
     "Interpreter",
+    "Message",
     "Order",
     "Pace",
     "Program",
     "Race",
+    "Restart",
+    "Send",
     "Sequential",
     "Step",
     "Tell",
@@ -430,4 +492,5 @@ __all__ = [
     "interpret",
     "pace",
     "programs",
+    "reader",
 ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -30,11 +30,14 @@ from wf.engine.worker import Worker
 from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
 from wf.history.events import Status
 from wf.history.ids import derived_id, show
+from wf.history.messages import NewMessage
 from wf.history.sqlite import SQLiteStore
 from wf.history.store import NewRun, Run, Store, WorkerInfo
 from wf.testing.clock import SkewedClock, VirtualClock
 from wf.testing.ledger import MemoryLedger, breaches, using
+from wf.testing.mail import FIRST_MESSAGE, misread
 from wf.testing.odds import CALM, Odds, drawn_odds
+from wf.testing.process import Process
 from wf.testing.runner import VirtualRunner
 from wf.testing.watched import WRITES, Cut, WatchedStore
 
@@ -55,6 +58,8 @@ class Scenario(Protocol):
     """What clients do, and what must come of it."""
 
     registry: Registry
+    message_names: Sequence[str]
+    """What clients call the messages that they send; each is a number, higher than the last."""
 
     def new_run(self, random: Random, now: int) -> NewRun:
         """A run that a client triggers; its id is filled in by the simulation."""
@@ -78,27 +83,6 @@ class Report:
     breaches: list[str] = field(default_factory=list[str])
     faults: Counter[str] = field(default_factory=Counter[str])
     statuses: Counter[str] = field(default_factory=Counter[str])
-
-
-class Process:
-    """A worker process: what is lost together."""
-
-    def __init__(
-        self, name: str, worker: Worker, runner: VirtualRunner, clock: SkewedClock
-    ) -> None:
-        self.name = name
-        self.worker = worker
-        self.runner = runner
-        self.clock = clock
-        self.is_busy = False
-        """In a call: others move, this one waits."""
-        self.asleep_until = 0
-        self.leaves_at = 0
-
-    def die(self) -> None:
-        self.runner.stop()
-        self.worker.orders.runner = None
-        self.worker.drop()
 
 
 Audit = Callable[[Store], Iterable[str]]
@@ -135,7 +119,7 @@ class Simulation:
         self._audit = audit
         self._moves = moves or self.random.choice([100, 250, 250, 600])
         self._depth = 0
-        self._count = 0
+        self._count = self._sent = 0
         self._trace = blake2b(digest_size=16)
         self._client = WatchedStore(self.store, partial(self._door, None))
 
@@ -177,6 +161,7 @@ class Simulation:
             (3, self._trigger),
             (1, self._cancel),
             (3, self._end_token),
+            (4, self._send),
             (0.7, self._crash),
             (0.4, self._leave),
             (0.7, self._stall),
@@ -360,6 +345,19 @@ class Simulation:
             return
         self._note("token", token_id, status)
 
+    def _send(self) -> None:
+        runs = self._list_live()
+        if not runs:
+            return
+        self._sent += 1
+        run_id, name = self.random.choice(runs), self.random.choice(self.scenario.message_names)
+        message = NewMessage(run_id, name, str(FIRST_MESSAGE + self._sent).encode())
+        try:
+            [outcome] = self._client.send([message], self.clock.now())
+        except (StoreUnavailable, Cut):
+            return
+        self._note("send", run_id, name, outcome)
+
     def _rows(self, sql: str) -> list[tuple[bytes, ...]]:
         return self.store._query(sql, ())  # pyright: ignore[reportPrivateUsage]
 
@@ -464,7 +462,9 @@ class Simulation:
         for run_id in ids:
             run = runs[run_id]
             report.statuses[run.status] += 1
-            self._note(run_id, run.status, run.output, *self.store.history(run_id))
+            history = self.store.history(run_id)
+            self._note(run_id, run.status, run.output, *history)
+            found += [f"{show('run', run_id)}: {what}" for what in misread(history)]
             if not run.status.ended:
                 why = run.blocked.detail if run.blocked is not None else "nothing wakes it"
                 found.append(

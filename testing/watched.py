@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from wf.history.errors import Error, StoreUnavailable
 from wf.history.events import Event
+from wf.history.messages import NewMessage, Sent
 from wf.history.notes import Chunk, Note
 from wf.history.step import AsyncStepTransaction, StepPlace, StepTransaction
 from wf.history.store import (
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 WRITES: Final = frozenset(
     {
-        *("trigger", "cancel", "create_tokens", "end_token", "note"),
+        *("trigger", "cancel", "send", "create_tokens", "end_token", "note"),
         *("join", "commit", "commit_step", "beat", "take_over", "leave"),
     }
 )
@@ -105,6 +106,9 @@ class WatchedStore:
 
     def cancel(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
         return self.door("cancel", lambda: self.inner.cancel(run_ids, now))
+
+    def send(self, messages: Sequence[NewMessage], now: int) -> list[Sent]:
+        return self.door("send", lambda: self.inner.send(messages, now))
 
     def create_tokens(self, tokens: Sequence[NewToken]) -> None:
         return self.door("create_tokens", lambda: self.inner.create_tokens(tokens))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wf.engine.core.handles import Token as Token
     from wf.engine.core.operation import Gen as Gen
     from wf.engine.core.operation import Operation as Operation
+    from wf.engine.core.restart import restart as restart
     from wf.engine.core.retry import Retry as Retry
     from wf.engine.core.runnable import Runnable as Runnable
     from wf.engine.core.runnable import step as step
@@ -99,6 +100,7 @@ _HOMES = {
     "wf.engine.core.batches": ("BatchHandle", "Item"),
     "wf.engine.core.handles": ("RunHandle", "Token"),
     "wf.engine.core.operation": ("Gen", "Operation"),
+    "wf.engine.core.restart": ("restart",),
     "wf.engine.core.retry": ("Retry",),
     "wf.engine.core.runnable": ("Runnable", "step", "task"),
     "wf.engine.core.triggers": ("BatchOptions", "TriggerOptions"),

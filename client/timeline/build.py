@@ -21,7 +21,10 @@ from wf.history.events import Event, Kind, Status
 from wf.history.ids import show
 
 _TITLES: Final = {SpanKind.WAIT: "wait", SpanKind.TOKEN: "token", SpanKind.MESSAGE: "message"}
-_SILENT: Final = frozenset({Kind.STARTED, Kind.ATTEMPT_FAILED, Kind.ENDED, Kind.NOTED})
+_SILENT: Final = frozenset(
+    {Kind.STARTED, Kind.ATTEMPT_STARTED, Kind.ATTEMPT_FAILED, Kind.RESTARTED}
+    | {Kind.ENDED, Kind.NOTED}
+)
 """Rows about no operation of which no mark tells: the bar of the run does, or nothing happened."""
 _MARKS: Final[dict[int, tuple[MarkKind, str]]] = {
     Kind.TAKEN: (MarkKind.TAKEN, "worker lost, taken over"),

@@ -38,7 +38,9 @@ _AWAITED: Final = {
 }
 """Records that begin a wait for something outside the run."""
 OPENERS: Final = frozenset(_AWAITED)
-_CLOSERS: Final = frozenset({Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED})
+_CLOSERS: Final = frozenset(
+    {Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED, Kind.MESSAGE_TIMED_OUT}
+)
 _STEPS: Final = frozenset(
     {Kind.STEP_STARTED, Kind.STEP_FINISHED, Kind.STEP_FAILED, Kind.STEP_ATTEMPT_FAILED}
 )
@@ -50,6 +52,7 @@ KINDS: Final[dict[int, SpanKind]] = {
     Kind.CHILD_ENDED: SpanKind.CHILD,
     Kind.TOKEN_ENDED: SpanKind.TOKEN,
     Kind.MESSAGE_RECEIVED: SpanKind.MESSAGE,
+    Kind.MESSAGE_TIMED_OUT: SpanKind.MESSAGE,
 }
 """What sort of operation a row with an ordinal is about; others are SpanKind.OTHER."""
 
@@ -189,6 +192,8 @@ def _of_wait(draft: Draft, story: Story) -> Iterator[Span]:
 
 
 def _wait_outcome(event: Event) -> Outcome:
+    if event.kind == Kind.MESSAGE_TIMED_OUT:
+        return Outcome.TIMED_OUT
     if event.name in Status.__members__ and event.kind != Kind.MESSAGE_RECEIVED:
         return OUTCOMES.get(Status(event.name), Outcome.OK)
     return Outcome.OK

@@ -15,13 +15,16 @@ from typing import Final
 from wf.history.events import COMPLETIONS, Event, Kind
 from wf.history.store import Run
 
-_OUTSIDE: Final = frozenset({Kind.STARTED, Kind.CANCEL_REQUESTED, Kind.TIME_OUT})
+_OUTSIDE: Final = frozenset(
+    {Kind.STARTED, Kind.ATTEMPT_STARTED, Kind.CANCEL_REQUESTED, Kind.TIME_OUT}
+)
 """Facts about no operation, upon which the body issues some."""
 _RECORDS: Final = frozenset(
     {Kind.STEP_STARTED, Kind.CHILD_TRIGGERED, Kind.CHILD_AWAITED, Kind.TOKEN_CREATED}
-    | {Kind.TOKEN_AWAITED, Kind.MESSAGE_AWAITED}
+    | {Kind.TOKEN_AWAITED, Kind.MESSAGE_AWAITED, Kind.MESSAGE_SENT}
 )
 """Rows that were written when their operation was issued."""
+_BEGINNINGS: Final = frozenset({Kind.STARTED, Kind.ATTEMPT_STARTED})
 _STEP_ENDS: Final = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
 _NEVER: Final = 1 << 62
 
@@ -53,10 +56,10 @@ class Story:
         for chapter, event in record.events:
             self._chapters.setdefault(chapter, []).append(event)
         self.last = max(self._chapters, default=1)
-        written = (event.at for _, event in record.events if event.kind != Kind.STARTED)
+        written = (event.at for _, event in record.events if event.kind not in _BEGINNINGS)
         latest = max(written, default=self.run.started_at or self.run.created_at)
         self.last_at = latest
-        """When something was last written. (A STARTED may stand there for an attempt to come.)"""
+        """When something was last written. (A beginning may stand there for an attempt to come.)"""
         ended = (self.run.ended_at or latest) if self.is_over else now_ms
         self.horizon = max(ended, latest, self.run.created_at)
         """Up to when the run is told of."""
@@ -114,7 +117,7 @@ class Story:
             failed = last.kind == Kind.ATTEMPT_FAILED
             self.ends[number] = last.at
             begin = last.at + (last.took if failed else 0)
-            attempt += failed
+            attempt = 1 if last.kind == Kind.RESTARTED else attempt + failed
             before = {event._replace(seq=0) for event in events}
 
 

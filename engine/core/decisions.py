@@ -158,6 +158,32 @@ class AwaitToken:
 
 
 @dataclass(slots=True)
+class AwaitMessage:
+    ordinal: int
+    name: str
+    timeout_ms: int
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(seq, Kind.MESSAGE_AWAITED, self.ordinal, at, self.name, self.timeout_ms)
+
+
+@dataclass(slots=True)
+class SendMessage:
+    """A message to another run. What became of it is a fact."""
+
+    ordinal: int
+    run_id: bytes
+    name: str
+    digest: int
+    message: bytes
+
+    def record(self, seq: int, at: int) -> Event | None:
+        return Event(
+            seq, Kind.MESSAGE_SENT, self.ordinal, at, self.name, self.digest, data=self.run_id
+        )
+
+
+@dataclass(slots=True)
 class Patched:
     """`wf.patched(name)` was true: so it stays for this run."""
 
@@ -217,6 +243,17 @@ class End:
         return Event(seq, Kind.ENDED, 0, at, self.status.value, self.digest, data=self.failure)
 
 
+@dataclass(slots=True)
+class Restart:
+    """The body goes on with a fresh history."""
+
+    payload: bytes
+    digest: int
+
+    def record(self, seq: int, at: int, attempt: int = 1) -> Event:
+        return Event(seq, Kind.RESTARTED, 0, at, digest=self.digest, attempt=attempt)
+
+
 Decision = (
     RunStep
     | CancelStep
@@ -227,9 +264,12 @@ Decision = (
     | CancelRun
     | CreateToken
     | AwaitToken
+    | AwaitMessage
+    | SendMessage
     | Patched
     | WriteNote
     | Noted
     | Log
+    | Restart
     | End
 )

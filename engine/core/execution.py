@@ -23,7 +23,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
-from wf.engine.core.decisions import Decision, End, Log, Noted, Patched, WriteNote
+from wf.engine.core.decisions import Decision, End, Log, Noted, Patched, Restart, WriteNote
 from wf.engine.core.index import History
 from wf.engine.core.info import RunInfo
 from wf.engine.core.loop import BodyLoop, BodyTask, Handle
@@ -78,9 +78,11 @@ class Execution:
         """Operations that were called and not numbered yet, by their address."""
         self.waits: dict[int, Kind] = {}
         """Operations that wait for something outside the run, and the kind of fact that ends it."""
+        self.listening: dict[int, str] = {}
+        """Operations that wait for a message, and its name."""
         self.timers = Timers(self.open)
         self.ordinal = 0
-        self.ended: End | None = None
+        self.ended: End | Restart | None = None
         self.cancel_requested = False
         self.timed_out = False
         self.is_building = history is not None
@@ -104,6 +106,7 @@ class Execution:
         """STARTED is being delivered."""
         self._has_noted = False
         self._drops = 0
+        self._restart: Restart | None = None
         self._root: BodyTask[Any] | None = None
 
     # -- the door
@@ -113,6 +116,8 @@ class Execution:
 
         Raises NonDeterminism where history and body part.
         """
+        if fact.kind == Kind.ATTEMPT_STARTED:
+            self.timers.shift(fact.at - self.now)
         if fact.at > self.now:
             self.now = fact.at
         if self._facts_ahead:
@@ -144,6 +149,8 @@ class Execution:
         if self._mismatch is not None:
             raise self._mismatch
         root = self._root
+        if self.ended is None and self._restart is not None:
+            self._end(self._restart)
         if self.ended is None and root is not None and root.done():
             end = outcome_of(
                 root, self.runnable, canceled=self.cancel_requested, timed_out=self.timed_out
@@ -202,7 +209,7 @@ class Execution:
         if self._root is not None:
             self._root.cancel()
 
-    def _end(self, end: End) -> None:
+    def _end(self, end: End | Restart) -> None:
         self.ended = end
         for ordinal in sorted(self.open):
             future = self.open.get(ordinal)
@@ -218,6 +225,13 @@ class Execution:
             raise self._mismatch
 
     # -- what operations ask
+
+    def restart(self, restart: Restart) -> None:
+        """The body ends here: nothing of it runs any more."""
+        if self.is_closing:
+            self._drop()
+        self._restart = restart
+        self.loop.stop_now()
 
     @property
     def title(self) -> str:
@@ -282,14 +296,20 @@ class Execution:
         return count
 
     def open_timer(
-        self, operation: Operation[Any] | None, delay_ms: int, digest: int, fire: Callable[[], None]
+        self,
+        operation: Operation[Any] | None,
+        delay_ms: int,
+        digest: int,
+        fire: Callable[[], None],
+        *,
+        is_fixed: bool = False,
     ) -> int:
         """A durable timer.
 
-        `digest`: what the history compares, the delay (or the moment, for `until`).
+        `digest`: what the history compares, the delay (or the moment, where it `is_fixed`).
         """
         ordinal = self.number(operation, "timer", "", digest)
-        self.timers.open(ordinal, self.now + delay_ms, digest, fire)
+        self.timers.open(ordinal, self.now + delay_ms, digest, fire, is_fixed=is_fixed)
         return ordinal
 
     def open_loop_timer(self, delay_ms: int, handle: Handle) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wf.engine.core.decisions import AwaitRun
 from wf.engine.core.durations import from_ms
+from wf.engine.core.messages import Send, SendCall
 from wf.engine.core.operation import Operation, OperationFuture
 from wf.engine.core.values import check_json
 from wf.history.errors import (
@@ -68,7 +69,9 @@ def run_error(
 class RunHandle(Generic[T]):
     """A run: `handle.id` (run_…), `await handle.result()`."""
 
-    __slots__ = ("_id", "decode", "id", "is_cached", "outside", "payload_differs", "task")
+    __slots__ = (
+        *("_id", "_sends", "decode", "id", "is_cached", "outside", "payload_differs", "task"),
+    )
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class RunHandle(Generic[T]):
         is_cached: bool = False,
         payload_differs: bool = False,
         outside: Callable[[RunHandle[T]], Coroutine[Any, Any, T]] | None = None,
+        sends: Send | None = None,
     ) -> None:
         self._id = run_id
         self.id = show("run", run_id)
@@ -89,6 +93,7 @@ class RunHandle(Generic[T]):
         self.payload_differs = payload_differs
         """… and it was given another payload."""
         self.outside = outside
+        self._sends = sends
 
     def result(self) -> Operation[T]:
         """The output, when the run has ended.
@@ -96,6 +101,13 @@ class RunHandle(Generic[T]):
         Raises RunFailed, RunCanceled, RunExpired or RunTimedOut.
         """
         return ResultOf(self)
+
+    def send(self, name: str, data: Any = None) -> Operation[None]:
+        """Send the run a message, for its `wf.wait.for_message(name)`. In a body exactly once.
+
+        Raises AlreadyEnded, NotFound.
+        """
+        return SendCall(self._id, name, data, self._sends)
 
     def subscribe(self) -> AsyncGenerator[RunView]:
         """Outside bodies: the run now, then at each change of its status, metadata, tags or output,

@@ -42,6 +42,6 @@ _KINDS: Final = frozenset(map(int, Kind))
 _OF_CLAIMS: Final = frozenset({Kind.STARTED, Kind.TAKEN})
 _LATER: Final = frozenset(
     {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED}
-    | {Kind.BATCH_STARTED, Kind.BATCH_ENDED}
+    | {Kind.BATCH_STARTED, Kind.BATCH_ENDED, Kind.MESSAGE_TIMED_OUT, Kind.SEND_SETTLED}
 )
 """Facts whose operation has a row of its own before them."""

@@ -63,6 +63,7 @@ VERBS: Final[dict[int, str]] = {
     Kind.TOKEN_CREATED: "token",
     Kind.TOKEN_AWAITED: "wait for token",
     Kind.MESSAGE_AWAITED: "wait for message",
+    Kind.MESSAGE_SENT: "send",
     Kind.BATCH_TRIGGERED: "batch",
     Kind.BATCH_AWAITED: "results",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from wf.history.events import Event, Kind
@@ -13,11 +13,18 @@ if TYPE_CHECKING:
     from wf.engine.core.operation import OperationFuture
 
 
+def _nothing() -> None: ...
+
+
 @dataclass(slots=True)
 class Timer:
+    """`kind`: of the fact that it is due. One that `is_fixed` means a moment, others a while."""
+
     due: int
     digest: int
-    fire: Callable[[], None]
+    fire: Callable[[], None] = _nothing
+    kind: Kind = Kind.TIMER_FIRED
+    is_fixed: bool = False
 
 
 class Timers:
@@ -28,9 +35,27 @@ class Timers:
         self._timers: dict[int, Timer] = {}
         self._due: list[tuple[int, int]] = []
 
-    def open(self, ordinal: int, due: int, digest: int, fire: Callable[[], None]) -> None:
-        self._timers[ordinal] = Timer(due, digest, fire)
+    def open(
+        self,
+        ordinal: int,
+        due: int,
+        digest: int,
+        fire: Callable[[], None] = _nothing,
+        *,
+        kind: Kind = Kind.TIMER_FIRED,
+        is_fixed: bool = False,
+    ) -> None:
+        self._timers[ordinal] = Timer(due, digest, fire, kind, is_fixed)
         heappush(self._due, (due, ordinal))
+
+    def shift(self, ms: int) -> None:
+        """Time that does not count has passed: a while ends so much later."""
+        for timer in self._timers.values():
+            if not timer.is_fixed:
+                timer.due += ms
+        self._due = [one for one in self._due if one[1] not in self._timers]
+        self._due += [(timer.due, ordinal) for ordinal, timer in self._timers.items()]
+        heapify(self._due)
 
     def retry(self, ordinal: int, due: int) -> None:
         """The step's next attempt is due then."""
@@ -69,7 +94,7 @@ class Timers:
             if (timer is not None or is_retry) and due > now:
                 break
             if timer is not None:
-                return retries, Event(0, Kind.TIMER_FIRED, ordinal, now, digest=timer.digest)
+                return retries, Event(0, timer.kind, ordinal, now, digest=timer.digest)
             heappop(self._due)
             if is_retry:
                 retries.append(ordinal)

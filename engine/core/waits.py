@@ -1,4 +1,4 @@
-"""`wf.wait`: timers and tokens."""
+"""`wf.wait`: timers, tokens and messages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from wf.engine.core.decisions import AwaitToken, CreateToken
 from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.handles import Token
 from wf.engine.core.info import digest_of
+from wf.engine.core.messages import AwaitMessageCall
 from wf.engine.core.operation import Operation, OperationFuture
 from wf.engine.core.triggers import check_tags
 from wf.engine.core.values import Shape, check_json
@@ -44,7 +45,7 @@ class Sleep(Operation[None]):
             if not future.done():
                 future.set_result(None)
 
-        ordinal = execution.open_timer(self, delay, self._ms, fire)
+        ordinal = execution.open_timer(self, delay, self._ms, fire, is_fixed=self._until)
         future.ordinal = ordinal
         return future
 
@@ -202,6 +203,25 @@ class WaitFor:
     def for_token(self, token: Token[Any] | str, kind: Any = Any, /) -> Operation[Any]:
         """The data that the token is completed with. Raises TokenTimedOut, TokenCanceled."""
         return AwaitTokenCall(token, kind)
+
+    @overload
+    def for_message(
+        self, name: str, kind: type[T], /, *, timeout: Duration | None = None
+    ) -> Operation[T]: ...
+    @overload
+    def for_message(self, name: str, /, *, timeout: Duration | None = None) -> Operation[Any]: ...
+    def for_message(
+        self, name: str, kind: Any = Any, /, *, timeout: Duration | None = None
+    ) -> Operation[Any]:
+        """The next message sent to this run under that name, in order of arrival; earlier ones are
+        kept until they are asked for.
+
+        Raises MessageTimedOut after `timeout`; PayloadError, naming the field, where what was sent
+        does not fit (it is read, then: the next call gets the next one).
+        """
+        return AwaitMessageCall(
+            name, kind, _milliseconds(timeout, "timeout") if timeout is not None else 0
+        )
 
 
 def _milliseconds(value: Duration, what: str = "duration") -> int:

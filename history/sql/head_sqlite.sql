@@ -65,6 +65,16 @@ CREATE TABLE inbox (
 
 CREATE INDEX inbox_of_run ON inbox (run_id, id);
 
+CREATE TABLE messages (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    at BIGINT NOT NULL,
+    run_id BLOB NOT NULL,
+    name TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+
+CREATE INDEX messages_of_run ON messages (run_id, name, id);
+
 CREATE TABLE workers (
     id BIGINT NOT NULL,
     group_no BIGINT DEFAULT 0 NOT NULL,
@@ -134,6 +144,13 @@ CREATE TABLE gathers (
     missing INTEGER NOT NULL,
     eager BOOLEAN NOT NULL,
     PRIMARY KEY (run_id, chapter, ordinal)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE listening (
+    run_id BLOB NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (run_id, name)
 )
  WITHOUT ROWID;
 

@@ -7,7 +7,8 @@ from wf.cli import draw
 from wf.cli.tree import State, TokenNode, Tree
 from wf.engine.core.durations import show_duration
 from wf.history.events import Event, Failure, Kind, Status
-from wf.history.store import Activation, NewRun, NewToken, NextChapter, Run, Wait
+from wf.history.store import Activation, NewRun, NewToken, Run, Wait
+from wf.history.turns import NextChapter
 
 ROOT = b"\x01" * 16
 CHILD = b"\x02" * 16
@@ -130,7 +131,7 @@ def test_the_next_attempt_of_a_task_begins_a_new_picture() -> None:
         made,
         Event(2, Kind.STEP_FINISHED, 1, NOW, "s", took=5, attempt=1),
         Event(3, Kind.ATTEMPT_FAILED, 0, NOW, attempt=1, data=BOOM),
-        next_chapter=NextChapter(2, 3),
+        next_chapter=NextChapter(2, 3, 2),
         due_at=NOW + 1_000,
     )
     assert "again in 1.0s, ValueError: two lines" in drawn(made)[0]

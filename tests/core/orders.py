@@ -14,7 +14,8 @@ from typing import Any
 
 import anyio
 
-from tests.core.stage import Script, Stage, told
+from tests.core.script import Script
+from tests.core.stage import Stage, told
 from wf.engine.core.runnable import step, task
 
 MANY = 12

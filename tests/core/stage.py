@@ -11,9 +11,8 @@ history, `follow` feeds it the facts that are left: what was decided on each fac
 from __future__ import annotations
 
 import heapq
-import inspect
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from random import Random
 from typing import Any
 
 from tests.core.answers import Answer, batch_ended, batch_started
-from wf.engine.author import StepCallInfo, step_call
+from tests.core.script import Script
+from tests.core.stepping import run_step
 from wf.engine.core.batches import BatchFuture
 from wf.engine.core.decisions import (
     AwaitBatch,
@@ -34,7 +34,9 @@ from wf.engine.core.decisions import (
     Decision,
     End,
     Log,
+    Restart,
     RunStep,
+    SendMessage,
     TriggerBatch,
     TriggerChild,
     WriteNote,
@@ -46,9 +48,12 @@ from wf.engine.core.outcome import failure_of
 from wf.engine.core.paranoid import Paranoid
 from wf.engine.core.replay import replay
 from wf.engine.core.runnable import Runnable
+from wf.engine.mailbox import Mailbox
 from wf.history.events import FACTS, Event, Failure, Kind, Status
 from wf.history.ids import derived_id, member_id
+from wf.history.messages import Message
 from wf.history.notes import Note
+from wf.history.store import Activation
 
 START_MS = 1_700_000_000_000
 MAX_FACTS = 2_000
@@ -56,25 +61,6 @@ MAX_FACTS = 2_000
 
 Told = list[tuple[Any, ...]]
 """Decisions as plain data."""
-
-
-@dataclass(slots=True)
-class Script:
-    """What the world around the body does.
-
-    took: milliseconds of an attempt, from (step, arguments, attempt).
-    child: the end of a child, from (task, payload). token: that of the n-th token, from (n, tags).
-    cached: for triggers with an idempotency key, as CHILD_STARTED's `attempt`.
-    cancel_at: ms after the start at which the run is canceled. stops: a step that is canceled ends
-    at once, badly; otherwise it goes on to its end.
-    """
-
-    took: Callable[[str, Any, int], int] = lambda step, arguments, attempt: 1
-    child: Callable[[str, Any], Answer] = lambda task, payload: Answer()
-    token: Callable[[int, tuple[str, ...]], Answer | None] = lambda n, tags: Answer()
-    cached: int = 0
-    cancel_at: int | None = None
-    stops: bool = True
 
 
 @dataclass(slots=True)
@@ -92,6 +78,7 @@ class Stage:
     logs: list[str] = field(init=False, default_factory=list[str])
     notes: list[Note] = field(init=False, default_factory=list[Note])
     canceled_runs: list[bytes] = field(init=False, default_factory=list[bytes])
+    sent: list[tuple[str, Any]] = field(init=False, default_factory=list[tuple[str, Any]])
     now: int = field(init=False, default=START_MS)
     execution: Execution = field(init=False)
     _twin: Paranoid | None = field(init=False, default=None)
@@ -99,6 +86,8 @@ class Stage:
         init=False, default_factory=list[tuple[int, int, Event]]
     )
     _numbers: Iterator[int] = field(init=False, default_factory=lambda: count(1))
+    _mail: Mailbox = field(init=False, default_factory=Mailbox)
+    _read: Activation = field(init=False, default_factory=lambda: Activation(b"", 1))
     _steps: dict[int, RunStep] = field(init=False, default_factory=dict[int, RunStep])
     _in_flight: set[int] = field(init=False, default_factory=set[int])
     _children: dict[bytes, tuple[int, Answer]] = field(
@@ -117,7 +106,14 @@ class Stage:
 
     @property
     def end(self) -> End | None:
-        return self.execution.ended
+        ended = self.execution.ended
+        return ended if isinstance(ended, End) else None
+
+    @property
+    def restarts_with(self) -> Any:
+        """The payload with which the body restarted. Fails where it did not."""
+        assert isinstance(self.execution.ended, Restart)
+        return json.loads(self.execution.ended.payload)
 
     @property
     def output(self) -> Any:
@@ -147,6 +143,7 @@ class Stage:
         if self.script.cancel_at is not None:
             at = START_MS + self.script.cancel_at
             self._later(at, Event(0, Kind.CANCEL_REQUESTED, 0, at))
+        self._expect_messages()
         self.deliver(Event(0, Kind.STARTED, 0, START_MS, PYTHON_MINOR))
         return self
 
@@ -154,9 +151,9 @@ class Stage:
         """To the end of the body, or to where nothing is due any more."""
         if not self.events:
             self.start()
-        while self.end is None and self.advance():
+        while self.execution.ended is None and self.advance():
             assert len(self.decisions) < MAX_FACTS
-        if self.end is not None:
+        if self.execution.ended is not None:
             self.close()
         return self
 
@@ -168,10 +165,18 @@ class Stage:
 
     def advance(self) -> bool:
         """Deliver what comes next. False where nothing does."""
+        message = self._mail.take(self.execution.listening, self._read)
+        if message is not None:
+            self.deliver(message)
+            return True
         due = self.execution.timers.next_due()
         if self._agenda and (not due or self._agenda[0][0] <= due):
             self.now, _, fact = heapq.heappop(self._agenda)
             self._in_flight.discard(fact.ordinal)
+            if fact.kind == Kind.MESSAGE_RECEIVED:
+                message = Message(fact.took, b"", fact.name, self.now, fact.data or b"")
+                self._mail.put([message], self._read)
+                return True
             if fact.ordinal and not self._is_awaited(fact):
                 return True
             self.deliver(fact)
@@ -199,7 +204,7 @@ class Stage:
                 self.events.append(row)
         self.decisions.append(decisions)
         if self._twin is not None:
-            self._twin.check(self.events[first:], decisions, ended=self.end is not None)
+            self._twin.check(self.events[first:], decisions, ended=self.execution.ended is not None)
         self.carry_out(decisions)
         return decisions
 
@@ -228,6 +233,9 @@ class Stage:
                 case AwaitToken(ordinal=ordinal, token_id=token_id):
                     if token_id in self._tokens:
                         self._end_later(ordinal, Kind.TOKEN_ENDED, *self._tokens[token_id])
+                case SendMessage(ordinal=ordinal, name=name, message=message):
+                    self.sent.append((name, json.loads(message)))
+                    self._later(self.now, self._settled(ordinal))
                 case Log(message=message):
                     self.logs.append(message)
                 case WriteNote(note=note):
@@ -247,17 +255,32 @@ class Stage:
         other.execution, pending = replay(self.runnable, self.run, other.events)
         for decision in pending:
             row = decision.record(len(other.events) + 1, other.now)
-            if row is not None and not isinstance(decision, End):
+            if row is not None and not isinstance(decision, End | Restart):
                 other.events.append(row)
         if self.paranoid:
             other._twin = Paranoid(self.runnable, self.run, other.events, nullcontext)
         if self.script.cancel_at is not None and not other.execution.cancel_requested:
             at = START_MS + self.script.cancel_at
             other._later(at, Event(0, Kind.CANCEL_REQUESTED, 0, at))
+        other._expect_messages()
         other._take_up(pending)
         return other
 
     # -- inside
+
+    def _expect_messages(self) -> None:
+        """Those that the history has not received, in their order."""
+        received = [event.name for event in self.events if event.kind == Kind.MESSAGE_RECEIVED]
+        for n, (after_ms, name, value) in enumerate(self.script.messages):
+            if name in received:
+                received.remove(name)
+                continue
+            data = json.dumps(value).encode()
+            fact = Event(0, Kind.MESSAGE_RECEIVED, 0, 0, name, took=n, data=data)
+            self._later(START_MS + after_ms, fact)
+
+    def _settled(self, ordinal: int) -> Event:
+        return Event(0, Kind.SEND_SETTLED, ordinal, 0, self.script.sent.name)
 
     def _take_up(self, pending: Sequence[Decision]) -> None:
         is_open = self.execution.open
@@ -280,6 +303,8 @@ class Stage:
             elif event.kind in (Kind.CHILD_TRIGGERED, Kind.CHILD_AWAITED):
                 assert event.data is not None
                 self._end_later(event.ordinal, Kind.CHILD_ENDED, *self._children[event.data])
+            elif event.kind == Kind.MESSAGE_SENT:
+                self._later(self.now, self._settled(event.ordinal))
             elif event.kind == Kind.TOKEN_AWAITED and event.data in self._tokens:
                 self._end_later(event.ordinal, Kind.TOKEN_ENDED, *self._tokens[event.data])
 
@@ -383,30 +408,6 @@ def _final(fact: Event) -> Event:
     return fact._replace(kind=Kind.STEP_FAILED) if fact.kind == Kind.STEP_ATTEMPT_FAILED else fact
 
 
-def run_step(
-    run: RunInfo, step: RunStep, attempt: int
-) -> tuple[bytes | None, BaseException | None]:
-    """Run a step here. An async one may not wait for anything real."""
-    step_call.set(StepCallInfo(run, step.step, attempt, step.digest, step.repeat, lambda: False))
-    signature = step.runnable.signature
-    try:
-        args, kwargs = signature.decode_call(step.arguments)
-        value = step.runnable.fn(*args, **kwargs)
-        if inspect.iscoroutine(value):
-            value = _finish(value)
-        return signature.encode_result(value), None
-    except Exception as error:
-        return None, error
-
-
-def _finish(coroutine: Any) -> Any:
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("a step on the stage may not wait")
-
-
 def told(decisions: Sequence[Decision]) -> Told:
     """Decisions as data: without log lines, failures by their type."""
     plain: Told = []
@@ -452,7 +453,7 @@ def follow(stage: Stage, length: int) -> None:
             told(execution.apply(event)) for event in stage.events[length:] if event.kind in FACTS
         ]
         assert decided == stage.told()[before:], f"cut after {length} events"
-        assert (execution.ended is not None) == (stage.end is not None), ended
+        assert type(execution.ended) is type(stage.execution.ended), ended
 
 
 def pending_of(stage: Stage, facts: int) -> Told:
@@ -468,7 +469,7 @@ def pending_of(stage: Stage, facts: int) -> Told:
             case RunStep():
                 if decision.ordinal not in settled:
                     kept.append(decision)
-            case CancelStep() | CancelRun() | End():
+            case CancelStep() | CancelRun() | End() | Restart():
                 kept.append(decision)
             case _:
                 pass

@@ -8,7 +8,9 @@ import json
 import pytest
 from pydantic import BaseModel
 
-from tests.core.stage import START_MS, Answer, Script, Stage, play
+from tests.core.answers import Answer
+from tests.core.script import Script
+from tests.core.stage import START_MS, Stage, play
 from wf.engine.core.children import ChildCall
 from wf.engine.core.decisions import CancelRun, CreateToken, TriggerChild
 from wf.engine.core.handles import RunHandle

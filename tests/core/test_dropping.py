@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.core.stage import Script, Stage
+from tests.core.script import Script
+from tests.core.stage import Stage
 from wf.engine.core import execution as execution_module
 from wf.engine.core.decisions import RunStep
 from wf.engine.core.execution import CLOSE_ROUNDS, Execution

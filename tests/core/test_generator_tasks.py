@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tests.core.stage import Answer, Script, play
+from tests.core.answers import Answer
+from tests.core.script import Script
+from tests.core.stage import play
 from wf.engine.core.operation import Gen, Operation
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import step, task

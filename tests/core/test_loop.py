@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.core.stage import Script, Stage, check_replays, play
+from tests.core.script import Script
+from tests.core.stage import Stage, check_replays, play
 from wf.engine.core.loop import BodyLoop
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import step, task

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.core.stage import Answer, Script, Stage
+from tests.core.answers import Answer
+from tests.core.script import Script
+from tests.core.stage import Stage
 from wf.engine import author
 from wf.engine.core.decisions import Patched, RunStep
 from wf.engine.core.replay import replay

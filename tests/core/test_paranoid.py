@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.core.stage import Answer, Script, Stage, play
+from tests.core.answers import Answer
+from tests.core.script import Script
+from tests.core.stage import Stage, play
 from wf.engine import author
 from wf.engine.core.execution import Execution
 from wf.engine.core.paranoid import Paranoid

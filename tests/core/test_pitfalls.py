@@ -18,7 +18,9 @@ import pytest
 from pydantic import BaseModel
 
 from tests.core import orders
-from tests.core.stage import START_MS, Answer, Script, Stage, check_replays, play
+from tests.core.answers import Answer
+from tests.core.script import Script
+from tests.core.stage import START_MS, Stage, check_replays, play
 from wf.engine import author
 from wf.engine.core import execution as execution_module
 from wf.engine.core.loop import STEP_BUDGET

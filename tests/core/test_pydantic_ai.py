@@ -20,7 +20,8 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from tests.core.stage import Script, Stage, check_replays, facts_of, play
+from tests.core.script import Script
+from tests.core.stage import Stage, check_replays, facts_of, play
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import step, task
 from wf.history.events import Kind

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.core.stage import Script, Stage, check_replays, play
+from tests.core.script import Script
+from tests.core.stage import Stage, check_replays, play
 from wf.engine import author
 from wf.engine.core.decisions import CancelStep, RunStep
 from wf.engine.core.retry import Retry

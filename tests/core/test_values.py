@@ -15,7 +15,9 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 from typing_extensions import TypedDict
 
-from tests.core.stage import Answer, Script, play
+from tests.core.answers import Answer
+from tests.core.script import Script
+from tests.core.stage import play
 from wf.engine.core.runnable import step, task
 from wf.engine.core.values import Shape, Signature
 from wf.history.errors import DeclarationError, PayloadError, PayloadTooLarge

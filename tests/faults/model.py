@@ -50,6 +50,12 @@ def _fits(op: Op, given: Any) -> bool:
             return given == "spawned"
         case ["token", timeout]:
             return given == 7 or given == "canceled" or bool(timeout and given == "nobody")
+        case ["hear", _, _]:
+            return given == "nobody" or isinstance(given, int)
+        case ["write", _, _, _]:
+            return given in ("told", "ended")
+        case ["again", _, plan]:
+            return given == "canceled" or fits(plan, given)
         case ["broken", _]:
             return given in ("KeyError", "canceled")
         case ["ids"]:

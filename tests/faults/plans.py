@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
 import wf
+from tests.faults.letters import MESSAGE_NAMES, hear
 from tests.faults.model import Op, Plan, fits, fits_child
 from wf.engine.registry import Registry
 from wf.history.errors import (
@@ -224,6 +225,24 @@ async def _token(timeout_ms: int) -> Any:
         return "canceled"
 
 
+async def _write(name: str, value: int, plan: Plan) -> str:
+    """To a child of whom nobody knows how far it is."""
+    handle = await follow.trigger(plan)
+    try:
+        await work(value, 0)
+        await handle.send(name, value)
+    except wf.AlreadyEnded:
+        return "ended"
+    return "told"
+
+
+async def _again(times: int, plan: Plan) -> Any:
+    try:
+        return await follow_again([times, plan])
+    except wf.RunCanceled:
+        return "canceled"
+
+
 async def _flaky(kind: str, fails: int, plan: Plan) -> Any:
     try:
         return await (flaky_fresh if kind == "fresh" else flaky)([fails, plan])
@@ -286,6 +305,9 @@ _OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "undo": _undo,
     "ids": _ids,
     "generator": _generator,
+    "hear": hear,
+    "write": _write,
+    "again": _again,
 }
 
 
@@ -304,6 +326,16 @@ def follow_generator(plan: list[Any]) -> wf.Gen[list[Any]]:
         else:
             yield from wf.wait.for_(milliseconds=value)
             done.append("slept")
+    return done
+
+
+@wf.task
+async def follow_again(given: list[Any]) -> list[Any]:
+    """The plan, so many times in fresh histories."""
+    times, plan = given
+    done = await do(plan)
+    if times > 1:
+        await wf.restart([times - 1, plan])
     return done
 
 
@@ -363,6 +395,7 @@ def _random_op(random: Random, depth: int) -> Op:
         lambda: ["nap", random.choice([10, 2_000, 20_000])],
         lambda: ["token", random.choice([1_000, 20_000, 60_000])],
         lambda: ["ids"],
+        lambda: ["hear", random.choice(MESSAGE_NAMES), random.choice([1_000, 20_000, 60_000])],
     ]
 
     def plan() -> Plan:
@@ -387,6 +420,8 @@ def _random_op(random: Random, depth: int) -> Op:
         lambda: ["spawn", plan()],
         lambda: ["batch", [[*key()] if random.random() < 0.4 else ["", plan()] for _ in "12"]],
         lambda: ["batch_later", plans()],
+        lambda: ["write", random.choice(MESSAGE_NAMES), value, plan()],
+        lambda: ["again", random.randint(1, 3), plan()],
         lambda: ["flaky", random.choice(["keep", "fresh"]), random.randint(0, 2), plan()],
         lambda: ["broken", plan()],
         lambda: ["undo", plan(), value],
@@ -418,6 +453,8 @@ class Plans:
             priority=random.randint(0, 2),
         )
 
+    message_names: Sequence[str] = MESSAGE_NAMES
+
     def token_data(self, random: Random) -> bytes:
         return b"7"
 
@@ -447,7 +484,7 @@ def _wrong_output(run: Run) -> str:
             fine = fits(args[0], output)
         case "follow-generator":
             fine = fits_child(["generator"], args[0], output)
-        case "flaky" | "flaky-fresh":
+        case "flaky" | "flaky-fresh" | "follow-again":
             fine = fits(args[0][1], output)
         case _:
             fine = False
@@ -457,6 +494,6 @@ def _wrong_output(run: Run) -> str:
 REGISTRY: Final = Registry(
     [
         *(work, work_sync, once, say, slow, doomed),
-        *(trip, follow, follow_generator, flaky, flaky_fresh, broken),
+        *(trip, follow, follow_generator, follow_again, flaky, flaky_fresh, broken),
     ]
 )

@@ -14,16 +14,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import wf
+from tests.faults import letters as mail
 from tests.faults.world import World
 from wf.engine.core.runnable import Runnable
 from wf.engine.registry import Registry
 from wf.history.errors import (
-    AlreadyEnded,
     StepFailed,
     StepInterrupted,
     StepTimedOut,
-    TokenCanceled,
-    TokenTimedOut,
 )
 from wf.history.events import Kind
 from wf.testing.ledger import note
@@ -404,41 +402,6 @@ async def telling() -> list[Any]:
     return [*done, wf.metadata.current(), wf.current().run.tags]
 
 
-# --- tokens ---------------------------------------------------------------------------------------
-
-
-@wf.task
-async def tokens() -> list[Any]:
-    yes = await wf.wait.create_token(str, tags=["complete"], timeout="1h")
-    no = await wf.wait.create_token(str, tags=["cancel"])
-    late = await wf.wait.create_token(str, tags=["late"], timeout="2s")
-    done: list[Any] = [await wf.wait.for_token(yes)]
-    try:
-        await wf.wait.for_token(no)
-    except TokenCanceled:
-        done.append("canceled")
-    try:
-        await wf.wait.for_token(late)
-    except TokenTimedOut:
-        done.append("timed out")
-    return done
-
-
-def answer(world: World) -> None:
-    for token in world.store.list_tokens("dev", status="WAITING"):
-        data = b'"yes"' if "complete" in token.tags else None
-        if "late" not in token.tags:
-            try:
-                status = "COMPLETED" if data else "CANCELED"
-                world.client.end_token(token.id, status, data, world.clock.now())
-            except AlreadyEnded:
-                return
-
-
-def nobody(world: World) -> None:
-    """Acts."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """`output` of the first run; `in_order`: its facts always come in the same order; `short`:
@@ -478,14 +441,29 @@ SAMPLES: Final = [
     Sample(fresh, [2, 3], short=True),
     Sample(canceled, None, outside=cancel_it, in_order=False),
     Sample(telling, [1, 4, {"stage": "done", "count": 3}, ["a", "b"]], short=True),
-    Sample(tokens, ["yes", "canceled", "timed out"], outside=answer),
+    Sample(mail.tokens, ["yes", "canceled", "timed out"], outside=mail.answer),
+    Sample(mail.letters, [[1, 2], 1, "timed out", "ended"], outside=mail.post, in_order=False),
+    Sample(mail.restarting, [3, 3], 1, outside=mail.post, in_order=False, short=True),
+    Sample(mail.advised, [1, 2, 3, "second"], outside=mail.post, in_order=False),
+    Sample(mail.unhurried, ["second"]),
 ]
 
 REGISTRY: Final = Registry(
     [
         *(double, double_in_thread, fail_twice, fail_always, abort, busy_vendor, hang, charge),
         deposit,
-        *(fail_in_first_attempt, child, bad_child, patient, sleeper, toil, chores, errand),
+        *(
+            fail_in_first_attempt,
+            child,
+            bad_child,
+            patient,
+            sleeper,
+            toil,
+            chores,
+            errand,
+            mail.reader,
+            *mail.STEPS,
+        ),
         *(die, kills, kills_in_its_body, rest, rests),
         *(speak, told_child),
         *(sample.task for sample in SAMPLES),

@@ -130,6 +130,7 @@ _IDS: Final = {
     Kind.BATCH_TRIGGERED,
     Kind.BATCH_STARTED,
     Kind.BATCH_AWAITED,
+    Kind.MESSAGE_SENT,
 }
 
 

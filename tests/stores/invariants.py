@@ -23,6 +23,7 @@ NEVER: Final = {
         AND NOT EXISTS (SELECT 1 FROM owned x WHERE x.run_id = r.id)
         AND NOT EXISTS (SELECT 1 FROM due x WHERE x.id = r.id)
         AND NOT EXISTS (SELECT 1 FROM waits x WHERE x.run_id = r.id)
+        AND NOT EXISTS (SELECT 1 FROM listening x WHERE x.run_id = r.id)
         AND NOT EXISTS (SELECT 1 FROM blocked x WHERE x.run_id = r.id)""",
     **{
         f"an ended run has a row in {table}": f"""
@@ -33,6 +34,8 @@ NEVER: Final = {
             ("due", "id"),
             ("waits", "run_id"),
             ("blocked", "run_id"),
+            ("messages", "run_id"),
+            ("listening", "run_id"),
         )
     },
     "an owned run has a mark that is not its owner's": """
@@ -48,10 +51,15 @@ NEVER: Final = {
         OR EXISTS (SELECT 1 FROM blocked b WHERE b.run_id = o.run_id)""",
     "an inbox of nobody's has no mark": """
         SELECT i.run_id FROM inbox i JOIN runs r ON r.id = i.run_id
-        WHERE i.kind <> 4 AND r.status = 0
+        WHERE r.status = 0
         AND NOT EXISTS (SELECT 1 FROM ready x WHERE x.run_id = i.run_id)
         AND NOT EXISTS (SELECT 1 FROM owned x WHERE x.run_id = i.run_id)
         AND NOT EXISTS (SELECT 1 FROM blocked x WHERE x.run_id = i.run_id)""",
+    "a message that its run listens to has no mark": """
+        SELECT l.run_id FROM listening l JOIN messages m ON m.run_id = l.run_id AND m.name = l.name
+        WHERE NOT EXISTS (SELECT 1 FROM ready x WHERE x.run_id = l.run_id)
+        AND NOT EXISTS (SELECT 1 FROM owned x WHERE x.run_id = l.run_id)
+        AND NOT EXISTS (SELECT 1 FROM blocked x WHERE x.run_id = l.run_id)""",
     "somebody waits for what has ended": """
         SELECT w.run_id FROM waits w
         WHERE EXISTS (SELECT 1 FROM runs r WHERE r.id = w.target AND r.status <> 0)

@@ -21,15 +21,8 @@ from tests.stores.world import (
 )
 from wf.history.errors import Fenced, StoreUnavailable
 from wf.history.events import Event, Kind, Status
-from wf.history.store import (
-    Activation,
-    Blocked,
-    InboxKind,
-    Lease,
-    NextChapter,
-    Reason,
-    WorkerInfo,
-)
+from wf.history.store import Activation, Blocked, InboxKind, Lease, Reason, WorkerInfo
+from wf.history.turns import NextChapter
 
 GONE_MS = -60_000
 """A lease that every worker has outlived."""
@@ -394,7 +387,7 @@ def test_the_next_chapter_keeps_what_it_is_told_to(world: World) -> None:
             run_id,
             1,
             events=[step(2, 1), step(3, 2, data=b"bad"), step(4, 3), failed],
-            next_chapter=NextChapter(2, before_seq=5, forget=[2], events=[retry, retry]),
+            next_chapter=NextChapter(2, before_seq=5, attempt=2, forget=[2], events=[retry, retry]),
         )
     )
     run = world.run(run_id)
@@ -420,7 +413,7 @@ def test_a_fresh_chapter_keeps_nothing(world: World) -> None:
     run_id = world.begun(worker).run.id
     started = Event(0, Kind.STARTED, 0, 9, PYTHON)
     worker.commit(
-        Activation(run_id, 1, events=[step(2)], next_chapter=NextChapter(2, 1, events=[started]))
+        Activation(run_id, 1, events=[step(2)], next_chapter=NextChapter(2, 1, 2, events=[started]))
     )
     assert world.store.load([(run_id, 2)])[run_id] == [Event(1, Kind.STARTED, 0, 9, PYTHON)]
 

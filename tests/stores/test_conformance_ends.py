@@ -11,13 +11,8 @@ from tests.stores.world import ENVIRONMENT, Worker, World, at_once, shape, step
 from wf.history.errors import AlreadyEnded, NotFound
 from wf.history.events import Failure, Kind, Status
 from wf.history.ids import new_id
-from wf.history.store import (
-    Activation,
-    InboxKind,
-    NextChapter,
-    Triggered,
-    Wait,
-)
+from wf.history.store import Activation, InboxKind, Triggered, Wait
+from wf.history.turns import NextChapter
 
 DAY_MS = 86_400_000
 
@@ -231,7 +226,7 @@ def test_a_keyed_child_that_has_ended_is_settled_and_told_at_once(world: World) 
 def test_a_wait_belongs_to_the_chapter_that_goes_on(world: World) -> None:
     worker = world.worker()
     parent, child = world.begun(worker).run.id, world.begun(worker).run.id
-    worker.commit(Activation(parent, 1, events=[step(2)], next_chapter=NextChapter(2, 3)))
+    worker.commit(Activation(parent, 1, events=[step(2)], next_chapter=NextChapter(2, 3, 2)))
     worker.commit(Activation(parent, 2, waits=[Wait(child, 9)], release=True))
     worker.end(child)
     assert [row[:3] for row in rows_of(worker, parent)] == [(InboxKind.CHILD_ENDED, 2, 9)]

@@ -15,13 +15,14 @@ from psycopg import sql as compose
 from tests.stores.world import World
 from wf.history import cold
 from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
 from wf.history.ids import new_id
 from wf.history.open import open_store
 
 RARE: Final = {"UNPARK", "ANY_LOST", "STUCK", "LOST", "ORPHANED", "UNROUTED"}
 """Statements about all workers, or all that is parked: when one joins or is lost."""
-RESYNC: Final = {"OWNED", "OWNED_INBOXES"}
+RESYNC: Final = {"OWNED", "OWNED_INBOXES", "OWNED_MESSAGES"}
 """After a lost answer: they walk what is owned by anybody, which are a thousand runs a worker."""
 SESSION: Final = {"DUE_UNDER", "DUE_RUNS_UNDER", "DUE_TOKENS_UNDER", "NEXT_DUE_UNDER"}
 """Of a worker that works for one run only: it may walk what is due."""
@@ -50,7 +51,7 @@ def statements() -> dict[str, str]:
     """Each with $1, $2, … for its parameters."""
     found = {
         name: text
-        for module in (sql, workers)
+        for module in (sql, messages, workers)
         for name, text in vars(module).items()
         if name[0].isupper() and name not in RARE | RESYNC | SESSION and isinstance(text, str)
         if re.match("WITH|SELECT|INSERT|UPDATE|DELETE", text)

@@ -13,19 +13,19 @@ from tests.stores.invariants import Query, audit
 from tests.stores.world import ENVIRONMENT, PYTHON, World, step
 from wf.history.errors import AlreadyEnded, Fenced
 from wf.history.events import Event, Failure, Kind, Status
+from wf.history.messages import NewMessage
 from wf.history.store import (
     Activation,
     Blocked,
     Claim,
     Claimed,
-    Ending,
     Lease,
     NewRun,
-    NextChapter,
     Reason,
     Wait,
     WorkerInfo,
 )
+from wf.history.turns import Ending, NextChapter
 
 TASKS: Final = ("a", "b", "c")
 SEEDS: Final = range(int(os.environ.get("WF_TEST_SEEDS", "6")))
@@ -45,6 +45,7 @@ class Held:
         self.seq = claimed.seq
         self.ordinal = claimed.seq
         self.inbox = [row.id for row in claimed.inbox]
+        self.messages = [message.id for message in claimed.messages]
 
 
 class Life:
@@ -64,6 +65,7 @@ class Life:
             (12, self.commit),
             (2, self.cancel),
             (2, self.token),
+            (4, self.send),
             (2, self.end_token),
             (1, self.die),
             (1, self.leave),
@@ -97,6 +99,12 @@ class Life:
     def cancel(self) -> None:
         if self.runs:
             self.world.store.cancel([self.random.choice(self.runs)], self.world.now())
+
+    def send(self) -> None:
+        """To any run, as a client does."""
+        runs = [self.random.choice(self.runs) for _ in range(3) if self.runs]
+        messages = [NewMessage(run_id, self.random.choice("xyz"), b"1") for run_id in runs]
+        self.world.store.send(messages, self.world.now())
 
     def token(self) -> None:
         timeout = self.world.now() + self.random.randrange(30_000)
@@ -177,6 +185,14 @@ class Life:
         if self.random.random() < 0.2:
             a.tokens = [self.world.token(run_id=run_id)]
             self.tokens.append(a.tokens[0].id)
+        if self.random.random() < 0.3:
+            a.listening = self.random.sample("xyz", self.random.randrange(4))
+        elif run.messages:
+            a.received = run.messages[: self.random.randrange(1, 4)]
+        run.messages = []
+        if self.random.random() < 0.2:
+            target = self.random.choice(self.runs)
+            a.sends = [NewMessage(target, "x", b"2", settle=run.ordinal + 8)]
         others = [each for each in self.runs if each != run_id]
         if self.random.random() < 0.1 and others:
             a.cancels = [self.random.choice(others)]
@@ -203,7 +219,9 @@ class Life:
                 a.events.append(Event(run.seq + 1, Kind.ATTEMPT_FAILED, 0, now))
                 before = self.random.randrange(1, run.seq + 2)
                 events = [Event(0, Kind.STEP_FINISHED, 1, now)]
-                a.next_chapter = NextChapter(run.chapter + 1, before, events=events)
+                oldest = max(1, run.chapter - self.random.randrange(3))
+                chapter = NextChapter(run.chapter + 1, before, 2, events=events, oldest=oldest)
+                a.next_chapter, a.listening = chapter, None
                 run.chapter, run.seq = run.chapter + 1, before
             case 4 if self.random.random() < 0.5:
                 a.blocked = Blocked("nondeterminism", "detail", now, "next")

@@ -21,7 +21,8 @@ from wf.history.events import Status
 from wf.history.ids import new_id
 from wf.history.open import open_store
 from wf.history.sqlite import SQLiteStore
-from wf.history.store import Activation, Claim, Ending, NewRun, RunFilter, WorkerInfo
+from wf.history.store import Activation, Claim, NewRun, RunFilter, WorkerInfo
+from wf.history.turns import Ending
 
 WORK = """
 import sys

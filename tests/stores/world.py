@@ -18,7 +18,6 @@ from wf.history.store import (
     Activation,
     Claim,
     Claimed,
-    Ending,
     InboxKind,
     InboxRow,
     Lease,
@@ -29,6 +28,7 @@ from wf.history.store import (
     Triggered,
     WorkerInfo,
 )
+from wf.history.turns import Ending
 
 ENVIRONMENT = "test"
 TASK = "task"
