@@ -1,4 +1,9 @@
-"""Messages to runs: sent, unread, and what becomes of one that is sent."""
+"""Messages to runs: sent, unread, and what becomes of one that is sent.
+
+What is sent to a run waits in `messages` until its body asks for it. `listening` says for which
+names that is now: a message of another name makes no mark. Who sends and who begins to listen lock
+the run's row, so that they cannot miss each other.
+"""
 
 from __future__ import annotations
 

@@ -5,10 +5,6 @@ conformance suite.
 that end, tokens, cancels) put a row into the run's inbox and mark the run ready, in one
 transaction of their own. The owner moves inbox rows into the history.
 
-*Messages.* What is sent to a run waits in `messages` until its body asks for it. `listening` says
-for which names that is now: a message of another name makes no mark. Who sends and who begins to
-listen lock the run's row, so that they cannot miss each other.
-
 *Marks.* A row in `ready` says: there is something to do for this run. It is routed to the run's
 owner where there is one (`ready.owner`), else any worker that knows the task may claim it. A claim
 takes the mark away, makes the worker the owner, and hands out the inbox. A sender that finds a mark
