@@ -157,7 +157,7 @@ def _send(tx: Transaction, group: Sequence[Activation]) -> None:
     tx.db.executemany(
         INSERT_INBOX,
         [
-            (a.run_id, kind, a.chapter, message.settle, tx.now, how.name, None)
+            (a.run_id, kind, a.chapter, message.settle, tx.now, how.name, None, 0)
             for (a, message), how in zip(sends, answers, strict=True)
         ],
     )

@@ -375,11 +375,12 @@ async def broken(plan: list[Any]) -> None:
 # --- plans at random ------------------------------------------------------------------------------
 
 
-def random_plan(random: Random, depth: int = 2, length: int = 4) -> Plan:
-    return [_random_op(random, depth) for _ in range(random.randint(1, length))]
+def random_plan(random: Random, depth: int = 2, length: int = 4, *, keys: bool = True) -> Plan:
+    """`keys`: some of its children have idempotency keys; theirs have none."""
+    return [_random_op(random, depth, keys) for _ in range(random.randint(1, length))]
 
 
-def _random_op(random: Random, depth: int) -> Op:
+def _random_op(random: Random, depth: int, keys: bool) -> Op:
     value = random.randint(1, 9)
     leaves: list[Callable[[], Op]] = [
         lambda: ["work", value, random.choice([0, 0, 0, 1, 3])],
@@ -399,14 +400,14 @@ def _random_op(random: Random, depth: int) -> Op:
     ]
 
     def plan() -> Plan:
-        return random_plan(random, depth - 1, 2)
+        return random_plan(random, depth - 1, 2, keys=keys)
 
     def plans() -> list[Plan]:
         return [plan() for _ in range(random.randint(2, 3))]
 
     def key() -> tuple[str, Plan]:
         name = random.choice("abcd")
-        return name, random_plan(Random(name), 1, 2)
+        return name, random_plan(Random(name), 1, 2, keys=False)
 
     nodes: list[Callable[[], Op]] = [
         lambda: ["all", plans()],
@@ -414,11 +415,8 @@ def _random_op(random: Random, depth: int) -> Op:
         lambda: ["race", plans()],
         lambda: ["within", random.choice([100, 3_000, 30_000]), plan()],
         lambda: ["child", plan()],
-        lambda: ["keyed", *key()],
-        lambda: ["handle", *key()],
         lambda: ["handle", "", plan()],
         lambda: ["spawn", plan()],
-        lambda: ["batch", [[*key()] if random.random() < 0.4 else ["", plan()] for _ in "12"]],
         lambda: ["batch_later", plans()],
         lambda: ["write", random.choice(MESSAGE_NAMES), value, plan()],
         lambda: ["again", random.randint(1, 3), plan()],
@@ -427,6 +425,12 @@ def _random_op(random: Random, depth: int) -> Op:
         lambda: ["undo", plan(), value],
         lambda: ["generator", [random.choice([["work", value], ["sleep", 700]])] * 2],
     ]
+    if keys:
+        nodes += [
+            lambda: ["keyed", *key()],
+            lambda: ["handle", *key()],
+            lambda: ["batch", [[*key()] if random.random() < 0.4 else ["", plan()] for _ in "12"]],
+        ]
     choose = nodes if depth > 0 and random.random() < 0.55 else leaves
     return random.choice(choose)()
 
