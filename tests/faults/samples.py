@@ -410,7 +410,7 @@ class Sample:
     task: Runnable[..., Any]
     output: Any
     payload: Any = None
-    outside: Callable[[World], None] = nobody
+    outside: Callable[[World], None] = mail.nobody
     in_order: bool = True
     short: bool = False
 
