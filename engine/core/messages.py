@@ -50,10 +50,10 @@ class AwaitMessageCall(Operation[T]):
     verb = "wait for message"
 
     def __init__(self, name: str, kind: Any, timeout_ms: int) -> None:
-        super().__init__(3)
         self._name = check_name(name, "name")
         self._decode = Shape(kind, f"message {name!r}").decode
         self._timeout_ms = timeout_ms
+        super().__init__(3)
 
     def issue(self, execution: Execution) -> OperationFuture:
         recorded = execution.next_recorded()
@@ -105,10 +105,10 @@ class SendCall(Operation[None]):
     verb = "send"
 
     def __init__(self, run_id: bytes, name: str, data: Any, outside: Send | None) -> None:
-        super().__init__(3)
         self._run_id = run_id
         self._name, self._data = encode_message(name, data)
         self._outside = outside
+        super().__init__(3)
 
     def issue(self, execution: Execution) -> OperationFuture:
         digest = digest_of(self._data)
