@@ -16,13 +16,8 @@ import wf
 from tests.faults.letters import MESSAGE_NAMES, hear
 from tests.faults.model import Op, Plan, fits, fits_child
 from wf.engine.registry import Registry
-from wf.history.errors import (
-    StepFailed,
-    StepInterrupted,
-    StepTimedOut,
-    TokenCanceled,
-    TokenTimedOut,
-)
+from wf.history import errors
+from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
 from wf.history.events import Status
 from wf.history.store import NewRun, Run
 from wf.testing.ledger import note
@@ -219,9 +214,9 @@ async def _token(timeout_ms: int) -> Any:
     token = await wf.wait.create_token(int, timeout=timeout)
     try:
         return await wf.wait.for_token(token)
-    except TokenTimedOut:
+    except errors.TokenTimedOut:
         return "nobody"
-    except TokenCanceled:
+    except errors.TokenCanceled:
         return "canceled"
 
 
