@@ -20,7 +20,7 @@ from wf.engine.core.index import History
 from wf.engine.core.replay import replay
 from wf.engine.registry import Registry
 from wf.engine.silence import silent
-from wf.history.events import CHAPTER_ENDS, FACTS, Event
+from wf.history.events import FACTS, Event, Kind
 from wf.history.ids import show
 from wf.history.notes import Note, NoteKind, first_metadata, operate
 from wf.history.store import Run, Store
@@ -40,17 +40,17 @@ def note_breaches(store: Store, runs: dict[bytes, Run], registry: Registry) -> l
 
 
 def _of_run(run: Run, history: list[tuple[int, Event]], registry: Registry) -> Iterator[Note]:
-    ended_at = -1
+    ended_at, attempt = -1, 1
     for chapter, rows in groupby(history, key=lambda row: row[0]):
         events = [event for _, event in rows]
         kept = [event for event in events if event.at <= ended_at]
         if History(events).has_begun:
-            info = replace(run_info(run), chapter=chapter, attempt=chapter)
+            info = replace(run_info(run, events[0]), chapter=chapter, attempt=attempt)
             with silent():
                 decided = _decided(run, info, registry, kept, events[len(kept) :])
             yield from (one.note for one in decided if isinstance(one, WriteNote))
-        if events[-1].kind in CHAPTER_ENDS:
-            ended_at = events[-1].at
+        is_retry = events[-1].kind == Kind.ATTEMPT_FAILED
+        ended_at, attempt = (events[-1].at, attempt + 1) if is_retry else (-1, 1)
 
 
 def _decided(

@@ -108,7 +108,8 @@ def assert_replays(stage: Stage) -> None:
 def assert_well_formed(events: list[Event]) -> None:
     """Facts are numbered 1..n; at most one end of an operation; nothing after the end."""
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    ends = [event.ordinal for event in events if event.kind in COMPLETIONS - {Kind.CHILD_STARTED}]
+    in_parts = {Kind.CHILD_STARTED, Kind.BATCH_STARTED, Kind.BATCH_ENDED}
+    ends = [event.ordinal for event in events if event.kind in COMPLETIONS - in_parts]
     assert len(ends) == len(set(ends))
     places = [n for n, event in enumerate(events) if event.kind in CHAPTER_ENDS]
     assert places == [len(events) - 1]

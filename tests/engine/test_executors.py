@@ -225,16 +225,15 @@ async def test_an_executor_that_is_broken_fails_the_step_and_not_the_worker(data
 async def test_an_executor_that_is_not_there_is_said_when_the_worker_starts(database: str) -> None:
     with pytest.raises(wf.UnknownExecutor) as refused:
         await wf.Engine(database, [tasks], executors={"gpu": ThreadPoolExecutor(1)}).start()
-    assert str(refused.value) == (
-        "the step computes wants the executor 'cluster', and there are thread, process, gpu: "
-        "give it, wf.Engine(executors={'cluster': …})"
-    )
+    told = str(refused.value)
+    assert "wants the executor 'cluster', and there are thread, process, gpu: give it," in told
+    assert "wf.Engine(executors={'cluster': …})" in told
 
 
 def test_the_command_line_says_it_too(database: str) -> None:
     ran = command("worker", tasks.__file__, database=database)
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert "the step computes wants the executor 'cluster'" in ran.stderr
+    assert "wants the executor 'cluster', and there are thread, process: " in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

@@ -16,7 +16,7 @@ from wf.engine.core.info import RunInfo
 from wf.engine.registry import Registry
 from wf.engine.settings import MAX_TAKEOVERS
 from wf.engine.steps import StepOrder, start_async
-from wf.history.errors import StoreUnavailable
+from wf.history.errors import AlreadyEnded, StoreUnavailable
 from wf.history.events import Kind, Status
 from wf.testing.clock import SkewedClock
 from wf.testing.ledger import note, using
@@ -347,8 +347,9 @@ def test_an_answer_to_the_last_attempt_is_none_to_the_next(world: World) -> None
     world.clock.advance(6_000)
     world.settle()
     old, new = [row[0] for row in world.rows("SELECT id FROM tokens ORDER BY created_at")]
-    for token, data in ((old, b'"old"'), (new, b'"new"')):
-        world.store.end_token(token, "COMPLETED", data, world.clock.now())
-        world.clock.advance(1_100)
-        world.settle()
+    with pytest.raises(AlreadyEnded):
+        world.store.end_token(old, "COMPLETED", b'"old"', world.clock.now())
+    world.store.end_token(new, "COMPLETED", b'"new"', world.clock.now())
+    world.clock.advance(1_100)
+    world.settle()
     assert world.run(run_id).output == b'"new"'

@@ -75,8 +75,8 @@ def test_a_run_of_one_step_writes_nine_rows_in_few_statements(
         return sent["execute"], sent["pipeline"]
 
     assert cost(lambda: store.trigger(runs)) == (4, 1)
-    assert cost(group) == (8, 1)
-    assert cost(lambda: group(*map(one_step, runs))) == (11, 1)
+    assert cost(group) == (9, 1)
+    assert cost(lambda: group(*map(one_step, runs))) == (12, 1)
     assert cost(lambda: store.live([run.id for run in runs])) == (2, 1)
     world.close()  # so that the server counts what was done
     with psycopg.connect(world.url, autocommit=True) as connection:
