@@ -33,6 +33,7 @@ def migrate(db: Db = None, json: Json = False, debug: Debug = False) -> None:
 def status(db: Db = None, env: Env = None, json: Json = False, debug: Debug = False) -> None:
     """Where it is, which version it has, who works on it."""
     from wf.engine.machine import ended
+    from wf.history.open import shown
     from wf.history.version import SCHEMA_VERSION
 
     with options.client(db, env) as client:
@@ -42,7 +43,7 @@ def status(db: Db = None, env: Env = None, json: Json = False, debug: Debug = Fa
     if json:
         output.print_json(
             {
-                "url": options.shown(client.store.url),
+                "url": shown(client.store.url),
                 "version": SCHEMA_VERSION,
                 "environment": client.environment,
                 "workers": [{"host": one.host, "pid": one.pid} for one in live],
@@ -51,7 +52,7 @@ def status(db: Db = None, env: Env = None, json: Json = False, debug: Debug = Fa
         return
     output.print_fields(
         [
-            ("database", options.shown(client.store.url)),
+            ("database", shown(client.store.url)),
             ("schema", f"{SCHEMA_VERSION}, the newest that this wf knows"),
             ("environment", client.environment),
             ("workers", "\n".join(f"{one.host} {one.pid}" for one in live) or "none"),

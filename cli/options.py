@@ -9,7 +9,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -53,6 +52,7 @@ def database(db: str | None) -> str:
     """The URL to use. Raises NotConnected."""
     from wf.history import project
     from wf.history.errors import NotConnected
+    from wf.history.open import shown
 
     url = db or os.environ.get("WF_URL") or project.database()
     if url:
@@ -98,16 +98,3 @@ def program() -> str:
         return "wf"  # not by its name, so not by a person
     found = which("wf")
     return "wf" if found and called.samefile(found) else shlex.quote(sys.argv[0])
-
-
-def shown(url: str) -> str:
-    """A URL for other people's eyes and for the shell: no password in it, a path relative to here
-    where it is below."""
-    if url.startswith(("postgresql", "postgres")):
-        password = urlsplit(url).password
-        return shlex.quote(url.replace(f":{password}@", ":***@") if password else url)
-    path = Path(url.removeprefix("sqlite:///") if url.startswith("sqlite:") else url)
-    try:
-        return shlex.quote(str(path.absolute().relative_to(Path.cwd())))
-    except ValueError:
-        return shlex.quote(str(path.absolute()))

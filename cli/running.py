@@ -30,7 +30,7 @@ from wf.history.errors import PayloadError
 from wf.history.events import Failure, Status
 from wf.history.ids import show
 from wf.history.limits import MAX_LIST
-from wf.history.open import open_store
+from wf.history.open import open_store, shown
 from wf.history.store import Blocked, Run, RunFilter, Store
 
 STOP_SECONDS: Final = 10.0
@@ -316,13 +316,13 @@ def _screen(request: Request, stderr: TextIO, tree: Tree, commands: Commands) ->
 
 def _commands(request: Request, run_id: bytes) -> Commands:
     env = f" --env {shlex.quote(request.env)}" if request.env else ""
-    db = f" --db {options.shown(request.db)}" if request.db else ""
+    db = f" --db {shown(request.db)}" if request.db else ""
     skips = " --skip-waits" if request.skip_waits else ""
     file, _ = split_target(request.target)
     program = options.program()
     resume = f"{program} run {shlex.quote(file)} --resume {{}}{db}{env}{skips}"
     if not db and not os.environ.get("WF_URL") and not project.database():
-        db = f" --db {options.shown(str(options.local_database()))}"
+        db = f" --db {shown(str(options.local_database()))}"
     return Commands(db + env, resume, run_id, program)
 
 

@@ -15,11 +15,8 @@ from enum import Enum
 from typing import Final
 
 from wf.engine.core.decisions import RunStep
-from wf.history.events import Event, Failure, Kind, Status
+from wf.history.events import MOMENTS_FROM_MS, Event, Failure, Kind, Status
 from wf.history.store import Activation, Run, Token
-
-MOMENTS_FROM: Final = 1_000_000_000_000
-"""The digest of a timer is its delay, or the moment of an `until`: no delay is that long (ms)."""
 
 
 class State(Enum):
@@ -251,7 +248,7 @@ class Tree:
         elif kind is Kind.BATCH_TRIGGERED:
             self._apply_batch(node, event)
         elif kind is Kind.TIMER_FIRED:
-            moment = event.digest if event.digest >= MOMENTS_FROM else 0
+            moment = event.digest if event.digest >= MOMENTS_FROM_MS else 0
             took = None if moment else event.digest
             fired = WaitNode(event.ordinal, "wait", State.DONE, took_ms=took, until=moment)
             node.items[event.ordinal] = fired

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wf.cli import options, output
+from wf.cli import errors, options, output
 from wf.cli.options import Db, Debug, Env, Json
 
 
@@ -53,8 +53,11 @@ def trigger(
     data = any_payload(payload, context.obj.fields)
     with options.client(db, env) as client:
         handle = client.trigger(task, data, **wanted)
+        is_known = client.store.has_worker(client.environment, task)
     if json:
         told = {"id": handle.id, "task": task, "is_cached": handle.is_cached}
         output.print_json(told | {"payload_differs": handle.payload_differs})
     else:
         print(handle.id)
+    if not is_known:
+        errors.say(f"no live worker knows the task {task!r}: start one, `wf worker FILE`")

@@ -40,13 +40,14 @@ from wf.engine.core.triggers import (
 )
 from wf.engine.core.values import Shape
 from wf.history import connections
-from wf.history.errors import AlreadyEnded, NotFound, PayloadError
+from wf.history.errors import AlreadyEnded, BadURL, NotFound, PayloadError
 from wf.history.events import Status
 from wf.history.ids import new_id, parse, show
 from wf.history.messages import NewMessage
 from wf.history.open import open_store
+from wf.history.open import shown as shown_url
 from wf.history.rows import TOKEN_STATUS
-from wf.history.store import NewRun, Run, RunFilter, Store, Triggered
+from wf.history.store import NewRun, Run, RunFilter, Store, Token, Triggered
 
 if TYPE_CHECKING:
     from wf.client.timeline.model import Timeline
@@ -59,6 +60,7 @@ In = TypeVar("In")
 NO_WORKER_SECONDS: Final = 3.0
 """`result()` warns after so long when no live worker could take the run."""
 
+
 _any_json: Final = Shape(Any, "payload")
 
 
@@ -68,6 +70,16 @@ def parse_id(prefix: str, shown: str) -> bytes:
         return parse(prefix, shown)
     except ValueError as error:
         raise NotFound(str(error)) from None
+
+
+def _opened(url: str) -> Store:
+    """A database that is not there is made, but not silently: its name may be mistyped."""
+    try:
+        return open_store(url, create=False)
+    except BadURL:
+        store = open_store(url)
+        log.warning("there was no database of wf at %s: it is there now", shown_url(url))
+        return store
 
 
 class Client:
@@ -81,15 +93,18 @@ class Client:
         self, url: str | None = None, *, environment: str | None = None, store: Store | None = None
     ) -> None:
         self.store = (
-            store
-            if store is not None
-            else open_store(url if url is not None else connections.url())
+            store if store is not None else _opened(url if url is not None else connections.url())
         )
         self._owns_store = store is None
         self.environment = environment or connections.environment()
         self._ends = Ends(self.store)
         self.runs = Runs(self)
         self.tokens = Tokens(self)
+
+    @property
+    def place(self) -> str:
+        """For messages: where it looks."""
+        return f"environment {self.environment!r} of {shown_url(self.store.url)}"
 
     def __enter__(self) -> Self:
         connections.push(self)
@@ -211,6 +226,8 @@ class Client:
         decode: Callable[[bytes | None], T],
     ) -> Handle[T]:
         """The same without blocking the loop. A caller's connection is used in this thread."""
+        import asyncio
+
         if "connection" not in options:
             return await asyncio.to_thread(self.trigger_encoded, task, payload, options, decode)
         connection = options.pop("connection")
@@ -407,7 +424,7 @@ class Runs:
         run = self._client.store.get_runs([run_id]).get(run_id)
         if run is None or run.environment != self._client.environment:
             raise NotFound(
-                f"there is no run {shown} in environment {self._client.environment!r}: "
+                f"there is no run {shown} in {self._client.place}: "
                 "`wf runs list` shows those that are there"
             )
         return run
@@ -435,33 +452,30 @@ class Tokens:
     def complete(self, token_id: str, data: Any = None) -> TokenView:
         """Hand in the data that runs wait for. Raises NotFound, AlreadyEnded, PayloadError where it
         does not fit."""
-        raw = parse_id("token", token_id)
-        store = self._client.store
-        token = store.get_token(raw)
-        if token is None or token.environment != self._client.environment:
-            raise NotFound(
-                f"there is no token {token_id} in environment {self._client.environment!r}: "
-                "`wf tokens list` shows those that are there"
-            )
+        token = self._get(token_id)
         encoded = _any_json.encode_unchecked(data)
         check_data(encoded, token.schema, token_id)
-        return token_view(store.end_token(raw, "COMPLETED", encoded, store.now()))
+        store = self._client.store
+        return token_view(store.end_token(token.id, "COMPLETED", encoded, store.now()))
 
     def cancel(self, token_id: str) -> TokenView:
         """Nobody will complete it: waiters get TokenCanceled. Raises NotFound, AlreadyEnded."""
         store = self._client.store
-        return token_view(
-            store.end_token(parse_id("token", token_id), "CANCELED", None, store.now())
-        )
+        token = self._get(token_id)
+        return token_view(store.end_token(token.id, "CANCELED", None, store.now()))
 
     def retrieve(self, token_id: str) -> TokenView:
         """Raises NotFound."""
-        token = self._client.store.get_token(parse_id("token", token_id))
-        if token is None:
+        return token_view(self._get(token_id))
+
+    def _get(self, shown: str) -> Token:
+        token = self._client.store.get_token(parse_id("token", shown))
+        if token is None or token.environment != self._client.environment:
             raise NotFound(
-                f"there is no token {token_id}: `wf tokens list` shows those that are there"
+                f"there is no token {shown} in {self._client.place}: "
+                "`wf tokens list` shows those that are there"
             )
-        return token_view(token)
+        return token
 
     def list(self, *, status: str = "", run: str = "", limit: int = 50) -> list[TokenView]:
         """Newest first."""

@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from wf.engine.core.durations import from_ms
 from wf.history import ends, store
-from wf.history.events import Event, Failure, Kind, Status
+from wf.history.events import MOMENTS_FROM_MS, Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.notes import Chunk
 
@@ -92,8 +92,8 @@ class TokenView:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """A row of a run's history. `ordinal`: the operation that it is about (0: none); `took_ms` of
-    steps."""
+    """A row of a run's history. `kind`: a word like STEP_FINISHED; `ordinal`: the operation that it
+    is about (0: none); `data`: a result, an error or an id, by the kind."""
 
     chapter: int
     seq: int
@@ -103,6 +103,9 @@ class EventView:
     name: str
     attempt: int
     took_ms: int
+    """Of a step that ended."""
+    delay_ms: int
+    """Of an attempt that is tried again: its back-off. Of a timer: how long it was to wait."""
     data: Any
 
     def to_json(self) -> dict[str, Any]:
@@ -176,7 +179,12 @@ def token_view(token: store.Token) -> TokenView:
     )
 
 
-_IDS = {Kind.CHILD_TRIGGERED: "run", Kind.CHILD_AWAITED: "run", Kind.CHILD_STARTED: "run"} | {
+_STEPS_ENDED: Final = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
+_TRIED_AGAIN: Final = frozenset({Kind.STEP_ATTEMPT_FAILED, Kind.ATTEMPT_FAILED})
+_IDS: Final[dict[int, str]] = {
+    Kind.CHILD_TRIGGERED: "run",
+    Kind.CHILD_AWAITED: "run",
+    Kind.CHILD_STARTED: "run",
     Kind.TOKEN_CREATED: "token",
     Kind.TOKEN_AWAITED: "token",
     Kind.BATCH_TRIGGERED: "batch",
@@ -193,16 +201,20 @@ def event_view(chapter: int, event: Event) -> EventView:
         shown: Any = ends.shown(data)
     else:
         shown = show(_IDS[kind], data) if kind in _IDS and data is not None else _value(data)
+    delay = event.took if kind in _TRIED_AGAIN else 0
+    if kind == Kind.TIMER_FIRED and event.digest < MOMENTS_FROM_MS:
+        delay = event.digest
     return EventView(
-        chapter,
-        event.seq,
-        kind.name,
-        event.ordinal,
-        from_ms(event.at),
-        event.name,
-        event.attempt,
-        event.took,
-        shown,
+        chapter=chapter,
+        seq=event.seq,
+        kind=Kind(kind).name,
+        ordinal=event.ordinal,
+        at=from_ms(event.at),
+        name=event.name,
+        attempt=event.attempt,
+        took_ms=event.took if kind in _STEPS_ENDED else 0,
+        delay_ms=delay,
+        data=shown,
     )
 
 

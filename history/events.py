@@ -35,7 +35,8 @@ class Kind(IntEnum):
     STEP_ATTEMPT_FAILED = 5
     """Fact: attempt `attempt` failed and is tried again `took` ms later; `data` is a Failure."""
     TIMER_FIRED = 6
-    """Fact: a timer is due. `digest`: its delay in ms."""
+    """Fact: a timer is due. `digest`: its delay in ms, or the moment of an `until`: which of the
+    two, MOMENTS_FROM_MS tells."""
     CHILD_TRIGGERED = 7
     """Record: a child run exists. `name`: its task, `digest`: of its payload and options, `data`:
     its id (16 bytes)."""
@@ -141,6 +142,8 @@ COMPLETIONS: Final = frozenset(
 )
 """The facts that settle an operation: at most one per ordinal and chapter (a start and an end may
 share one; the ends of a batch come in pages)."""
+MOMENTS_FROM_MS: Final = 1_000_000_000_000
+"""The `digest` of a timer from which it is a moment: no delay is that long."""
 CHAPTER_ENDS: Final = frozenset({Kind.ATTEMPT_FAILED, Kind.RESTARTED, Kind.ENDED})
 
 

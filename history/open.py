@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from wf.history.errors import BadURL
 
 if TYPE_CHECKING:
     from wf.history.store import Store
+
+_PASSWORD: Final = re.compile(r"(password=)[^&]*")
+"""In the options of a URL."""
 
 
 def open_store(url: str, *, create: bool = True) -> Store:
@@ -42,3 +48,17 @@ def sqlite_path(url: str) -> Path:
     if not path or path == ":memory:":
         raise BadURL(f"{url!r} names no file: write sqlite:///path, or a path")
     return Path(path).expanduser()
+
+
+def shown(url: str) -> str:
+    """A URL for other people's eyes and for the shell: no password in it, a path relative to here
+    where it is below."""
+    if url.startswith(("postgresql", "postgres")):
+        password = urlsplit(url).password
+        hidden = url.replace(f":{password}@", ":***@") if password else url
+        return shlex.quote(_PASSWORD.sub(r"\1***", hidden))
+    path = Path(url.removeprefix("sqlite:///") if url.startswith("sqlite:") else url)
+    try:
+        return shlex.quote(str(path.absolute().relative_to(Path.cwd())))
+    except ValueError:
+        return shlex.quote(str(path.absolute()))

@@ -392,7 +392,7 @@ def _check(connection: Connection, url: str, *, create: bool) -> None:
                 connection.execute(_HEAD.read_bytes())
         version = _version(connection)
     if version is None:
-        raise BadURL("this Postgres database has no tables of wf: see `wf db`")
+        raise BadURL("this Postgres database has no tables of wf: `wf db migrate` makes them")
     if version > SCHEMA_VERSION:
         raise StoreNewer(
             f"the database was made by a newer wf (schema {version}, this one knows "

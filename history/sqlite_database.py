@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import sqlite3
 import threading
 import time
@@ -331,7 +332,8 @@ def _check_place(path: Path, create: bool) -> None:
         )
     if not path.exists():
         if not create:
-            raise BadURL(f"there is no database at {path}: name one, or start a run to make it")
+            made = f"wf db migrate --db {shlex.quote(str(path))}"
+            raise BadURL(f"there is no database at {path}: name another, or make it: `{made}`")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise BadURL(f"{parent} cannot be written: give this user the right, or name another")
     elif not os.access(path, os.R_OK | os.W_OK) or not os.access(parent, os.W_OK):

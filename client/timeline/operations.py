@@ -13,10 +13,8 @@ from typing import Final
 
 from wf.client.timeline.model import Outcome, Span, SpanKind
 from wf.client.timeline.story import Row, Story
-from wf.history.events import Event, Failure, Kind, Status
+from wf.history.events import MOMENTS_FROM_MS, Event, Failure, Kind, Status
 
-MOMENTS_FROM_MS: Final = 1_000_000_000_000
-"""The digest of a timer is its delay, or the moment of an `until`: no delay is that long."""
 LONGEST_DETAIL: Final = 200
 """Letters of an error: it is drawn in one line."""
 

@@ -120,7 +120,9 @@ def test_a_trigger_prints_its_id_and_keeps_its_options(terminal: Terminal, datab
     db = ("--db", database)
     Client(database).close()
     words = ("trigger", "user", '{"a": [1]}', "--tag", "a", "--tag", "b", "--priority", "3")
-    run_id = terminal.here(*words, "--delay", "1h", *db).ok().out.strip()
+    done = terminal.here(*words, "--delay", "1h", *db).ok()
+    run_id = done.out.strip()
+    assert "no live worker knows the task 'user': start one, `wf worker FILE`" in done.err
     view = terminal.here("runs", "show", run_id, "--json", *db).ok().json
     assert (view["payload"], view["tags"], view["priority"]) == ({"a": [1]}, ["a", "b"], 3)
     assert view["status"] == "DELAYED"
@@ -138,9 +140,12 @@ def test_what_is_unknown_is_told(terminal: Terminal, database: str) -> None:
     db = ("--db", database)
     Client(database).close()
     nobody = "1" * 22
+    place = "runs.db" if database.startswith("sqlite") else database
     for words in (("runs", "show"), ("runs", "cancel")):
         line = terminal.here(*words, f"run_{nobody}", *db).refused()
-        assert f"there is no run run_{nobody} in environment 'dev'" in line
+        assert (
+            f"there is no run run_{nobody} in environment 'dev' of {shlex.quote(place)}: " in line
+        )
     for words in (("tokens", "complete"), ("tokens", "cancel")):
         assert "there is no token" in terminal.here(*words, f"token_{nobody}", *db).refused()
     assert "is no run id" in terminal.here("runs", "show", "nonsense", *db).refused()

@@ -62,7 +62,17 @@ def test_a_database_that_is_not_there_is_made_by_nobody_but_those_who_run(
         return
     line = ask(terminal, *words, "--db", "missing.db").refused()
     assert "there is no database at" in line
+    assert line.endswith(f"`wf db migrate --db {terminal.folder / 'missing.db'}`")
     assert not (terminal.folder / "missing.db").exists()
+
+
+def test_the_hint_makes_the_database_that_was_missing(
+    terminal: Terminal, fresh_postgres_url: str
+) -> None:
+    for url in ("fresh.db", fresh_postgres_url):
+        assert "wf db migrate" in terminal.here("trigger", "user", "--db", url).refused()
+        terminal.here("db", "migrate", "--db", url).ok()
+        terminal.here("trigger", "user", "--db", url).ok()
 
 
 def test_no_database_is_named(terminal: Terminal) -> None:

@@ -48,3 +48,17 @@ async def fails(message: str) -> str:
 @wf.step
 async def hang() -> None:
     await asyncio.sleep(3600)
+
+
+@wf.step(retry=wf.Retry(max_attempts=2, min_delay="20ms", jitter=False))
+async def second_time() -> str:
+    step = wf.current().step
+    if step is not None and step.attempt == 1:
+        raise ConnectionError("not yet")
+    return "ok"
+
+
+@wf.task
+async def retried(ms: int) -> None:
+    await second_time()
+    await wf.wait.for_(milliseconds=ms)

@@ -172,8 +172,20 @@ def test_unknown_ids_say_where_to_look(client: wf.Client) -> None:
         client.runs.retrieve("42")
     with pytest.raises(wf.NotFound, match="wf runs list"):
         client.runs.retrieve("run_1ChNcZzZkiVu1vfEiAEFJt")
-    with pytest.raises(wf.NotFound, match="wf tokens list"):
-        client.tokens.retrieve("token_1ChNcZzZkiVu1vfEiAEFJt")
+    for look in (client.tokens.retrieve, client.tokens.cancel, client.tokens.complete):
+        with pytest.raises(wf.NotFound, match="wf tokens list"):
+            look("token_1ChNcZzZkiVu1vfEiAEFJt")
+
+
+def test_a_database_that_is_made_is_told_of_once(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        wf.Client(database).close()
+        assert "there was no database of wf at" in caplog.text
+        caplog.clear()
+        wf.Client(database).close()
+        assert caplog.text == ""
 
 
 def test_environments_do_not_see_each_other(database: str) -> None:
@@ -183,6 +195,24 @@ def test_environments_do_not_see_each_other(database: str) -> None:
         with pytest.raises(wf.NotFound, match="'dev'"):
             dev.runs.retrieve(handle.id)
         assert [run.id for run in prod.runs.list()] == [handle.id]
+
+
+def test_the_history_of_a_run_is_typed_rows(database: str, client: wf.Client) -> None:
+    handle = client.trigger(tasks.retried, 300)
+    with engine(database):
+        handle.result("60s")
+    rows = handle.history()
+    assert rows == client.runs.history(handle.id)
+    assert [row.kind for row in rows] == [
+        *("STARTED", "STEP_ATTEMPT_FAILED", "STEP_FINISHED", "TIMER_FIRED", "ENDED")
+    ]
+    _, failed, finished, fired, ended = rows
+    assert (failed.name, failed.attempt, failed.delay_ms) == ("second-time", 1, 20)
+    assert failed.data["message"] == "not yet"
+    assert (finished.ordinal, finished.attempt, finished.delay_ms, finished.data) == (1, 2, 0, "ok")
+    assert (fired.delay_ms, fired.took_ms) == (300, 0)
+    assert ended.at >= finished.at
+    assert [lane.title for lane in handle.timeline().lanes] == ["retried", "second-time", "wait"]
 
 
 def test_one_client_serves_many_threads(database: str, client: wf.Client) -> None:
@@ -227,6 +257,11 @@ async def test_the_async_client_is_the_twin(database: str) -> None:
                 await canceled.result()
         run = await client.runs.retrieve(handle.id)
         assert run.output == 10
+        history = await handle.history()
+        assert history == await client.runs.history(handle.id)
+        seen = await handle.timeline()
+        assert [lane.title for lane in seen.lanes] == ["total", "double"]
+        assert (await client.now()) >= history[-1].at
         assert await handle.retrieve() == run
         with pytest.raises(wf.AlreadyEnded):
             await handle.cancel()

@@ -9,7 +9,7 @@ import pytest
 
 from wf.history import sqlite_database
 from wf.history.errors import BadURL, StoreNewer
-from wf.history.open import open_store, sqlite_path
+from wf.history.open import open_store, shown, sqlite_path
 from wf.history.sqlite_database import filesystem_of
 from wf.history.version import SCHEMA_VERSION
 
@@ -34,6 +34,20 @@ def test_a_url_or_a_path_names_a_file(url: str, path: str) -> None:
 def test_what_names_no_database_is_refused(url: str) -> None:
     with pytest.raises(BadURL, match="write "):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://me:secret@host/wf", "'postgresql://me:***@host/wf'"),
+        ("postgres://host/wf?user=me&password=secret", "'postgres://host/wf?user=me&password=***'"),
+        ("postgresql://me@host/wf", "postgresql://me@host/wf"),
+        ("sqlite:///a b.db", "'a b.db'"),
+        ("sqlite:////var/wf.db", "/var/wf.db"),
+    ],
+)
+def test_a_url_is_shown_for_the_shell_and_without_a_password(url: str, told: str) -> None:
+    assert shown(url) == told
 
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
