@@ -13,7 +13,6 @@ from wf.engine.core.operation import Operation, OperationFuture
 from wf.engine.core.values import check_json
 from wf.history.errors import (
     NotDeterministic,
-    OperationError,
     RunCanceled,
     RunError,
     RunExpired,
@@ -203,4 +202,4 @@ class Token(Generic[T]):
         return f"<Token {self.id}>"
 
 
-__all__ = ["OperationError", "RunHandle", "Token", "run_error", "settle_run"]
+__all__ = ["RunHandle", "Token", "run_error", "settle_run"]
