@@ -14,6 +14,7 @@ from wf.engine.core.decisions import (
     AwaitToken,
     CancelRun,
     CreateToken,
+    Made,
     RunStep,
     SendMessage,
     TriggerBatch,
@@ -25,19 +26,6 @@ from wf.history.events import Event, Kind, Status
 from wf.history.limits import PAGE_BYTES
 from wf.history.messages import NewMessage
 from wf.history.store import Activation, Among, InboxKind, InboxRow, NewToken, Run, Triggered, Wait
-
-Made = (
-    TriggerChild
-    | AwaitRun
-    | TriggerBatch
-    | AwaitBatch
-    | CancelRun
-    | CreateToken
-    | AwaitToken
-    | AwaitMessage
-    | SendMessage
-)
-"""Decisions that touch something outside the run: they happen in the commit."""
 
 
 def write(activation: Activation, run: Run, decision: Made, at: int) -> None:

@@ -254,10 +254,8 @@ class Restart:
         return Event(seq, Kind.RESTARTED, 0, at, digest=self.digest, attempt=attempt)
 
 
-Decision = (
-    RunStep
-    | CancelStep
-    | TriggerChild
+Made = (
+    TriggerChild
     | AwaitRun
     | TriggerBatch
     | AwaitBatch
@@ -266,10 +264,6 @@ Decision = (
     | AwaitToken
     | AwaitMessage
     | SendMessage
-    | Patched
-    | WriteNote
-    | Noted
-    | Log
-    | Restart
-    | End
 )
+"""Decisions that touch something outside the run: they happen in the commit."""
+Decision = RunStep | CancelStep | Made | Patched | WriteNote | Noted | Log | Restart | End
