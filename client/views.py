@@ -56,6 +56,7 @@ class RunView:
     parent: str | None
     root: str
     batch: str | None
+    schedule: str | None
     environment: str
     queue: str
     concurrency_key: str
@@ -152,6 +153,7 @@ def run_view(run: store.Run) -> RunView:
         parent=show("run", run.parent_id) if run.parent_id else None,
         root=show("run", run.root_id or run.id),
         batch=show("batch", run.batch_id) if run.batch_id else None,
+        schedule=show("schedule", run.schedule_id) if run.schedule_id else None,
         environment=run.environment,
         queue=run.queue or run.task,
         concurrency_key=run.key,

@@ -143,6 +143,8 @@ class Looks(ABC):
             narrow("r.root_id = ?", filter.root_id)
         if filter.batch_id is not None:
             narrow("r.batch_id = ?", filter.batch_id)
+        if filter.schedule_id is not None:
+            narrow("r.schedule_id = ?", filter.schedule_id)
         if filter.tag:
             has_tag = " OR ".join(self._HAS_TAG.format(tags) for tags in ("r.tags", "n.tags"))
             narrow(f"({has_tag})", filter.tag)

@@ -141,7 +141,7 @@ def _made(runs: Sequence[NewRun], answers: Sequence[Answer]) -> list[list[bytes]
         if how is Triggered.MADE
     ]
     return [
-        table("bttbibbttt" + "iii" + "ttbb", made[start : start + INSERT_ROWS])
+        table("bttbibbttt" + "iii" + "ttbbb", made[start : start + INSERT_ROWS])
         for start in range(0, len(made), INSERT_ROWS)
     ]
 

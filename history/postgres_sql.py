@@ -137,7 +137,7 @@ RUNS: Final = f"""WITH made AS (
  INSERT INTO runs ({NEW_RUN_COLUMNS})
  SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::bytea[], %s::int8[], %s::bytea[],
   %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::text[],
-  %s::text[], %s::bytea[], %s::bytea[])
+  %s::text[], %s::bytea[], %s::bytea[], %s::bytea[])
  ON CONFLICT (id) DO NOTHING
  RETURNING id, environment, task, queue, key, priority, created_at, start_at, ttl_ms),
 marked AS (

@@ -38,7 +38,8 @@ NEVER_BEGAN: Final = {
 
 RUN_COLUMNS: Final = (
     "id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id, tags, "
-    "queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id"
+    "queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id, "
+    "schedule_id"
 )
 """What `run_of` reads, in its order."""
 RUN_WIDTH: Final = RUN_COLUMNS.count(",") + 1
@@ -54,11 +55,13 @@ def run_of(row: Sequence[Any]) -> Run:
     (
         run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
         tags, queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id,
+        schedule_id,
     ) = row[:RUN_WIDTH]  # fmt: skip
     return Run(
         run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
         json.loads(tags) if tags != "[]" else [],
         queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id,
+        schedule_id,
     )  # fmt: skip
 
 
@@ -82,12 +85,13 @@ def new_run_row(run: NewRun) -> tuple[Any, ...]:
         run.version,
         run.options,
         run.batch_id,
+        run.schedule_id,
     )
 
 
 NEW_RUN_COLUMNS: Final = (
     "id, environment, task, payload, created_at, parent_id, root_id, tags, queue, key, priority, "
-    "start_at, ttl_ms, idempotency_key, version, options, batch_id"
+    "start_at, ttl_ms, idempotency_key, version, options, batch_id, schedule_id"
 )
 NEW_RUN_WIDTH: Final = NEW_RUN_COLUMNS.count(",") + 1
 

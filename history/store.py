@@ -71,6 +71,7 @@ class NewRun:
     CHILD_STARTED inbox row written in the same transaction, which run it is. For all children of a
     batch in which one has a key: by one BATCH_STARTED row."""
     batch_id: bytes | None = None
+    schedule_id: bytes | None = None
 
 
 class Triggered(IntEnum):
@@ -286,6 +287,7 @@ class Run:
     version: str = ""
     options: bytes = b"{}"
     batch_id: bytes | None = None
+    schedule_id: bytes | None = None
     status: Status = Status.QUEUED
     started_at: int | None = None
     ended_at: int | None = None
@@ -327,6 +329,7 @@ class RunFilter:
     parent_id: bytes | None = None
     root_id: bytes | None = None
     batch_id: bytes | None = None
+    schedule_id: bytes | None = None
     since: int = 0
     before: bytes | None = None
     """Keyset cursor: runs with a smaller id (newest first)."""

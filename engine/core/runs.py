@@ -30,6 +30,7 @@ def new_run(
     now: int,
     parent: Run | None = None,
     batch_id: bytes | None = None,
+    schedule_id: bytes | None = None,
 ) -> NewRun:
     """A run to be made. `options`: checked ones, as `trigger_options` answers them."""
     start_at = _start_at(options.get("delay", 0), now)
@@ -56,6 +57,7 @@ def new_run(
         else 0,
         version=options.get("version", ""),
         batch_id=batch_id,
+        schedule_id=schedule_id,
         options=json.dumps(
             {name: value for name, value in options.items() if name not in _COLUMNS}
         ).encode(),

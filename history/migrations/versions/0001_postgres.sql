@@ -19,6 +19,7 @@ CREATE TABLE runs (
     payload BYTEA NOT NULL,
     parent_id BYTEA,
     batch_id BYTEA,
+    schedule_id BYTEA,
     root_id BYTEA NOT NULL,
     tags TEXT DEFAULT '[]' NOT NULL,
     queue TEXT DEFAULT '' NOT NULL,
@@ -34,6 +35,8 @@ CREATE TABLE runs (
 CREATE INDEX runs_of_batch ON runs (batch_id) WHERE batch_id IS NOT NULL;
 
 CREATE INDEX runs_of_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
+
+CREATE INDEX runs_of_schedule ON runs (schedule_id, id) WHERE schedule_id IS NOT NULL;
 
 ALTER TABLE runs SET (fillfactor = 60);
 
@@ -227,9 +230,12 @@ CREATE TABLE lanes (
 
 CREATE TABLE schedules (
     created_at BIGINT NOT NULL,
-    next_at BIGINT,
+    due_at BIGINT,
+    next_at BIGINT NOT NULL,
     last_at BIGINT,
-    active BOOLEAN DEFAULT true NOT NULL,
+    revision BIGINT DEFAULT 0 NOT NULL,
+    active BOOLEAN NOT NULL,
+    declared BOOLEAN NOT NULL,
     id BYTEA NOT NULL,
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
@@ -237,13 +243,20 @@ CREATE TABLE schedules (
     timezone TEXT DEFAULT 'UTC' NOT NULL,
     overlap TEXT DEFAULT 'skip' NOT NULL,
     catch_up TEXT DEFAULT 'last' NOT NULL,
+    nonexistent TEXT DEFAULT 'shift_forward' NOT NULL,
+    ambiguous TEXT DEFAULT 'earlier' NOT NULL,
     external_id TEXT DEFAULT '' NOT NULL,
     deduplication_key TEXT,
+    run_id BYTEA,
+    queued TEXT DEFAULT '[]' NOT NULL,
+    skipped TEXT DEFAULT '[]' NOT NULL,
     options BYTEA NOT NULL,
     PRIMARY KEY (id)
 );
 
 CREATE UNIQUE INDEX schedules_deduplicated ON schedules (environment, deduplication_key) WHERE deduplication_key IS NOT NULL;
+
+CREATE INDEX schedules_due ON schedules (environment, due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE environments (
     created_at BIGINT NOT NULL,
