@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from wf.cli import audit, db, errors, init, run, runs, show, tokens, trigger, worker
+from wf.cli import audit, db, errors, init, run, runs, schedules, show, tokens, trigger, worker
 
 
 @dataclass(slots=True)
@@ -34,6 +34,7 @@ app.command("trigger")(trigger.trigger)
 app.command("show")(show.show)
 app.add_typer(runs.app)
 app.add_typer(tokens.app)
+app.add_typer(schedules.app)
 app.command("worker")(worker.worker)
 app.command("audit")(audit.audit)
 app.add_typer(db.app)

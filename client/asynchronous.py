@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 from wf.client.client import Client, Runs, Tokens, asked
 from wf.client.feeds import follow_async
 from wf.client.outside import AsyncHandle, async_batch
+from wf.client.schedules import Schedules
 from wf.client.views import ChunkView, RunView
 from wf.engine.core.batches import BatchHandle, Item
 from wf.engine.core.runnable import Runnable
@@ -64,6 +65,22 @@ class AsyncTokens:
         self.list = _threaded(tokens.list)
 
 
+class AsyncSchedules:
+    """`client.schedules`, awaitable."""
+
+    def __init__(self, schedules: Schedules) -> None:
+        self.create = _threaded(schedules.create)
+        self.list = _threaded(schedules.list)
+        self.retrieve = _threaded(schedules.retrieve)
+        self.update = _threaded(schedules.update)
+        self.pause = _threaded(schedules.pause)
+        self.resume = _threaded(schedules.resume)
+        self.trigger = _threaded(schedules.trigger)
+        self.backfill = _threaded(schedules.backfill)
+        self.delete = _threaded(schedules.delete)
+        self.preview = _threaded(schedules.preview)
+
+
 class AsyncClient:
     """`url`: a database. `async with client:` makes it the ambient one, and lets the database go at
     the end."""
@@ -76,6 +93,7 @@ class AsyncClient:
         self.environment = self._client.environment
         self.runs = AsyncRuns(self.store, self._client.runs)
         self.tokens = AsyncTokens(self._client.tokens)
+        self.schedules = AsyncSchedules(self._client.schedules)
 
     async def __aenter__(self) -> Self:
         self._client.__enter__()

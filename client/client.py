@@ -15,6 +15,7 @@ from wf.client.batches import Batch
 from wf.client.ends import Ends
 from wf.client.feeds import Chunks, RunChanges, follow
 from wf.client.handles import Handle
+from wf.client.schedules import Schedules
 from wf.client.tokens import check_data
 from wf.client.views import (
     ChunkView,
@@ -100,6 +101,7 @@ class Client:
         self._ends = Ends(self.store)
         self.runs = Runs(self)
         self.tokens = Tokens(self)
+        self.schedules = Schedules(self)
 
     @property
     def place(self) -> str:

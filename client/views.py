@@ -69,7 +69,7 @@ class RunView:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types: moments as ISO 8601."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {name: plain_json(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class TokenView:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types: moments as ISO 8601."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {name: plain_json(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class EventView:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types: moments as ISO 8601."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {name: plain_json(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class ChunkView:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types: moments as ISO 8601."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {name: plain_json(value) for name, value in asdict(self).items()}
 
 
 def chunk_view(chunk: Chunk) -> ChunkView:
@@ -228,13 +228,13 @@ def _value(data: bytes | None) -> Any:
     return json.loads(data) if data is not None else None
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     match value:
         case datetime():
             return value.isoformat()
         case dict():
-            return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+            return {key: plain_json(item) for key, item in cast("dict[str, Any]", value).items()}
         case tuple():
-            return [_plain(item) for item in cast("tuple[Any, ...]", value)]
+            return [plain_json(item) for item in cast("tuple[Any, ...]", value)]
         case _:
             return value

@@ -21,6 +21,7 @@ from wf.engine.flusher import Flusher
 from wf.engine.lines import say
 from wf.engine.observer import Observer
 from wf.engine.registry import Registry
+from wf.engine.scheduler import Scheduler
 from wf.engine.steps import StepOrder, Steps, finish
 from wf.engine.watch import Stage, Watcher
 from wf.engine.worker import Worker, WorkerSettings
@@ -56,6 +57,11 @@ class Host:
         info = WorkerInfo(machine.this_host(), os.getpid(), registry.ids, registry.code)
         clock = clock or DatabaseClock()
         self.worker = Worker(store, registry, clock, settings, info)
+        self._scheduler = (
+            Scheduler(store, registry, settings.environment, clock)
+            if settings.root is None
+            else None
+        )
         self._flusher = Flusher(store, clock)
         deliver = partial(finish, self._deliver)
         self.worker.orders.runner = self._steps = Steps(
@@ -162,6 +168,8 @@ class Host:
                 if worker.lease is None:
                     self._bury()
                 worked = worker.tick()
+                if self._scheduler is not None and not worker.is_draining:
+                    worked = self._scheduler.tick() or worked
                 if delay:
                     log.warning("the database is back")
                 delay, self.trouble = 0.0, None
@@ -173,10 +181,16 @@ class Host:
                 self._wait(delay)
                 continue
             if not worked and not (self._idle is not None and self._idle(worker)):
-                self._wait(worker.wait_ms() / 1_000)
+                self._wait(self._wait_ms() / 1_000)
             else:
                 self._forget_wakes()
         self._leave()
+
+    def _wait_ms(self) -> int:
+        """After how long somebody has to be ticked."""
+        if self._scheduler is None or self.worker.is_draining:
+            return self.worker.wait_ms()
+        return min(self.worker.wait_ms(), self._scheduler.wait_ms())
 
     def _bury(self) -> None:
         """Take over from workers of this machine that were killed, without waiting for their

@@ -24,6 +24,7 @@ from wf.history.rows import (
     run_of,
     token_of,
 )
+from wf.history.schedules import ScheduleLooks
 from wf.history.store import Blocked, Reason, Run, RunFilter, Token, WorkerInfo
 
 _T = TypeVar("_T")
@@ -71,7 +72,7 @@ LEFT JOIN notes n ON n.run_id = r.id"""
 _EVENTS: Final = "seq, kind, ordinal, at, name, digest, attempt, took, data"
 
 
-class Looks(ABC):
+class Looks(ScheduleLooks, ABC):
     """The reading half of a Store. SQL is written with `?`, and has no other `?` or `%` in it."""
 
     _HAS_TAG: ClassVar[str]

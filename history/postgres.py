@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, cast
 from psycopg import BaseConnection
 from psycopg import errors as pg
 
+from wf.history import postgres_schedules
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_workers as workers
 from wf.history.borrowed import async_driver_of, driver_of, is_async
@@ -49,6 +50,7 @@ from wf.history.postgres_rows import (
 from wf.history.postgres_step import AsyncPostgresStep, PostgresStep, is_done
 from wf.history.postgres_wake import Wakes
 from wf.history.rows import TOKEN_COLUMNS, token_of
+from wf.history.schedules import Move, Schedule
 from wf.history.step import StepPlace
 from wf.history.store import (
     Activation,
@@ -207,6 +209,20 @@ class PostgresStore(Looks):
         if notes:
             self.pool.run(work)
             self.hint()
+
+    # --- schedules --------------------------------------------------------------------------------
+
+    def add_schedules(self, schedules: Sequence[Schedule]) -> None:
+        postgres_schedules.add(self.pool, schedules)
+        self.hint()
+
+    def move_schedules(self, moves: Sequence[Move], now: int) -> list[bool]:
+        answers = postgres_schedules.move(self.pool, moves, now)
+        self.hint()
+        return answers
+
+    def drop_schedules(self, ids: Sequence[bytes]) -> None:
+        postgres_schedules.drop(self.pool, ids)
 
     # --- steps ------------------------------------------------------------------------------------
 

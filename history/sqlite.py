@@ -18,6 +18,7 @@ from wf.history.limits import BUSY_TIMEOUT_MS
 from wf.history.messages import NewMessage, Sent
 from wf.history.notes import Note
 from wf.history.rows import TOKEN_COLUMNS, token_of
+from wf.history.schedules import DROP, INSERT, MOVE, Move, Schedule, move_of, row_of
 from wf.history.sqlite_claim import (
     OF_ROOT,
     free_orphans,
@@ -153,6 +154,27 @@ class SQLiteStore(Looks):
             tx = Transaction(db, now)
             write_notes(tx, notes)
         self._tell(tx)
+
+    # --- schedules --------------------------------------------------------------------------------
+
+    def add_schedules(self, schedules: Sequence[Schedule]) -> None:
+        with self.database.write() as db:
+            db.executemany(INSERT, map(row_of, schedules))
+        self.hint()
+
+    def move_schedules(self, moves: Sequence[Move], now: int) -> list[bool]:
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            answers = [db.execute(MOVE, move_of(move.schedule)).rowcount > 0 for move in moves]
+            happened = [move for move, hit in zip(moves, answers, strict=True) if hit]
+            cancel_runs(tx, [run for move in happened for run in move.cancels])
+            make_runs(tx, [run for move in happened for run in move.runs])
+        self.hint()
+        return answers
+
+    def drop_schedules(self, ids: Sequence[bytes]) -> None:
+        with self.database.write() as db:
+            db.executemany(DROP, [(id,) for id in ids])
 
     # --- steps ------------------------------------------------------------------------------------
 

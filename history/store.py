@@ -30,6 +30,7 @@ from wf.history.events import Event, Status
 from wf.history.limits import LEASE_MS
 from wf.history.messages import Message, NewMessage, Sent
 from wf.history.notes import Chunk, Note
+from wf.history.schedules import ScheduleStore
 from wf.history.step import StepStore
 from wf.history.turns import Ending, NextChapter
 
@@ -347,7 +348,7 @@ class WorkerInfo:
     """A content hash of the worker's code."""
 
 
-class Store(StepStore, Protocol):
+class Store(StepStore, ScheduleStore, Protocol):
     """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database
     is out of reach.
 

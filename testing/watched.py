@@ -6,7 +6,7 @@ The Store itself is the real one. A `Cut` is a process that is lost at that poin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 from wf.history.errors import Error, StoreUnavailable
 from wf.history.events import Event
@@ -27,13 +27,14 @@ from wf.history.store import (
     Triggered,
     WorkerInfo,
 )
-
-T = TypeVar("T")
+from wf.testing.door import Door as Door
+from wf.testing.scheduled import WatchedSchedules
 
 WRITES: Final = frozenset(
     {
         *("trigger", "cancel", "send", "create_tokens", "end_token", "note"),
         *("join", "commit", "commit_step", "beat", "take_over", "leave"),
+        *("add_schedules", "move_schedules", "drop_schedules"),
     }
 )
 """The calls that change the store."""
@@ -41,12 +42,6 @@ WRITES: Final = frozenset(
 
 class Cut(BaseException):
     """The process is lost here: nothing in memory survives."""
-
-
-class Door(Protocol):
-    """What stands around every call: `name` of the method, `call` to do it."""
-
-    def __call__(self, name: str, call: Callable[[], T], /) -> T: ...
 
 
 class WatchedStep:
@@ -78,13 +73,13 @@ class WatchedStep:
             raise
 
 
-class WatchedStore:
+class WatchedStore(WatchedSchedules):
     """A `Store` whose calls go through `door`. Where the door raises StoreUnavailable the caller's
     lease is as it was before, whatever has happened in the store: the answer is lost."""
 
     def __init__(self, store: Store, door: Door) -> None:
+        super().__init__(store, door)
         self.inner = store
-        self.door = door
         self.url = store.url
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wf.client.client import Client as Client
     from wf.client.handles import Handle as Handle
     from wf.client.outside import AsyncHandle as AsyncHandle
+    from wf.client.schedules import ScheduleView as ScheduleView
     from wf.client.timeline.model import Timeline as Timeline
     from wf.client.views import ChunkView as ChunkView
     from wf.client.views import EventView as EventView
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable as Runnable
     from wf.engine.core.runnable import step as step
     from wf.engine.core.runnable import task as task
+    from wf.engine.core.schedules import schedules as schedules
+    from wf.engine.core.ticks import ScheduleTick as ScheduleTick
     from wf.engine.core.triggers import BatchOptions as BatchOptions
     from wf.engine.core.triggers import TriggerOptions as TriggerOptions
     from wf.engine.core.waits import wait as wait
@@ -93,6 +96,7 @@ _HOMES = {
     "wf.client.client": ("Client",),
     "wf.client.handles": ("Handle",),
     "wf.client.outside": ("AsyncHandle",),
+    "wf.client.schedules": ("ScheduleView",),
     "wf.client.timeline.model": ("Timeline",),
     "wf.client.views": ("ChunkView", "EventView", "RunView", "TokenView"),
     "wf.engine.author": ("current", "logger", "now", "patched", "random", "uuid4"),
@@ -103,6 +107,8 @@ _HOMES = {
     "wf.engine.core.restart": ("restart",),
     "wf.engine.core.retry": ("Retry",),
     "wf.engine.core.runnable": ("Runnable", "step", "task"),
+    "wf.engine.core.schedules": ("schedules",),
+    "wf.engine.core.ticks": ("ScheduleTick",),
     "wf.engine.core.triggers": ("BatchOptions", "TriggerOptions"),
     "wf.engine.core.waits": ("wait",),
     "wf.engine.engine": ("Engine", "run"),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import (
+    TYPE_CHECKING,
     Any,
     Final,
     Generic,
@@ -42,6 +43,9 @@ from wf.engine.core.triggers import (
 )
 from wf.engine.core.values import Signature
 from wf.history.errors import DeclarationError, RunError
+
+if TYPE_CHECKING:
+    from wf.engine.core.schedules import Declared
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,6 +117,7 @@ class Runnable(Generic[P, R]):
         self.id = id
         self.settings = settings
         self.signature = Signature(fn, id)
+        self.schedules: tuple[Declared, ...] = ()
         self.settle_step = partial(settle_step, self)
         self.__wrapped__ = fn
         self.__name__ = fn.__name__
