@@ -21,12 +21,12 @@ class ScheduleTick:
 
     timestamp: datetime
     """The slot: when it was to fire, not when it did."""
-    last_timestamp: datetime | None
+    last_timestamp: datetime | None = None
     """The slot that fired before; None at first."""
-    timezone: str
-    upcoming: tuple[datetime, ...]
+    timezone: str = "UTC"
+    upcoming: tuple[datetime, ...] = ()
     """The next five slots."""
-    schedule_id: str
+    schedule_id: str = ""
     external_id: str = ""
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ RUNS: dict[str, list[str]] = {
     "trial": [f"@{EXAMPLES}/onboarding.json"],
     "word_count": [str(EXAMPLES.parent / "README.md")],
     "data_pipeline": ["60000"],
+    "daily_digest": ['{"timestamp": "2025-06-02T09:00+02:00", "timezone": "Europe/Berlin"}'],
 }
 
 
@@ -51,6 +52,10 @@ def test_a_video_has_its_renditions(tmp_path: Path) -> None:
     output = output_of("process_video", tmp_path)
     assert set(output["renditions"]) == {"1080p", "720p", "360p"}
     assert output["thumbnail"].endswith(".jpg")
+
+
+def test_a_digest_tells_of_the_day_before(tmp_path: Path) -> None:
+    assert output_of("daily_digest", tmp_path) == "digest of Sunday: 3 orders"
 
 
 def test_one_address_twice_is_welcomed_once(tmp_path: Path) -> None:
