@@ -216,7 +216,7 @@ class Check:
 
     def breaches(self, query: Query) -> Iterator[Breach]:
         for row in query(f"{self.sql} LIMIT {MAX_OF_ONE}", ()):
-            subject = show(self.of, bytes(row[0])) if self.of in {"run", "token"} else str(row[0])
+            subject = str(row[0]) if self.of == "queue" else show(self.of, bytes(row[0]))
             yield Breach(self.invariant, subject, self.what.format(*row[1:]))
 
 
@@ -453,6 +453,13 @@ CHECKS: Final[Sequence[Check]] = (
         "its stream {!r} has {} chunks, numbered {} to {}",
         """SELECT run_id, name, count(*), min(seq), max(seq) FROM streams GROUP BY run_id, name
         HAVING min(seq) <> 1 OR max(seq) <> count(*)""",
+    ),
+    Check(
+        "I12",
+        "it is {}, and due at {}; its next slot is {}",
+        """SELECT id, CASE WHEN active THEN 'active' ELSE 'paused' END, due_at, next_at
+        FROM schedules WHERE active <> (due_at IS NOT NULL) OR due_at > next_at""",
+        "schedule",
     ),
     Check(
         "orphan",

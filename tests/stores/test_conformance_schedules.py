@@ -15,11 +15,13 @@ from wf.engine.core.cron import cron
 from wf.engine.core.schedules import declare, new_schedule
 from wf.engine.registry import Registry
 from wf.engine.scheduler import Scheduler
+from wf.history.audit import audit
 from wf.history.events import Status
-from wf.history.ids import new_id
+from wf.history.ids import new_id, show
 from wf.history.schedules import Move, Schedule, Skip
 from wf.history.store import RunFilter
 from wf.testing.clock import VirtualClock
+from wf.testing.watched import WatchedStore
 
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
@@ -224,6 +226,32 @@ def test_a_thousand_schedules_of_one_minute_are_a_few_transactions(world: World)
         ticks += 1
     assert ticks == 10
     assert len(world.store.list_runs(RunFilter(ENVIRONMENT, limit=1_000))) == 1_000
+
+
+def test_an_idle_scheduler_asks_for_one_time_a_second(world: World) -> None:
+    schedule(world, "0 0 1 1 *")
+    clock = VirtualClock(world.now())
+    asked: Counter[str] = Counter()
+
+    def door(name: str, call: Any) -> Any:
+        asked[name] += 1
+        return call()
+
+    one = scheduler(world, clock, store=WatchedStore(world.store, door))
+    one.tick()
+    asked.clear()
+    for _ in range(100):
+        clock.advance(100)
+        assert not one.tick()
+    assert asked == {"next_schedule_at": 10}
+
+
+def test_the_audit_finds_a_schedule_that_would_never_fire(world: World) -> None:
+    made = schedule(world)
+    assert audit(world.store) == []
+    world.store.move_schedules([Move(replace(made, due_at=None))], world.now())
+    [breach] = audit(world.store)
+    assert (breach.invariant, breach.subject) == ("I12", show("schedule", made.id))
 
 
 def test_a_move_of_a_schedule_that_is_gone_makes_no_run(world: World) -> None:
