@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from wf.cli import audit, db, errors, init, run, runs, schedules, show, tokens, trigger, worker
+from wf.cli import (
+    audit,
+    db,
+    errors,
+    init,
+    run,
+    runs,
+    schedules,
+    send,
+    show,
+    tokens,
+    trigger,
+    worker,
+)
 
 
 @dataclass(slots=True)
@@ -31,6 +44,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("run")(run.run)
 app.command("trigger")(trigger.trigger)
+app.command("send")(send.send)
 app.command("show")(show.show)
 app.add_typer(runs.app)
 app.add_typer(tokens.app)
@@ -68,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return errors.told(lambda: _invoke(words, after), debug="--debug" in words)
 
 
-_TAKE_FIELDS = {"run", "trigger"}
+_TAKE_FIELDS = {"run", "send", "trigger"}
 """Commands that take fields of a payload after `--`."""
 
 

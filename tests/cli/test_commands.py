@@ -61,6 +61,20 @@ def test_the_printed_command_completes_the_token(terminal: Terminal) -> None:
         assert process.end().ok().out == "True: fine\n"
 
 
+def test_a_message_is_sent_from_another_terminal(terminal: Terminal, database: str) -> None:
+    db = ("--db", database)
+    with terminal.start("run", f"{DESK}:inbox", "ada", *db) as process:
+        run_id = process.run_id()
+        other = terminal.wf("send", run_id, "other", "word", "--json", *db).ok().json
+        assert other == {"run": run_id, "name": "other", "data": "word"}
+        sent = terminal.here("send", run_id, "reply", *db, "--", "--text", "hello").ok()
+        assert sent.out == f"{run_id} reply sent\n"
+        assert process.end().ok().out == "ada: hello\n"
+    assert "has ended" in terminal.here("send", run_id, "reply", *db).refused()
+    rubbish = terminal.here("send", run_id, "reply", "{rubbish", *db).refused()
+    assert "no JSON" in rubbish
+
+
 def test_runs_are_shown_with_their_operations(terminal: Terminal, database: str) -> None:
     db = ("--db", database)
     failed = terminal.wf("run", f"{DESK}:breaks", "x", *db).run_id

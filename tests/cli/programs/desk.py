@@ -47,5 +47,11 @@ async def desk(folder: str) -> str:
 
 
 @wf.task
+async def inbox(name: str) -> str:
+    reply = await wf.wait.for_message("reply", dict[str, str], timeout="1h")
+    return f"{name}: {reply['text']}"
+
+
+@wf.task
 async def breaks(folder: str) -> str:
     raise ValueError("it broke")
