@@ -14,8 +14,8 @@ from wf.engine.core.durations import from_ms, to_ms
 from wf.engine.core.firing import backfill, change, pause, resume, trigger
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.schedules import declare, new_schedule
-from wf.engine.core.triggers import BatchOptions
-from wf.history.errors import NotFound, StoreUnavailable
+from wf.engine.core.triggers import BatchOptions, check_name
+from wf.history.errors import DeclarationError, NotFound, StoreUnavailable
 from wf.history.ids import new_id, parse, show
 from wf.history.schedules import (
     Ambiguous,
@@ -167,6 +167,14 @@ class Schedules:
     def update(self, schedule_id: str, **changes: Unpack[ScheduleChanges]) -> ScheduleView:
         """What is not given stays. One that is declared in code is as the code says again when
         the next worker starts. Raises NotFound, DeclarationError."""
+        known = ScheduleChanges.__optional_keys__
+        if changes.keys() - known:
+            raise DeclarationError(
+                f"update changes no {', '.join(sorted(changes.keys() - known))}; "
+                f"there are {', '.join(sorted(known))}"
+            )
+        if changes.get("external_id"):
+            check_name(changes.get("external_id"), "external_id")
 
         def changed(schedule: Schedule, now: int) -> Move | None:
             wanted = replace(schedule, **changes)

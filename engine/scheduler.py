@@ -8,6 +8,7 @@ only one of them writes it (`history.schedules`).
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 from wf.engine.alarms import NEVER
@@ -27,6 +28,9 @@ LOOK_MS: Final = 1_000
 time."""
 AT_ONCE: Final = 100
 """Schedules fired in one transaction: at nine in the morning there may be thousands."""
+WORK_MS: Final = 1_000
+"""Of working out what fires, before it is written: the worker's beat waits meanwhile. After a month
+without workers, one schedule of every minute takes that long."""
 
 
 class Scheduler:
@@ -50,8 +54,7 @@ class Scheduler:
         if self.wait_ms() > 0:
             return False
         if not self._is_registered:
-            self._register(now)
-            self._is_registered = True
+            self._is_registered = self._register(now)
         self._looked_at = self._clock.monotonic()
         tasks = self._registry.ids
         due_at = self._store.next_schedule_at(self._environment, tasks)
@@ -59,7 +62,7 @@ class Scheduler:
         if self._next_at > now:
             return False
         due = self._store.due_schedules(self._environment, tasks, now, AT_ONCE)
-        moves = [move for move in (self._fired(schedule, now) for schedule in due) if move]
+        moves = self._moves(due, now)
         if not moves:
             self._next_at = NEVER
             return False
@@ -72,6 +75,18 @@ class Scheduler:
         look = self._looked_at + LOOK_MS - self._clock.monotonic()
         return max(0, min(look, self._next_at - self._clock.now()))
 
+    def _moves(self, due: Iterable[Schedule], now: int) -> list[Move]:
+        """Of the first of them, as far as WORK_MS goes."""
+        moves: list[Move] = []
+        until = self._clock.monotonic() + WORK_MS
+        for schedule in due:
+            move = self._fired(schedule, now)
+            if move is not None:
+                moves.append(move)
+            if self._clock.monotonic() >= until:
+                break
+        return moves
+
     def _fired(self, schedule: Schedule, now: int) -> Move | None:
         try:
             return fire(schedule, now)
@@ -83,9 +98,10 @@ class Scheduler:
 
     # -- the schedules of the code
 
-    def _register(self, now: int) -> None:
+    def _register(self, now: int) -> bool:
         """What is declared is there, as it is declared. What is not any more, of tasks that are
-        here, is dropped; whoever starts last has the say."""
+        here, is dropped; whoever starts last has the say. False: one of them was just fired or
+        changed by somebody else, and is to be looked at again."""
         wanted = {
             schedule.id: schedule
             for runnable in self._registry
@@ -99,9 +115,9 @@ class Scheduler:
         missing = [schedule for id, schedule in wanted.items() if id not in there]
         if missing:
             self._store.add_schedules(missing)
-        moves = [change(there[id], wanted[id], now) for id in wanted.keys() & there.keys()]
-        if any(moves):
-            self._store.move_schedules([move for move in moves if move is not None], now)
         gone = sorted(there.keys() - wanted.keys())
         if gone:
             self._store.drop_schedules(gone)
+        changes = (change(there[id], wanted[id], now) for id in wanted.keys() & there.keys())
+        moves = [move for move in changes if move is not None]
+        return not moves or all(self._store.move_schedules(moves, now))

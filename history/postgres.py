@@ -214,11 +214,11 @@ class PostgresStore(Looks):
 
     def add_schedules(self, schedules: Sequence[Schedule]) -> None:
         postgres_schedules.add(self.pool, schedules)
-        self.hint()
 
     def move_schedules(self, moves: Sequence[Move], now: int) -> list[bool]:
         answers = postgres_schedules.move(self.pool, moves, now)
-        self.hint()
+        if any(move.runs or move.cancels for move in moves):
+            self.hint()
         return answers
 
     def drop_schedules(self, ids: Sequence[bytes]) -> None:

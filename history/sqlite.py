@@ -160,7 +160,6 @@ class SQLiteStore(Looks):
     def add_schedules(self, schedules: Sequence[Schedule]) -> None:
         with self.database.write() as db:
             db.executemany(INSERT, map(row_of, schedules))
-        self.hint()
 
     def move_schedules(self, moves: Sequence[Move], now: int) -> list[bool]:
         with self.database.write() as db:
@@ -169,7 +168,7 @@ class SQLiteStore(Looks):
             happened = [move for move, hit in zip(moves, answers, strict=True) if hit]
             cancel_runs(tx, [run for move in happened for run in move.cancels])
             make_runs(tx, [run for move in happened for run in move.runs])
-        self.hint()
+        self._tell(tx)
         return answers
 
     def drop_schedules(self, ids: Sequence[bytes]) -> None:

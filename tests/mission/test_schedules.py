@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -139,6 +140,13 @@ async def test_s42_a_schedule_is_paused_changed_and_resumed(database: str) -> No
         assert (paused.active, paused.next_at) == (False, None)
         changed = client.schedules.update(schedule.id, cron="30 9 * * *")
         assert (changed.cron, changed.active) == ("30 9 * * *", False)
+        given: Any
+        for given, told in [
+            ({"active": True}, "changes no active"),
+            ({"external_id": "a\0"}, "NUL"),
+        ]:
+            with pytest.raises(wf.DeclarationError, match=told):
+                client.schedules.update(schedule.id, **given)
         resumed = client.schedules.resume(schedule.id)
         assert resumed.next_at is not None
         assert (resumed.next_at.hour, resumed.next_at.minute) == (9, 30)

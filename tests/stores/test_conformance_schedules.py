@@ -14,7 +14,7 @@ from wf.engine.core import firing
 from wf.engine.core.cron import cron
 from wf.engine.core.schedules import declare, new_schedule
 from wf.engine.registry import Registry
-from wf.engine.scheduler import Scheduler
+from wf.engine.scheduler import LOOK_MS, WORK_MS, Scheduler
 from wf.history.audit import audit
 from wf.history.events import Status
 from wf.history.ids import new_id, show
@@ -208,6 +208,46 @@ def test_workers_that_start_together_register_once(world: World) -> None:
     racers = [scheduler(world, clock, daily, store=world.another_store()) for _ in range(4)]
     at_once(*[racer.tick for racer in racers])
     assert len(declared(world)) == 2
+
+
+def test_a_declaration_that_meets_a_firing_is_registered_all_the_same(world: World) -> None:
+    clock = VirtualClock(world.now())
+    scheduler(world, clock, daily).tick()
+    between: list[str] = []
+
+    def door(name: str, call: Any) -> Any:
+        if name == "move_schedules" and not between:
+            between.append(name)
+            there = world.store.declared_schedules(ENVIRONMENT)
+            world.store.move_schedules([Move(one) for one in there], clock.now())
+        return call()
+
+    one = scheduler(world, clock, later, store=WatchedStore(world.store, door))
+    one.tick()
+    assert declared(world) == [("0 8 * * *", True)], "somebody else was earlier"
+    clock.advance(LOOK_MS)
+    one.tick()
+    assert declared(world) == [("30 8 * * *", True)]
+
+
+class SlowClock(VirtualClock):
+    """Each look at it takes half a second of the thread's time."""
+
+    spent = 0
+
+    def monotonic(self) -> int:
+        self.spent += WORK_MS // 2
+        return self.now() + self.spent
+
+
+def test_what_takes_long_to_work_out_is_fired_in_parts(world: World) -> None:
+    made = [schedule(world) for _ in range(6)]
+    clock = SlowClock(max(one.next_at for one in made))
+    one = scheduler(world, clock)
+    fired: list[int] = []
+    while one.tick():
+        fired.append(sum(len(runs_of(world, each)) for each in made))
+    assert fired == [2, 4, 6]
 
 
 def test_a_thousand_schedules_of_one_minute_are_a_few_transactions(world: World) -> None:
