@@ -28,7 +28,7 @@ from wf.cli.working import GARBAGE_THRESHOLDS, SWITCH_SECONDS
 from wf.engine.core.runs import new_run
 from wf.engine.core.triggers import with_defaults
 from wf.history.ids import new_id
-from wf.history.store import Run
+from wf.history.model import Run
 
 
 class Order(BaseModel):

@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 
 from wf.history.events import Event, Kind, Status
 from wf.history.ids import new_id
+from wf.history.model import Activation, Claim, Lease, NewRun, WorkerInfo
 from wf.history.open import open_store
-from wf.history.store import Activation, Claim, Lease, NewRun, Store, WorkerInfo
+from wf.history.store import Store
 from wf.history.turns import Ending
 
 ENVIRONMENT = "bench"

@@ -30,8 +30,9 @@ from wf.history.errors import PayloadError
 from wf.history.events import Failure, Status
 from wf.history.ids import show
 from wf.history.limits import MAX_LIST
+from wf.history.model import Blocked, Run, RunFilter
 from wf.history.open import open_store, shown
-from wf.history.store import Blocked, Run, RunFilter, Store
+from wf.history.store import Store
 
 STOP_SECONDS: Final = 10.0
 """After the first Ctrl-C, steps that are under way may end."""
@@ -118,7 +119,7 @@ def _database(db: str | None) -> str:
 
 
 def _parse_run(shown: str) -> bytes:
-    from wf.client.client import parse_id
+    from wf.client.asking import parse_id
 
     return parse_id("run", shown)
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from wf.engine.core.decisions import RunStep
 from wf.history.events import MOMENTS_FROM_MS, Event, Failure, Kind, Status
-from wf.history.store import Activation, Run, Token
+from wf.history.model import Activation, Run, Token
 
 
 class State(Enum):

@@ -8,10 +8,13 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
-from wf.client.client import Client, Runs, Tokens, asked
+from wf.client.asking import asked
+from wf.client.client import Client
 from wf.client.feeds import follow_async
 from wf.client.outside import AsyncHandle, async_batch
+from wf.client.runs import Runs
 from wf.client.schedules import Schedules
+from wf.client.tokens import Tokens
 from wf.client.views import ChunkView, RunView
 from wf.engine.core.batches import BatchHandle, Item
 from wf.engine.core.runnable import Runnable

@@ -11,7 +11,7 @@ from wf.engine.core.durations import Duration, milliseconds
 from wf.history.cold import chunks
 from wf.history.errors import RunError
 from wf.history.ids import show
-from wf.history.store import Triggered
+from wf.history.model import Triggered
 
 if TYPE_CHECKING:
     from wf.client.client import Client

@@ -3,55 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, cast, overload
+from typing import Any, Final, Self, TypeVar, Unpack, overload
 
+from wf.client.asking import asked, batch_asked
 from wf.client.batches import Batch
 from wf.client.ends import Ends
-from wf.client.feeds import Chunks, RunChanges, follow
 from wf.client.handles import Handle
+from wf.client.runs import Runs
 from wf.client.schedules import Schedules
-from wf.client.tokens import check_data
-from wf.client.views import (
-    ChunkView,
-    EventView,
-    RunView,
-    TokenView,
-    event_view,
-    run_view,
-    token_view,
-)
-from wf.engine.core.batches import Item, members_of
+from wf.client.tokens import Tokens
+from wf.engine.core.batches import Item
 from wf.engine.core.decisions import Member
-from wf.engine.core.durations import Duration, from_ms, milliseconds, to_ms
-from wf.engine.core.messages import encode_message, unsent
+from wf.engine.core.durations import Duration, from_ms, milliseconds
+from wf.engine.core.messages import unsent
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import batch_runs, new_run
 from wf.engine.core.triggers import (
     BatchOptions,
     TriggerOptions,
-    check_name,
     trigger_options,
-    with_defaults,
 )
-from wf.engine.core.values import Shape
 from wf.history import connections
-from wf.history.errors import AlreadyEnded, BadURL, NotFound, PayloadError
+from wf.history.errors import BadURL
 from wf.history.events import Status
-from wf.history.ids import new_id, parse, show
+from wf.history.ids import new_id, show
 from wf.history.messages import NewMessage
+from wf.history.model import NewRun, Run, Triggered
 from wf.history.open import open_store
 from wf.history.open import shown as shown_url
-from wf.history.rows import TOKEN_STATUS
-from wf.history.store import NewRun, Run, RunFilter, Store, Token, Triggered
-
-if TYPE_CHECKING:
-    from wf.client.timeline.model import Timeline
+from wf.history.store import Store
 
 log = logging.getLogger("wf.client")
 
@@ -60,17 +45,6 @@ In = TypeVar("In")
 
 NO_WORKER_SECONDS: Final = 3.0
 """`result()` warns after so long when no live worker could take the run."""
-
-
-_any_json: Final = Shape(Any, "payload")
-
-
-def parse_id(prefix: str, shown: str) -> bytes:
-    """The id behind what somebody gave. Raises NotFound with what it should look like."""
-    try:
-        return parse(prefix, shown)
-    except ValueError as error:
-        raise NotFound(str(error)) from None
 
 
 def _opened(url: str) -> Store:
@@ -294,197 +268,3 @@ class Client:
                 run.environment,
                 run.task,
             )
-
-
-def batch_asked(
-    task: Any, items: Iterable[Any], checked: dict[str, Any]
-) -> tuple[str, list[Member], Callable[[bytes | None], Any]]:
-    """What `batch_trigger` was given, encoded: task, members, how to read an output."""
-    if isinstance(task, Runnable):
-        runnable = cast("Runnable[..., Any]", task)
-        signature, settings = runnable.signature, runnable.settings
-        members = [
-            (payload, with_defaults(settings, options))
-            for payload, options in members_of(signature.encode_payload, items, checked)
-        ]
-        return runnable.id, members, signature.decode_result
-    return check_name(task, "task"), members_of(_any_json.encode, items, checked), plain
-
-
-def asked(
-    task: Any, payload: Any, options: dict[str, Any]
-) -> tuple[str, bytes, dict[str, Any], Callable[[bytes | None], Any]]:
-    """What `trigger` was given, checked and encoded: task, payload, options, how to read the
-    output."""
-    checked = trigger_options(options)
-    if isinstance(task, Runnable):
-        runnable = cast("Runnable[..., Any]", task)
-        signature = runnable.signature
-        encoded = signature.encode_payload(payload)
-        merged = with_defaults(runnable.settings, checked)
-        return runnable.id, encoded, merged, signature.decode_result
-    return check_name(task, "task"), _any_json.encode(payload), checked, plain
-
-
-def plain(data: bytes | None) -> Any:
-    return json.loads(data) if data is not None else None
-
-
-class Runs:
-    """`client.runs`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def list(
-        self,
-        *,
-        status: Status | str | Iterable[Status | str] = (),
-        task: str = "",
-        tag: str = "",
-        parent: str = "",
-        batch: str = "",
-        since: datetime | None = None,
-        limit: int = 50,
-        cursor: str = "",
-    ) -> list[RunView]:
-        """Newest first. `cursor`: the id of the last run of the page before. `since`: created at or
-        after."""
-        wanted = [status] if isinstance(status, str) else list(status)
-        found = self._client.store.list_runs(
-            RunFilter(
-                environment=self._client.environment,
-                status=[_status(one) for one in wanted],
-                task=task,
-                tag=tag,
-                parent_id=parse_id("run", parent) if parent else None,
-                batch_id=parse_id("batch", batch) if batch else None,
-                since=to_ms(since, "since") if since is not None else 0,
-                before=parse_id("run", cursor) if cursor else None,
-                limit=limit,
-            )
-        )
-        return [run_view(run) for run in found]
-
-    def retrieve(self, run_id: str) -> RunView:
-        """Raises NotFound."""
-        return run_view(self._get(run_id))
-
-    def cancel(self, *run_ids: str) -> list[str]:
-        """Ask for cancellation; answers the ids of runs that had not ended. One id: raises
-        NotFound, AlreadyEnded."""
-        ids = [parse_id("run", shown) for shown in run_ids]
-        if len(ids) == 1:
-            run = self._get(run_ids[0])
-            if run.status.ended:
-                raise AlreadyEnded(f"{run_ids[0]} has ended: {run.status}")
-        store = self._client.store
-        return [show("run", run_id) for run_id in store.cancel(ids, store.now())]
-
-    def send(self, run_id: str, name: str, data: Any = None) -> None:
-        """Send a run a message, for its `wf.wait.for_message(name)`; it is kept until then. `data`
-        is checked where it is read.
-
-        Raises NotFound, AlreadyEnded, PayloadError.
-        """
-        message = encode_message(name, data)
-        self._client.send_encoded(self._get(run_id).id, *message)
-
-    def history(self, run_id: str) -> Sequence[EventView]:
-        """All rows, over all chapters. Raises NotFound."""
-        run = self._get(run_id)
-        return [event_view(chapter, event) for chapter, event in self._client.store.history(run.id)]
-
-    def timeline(self, run_id: str) -> Timeline:
-        """What it and the runs below it did, over time: in a notebook, a picture. Raises
-        NotFound."""
-        from wf.client.timeline.reading import read
-
-        return read(self._client.store, self._get(run_id))
-
-    def subscribe(self, run_id: str) -> Generator[RunView]:
-        """The run now, then at each change of its status, metadata, tags or output, until it has
-        ended. Raises NotFound when it is iterated."""
-        return follow(self._client.store, self.changes(run_id))
-
-    def stream(self, run_id: str, name: str, *, after: int = 0) -> Generator[ChunkView]:
-        """The chunks of a stream in order, those to come too, until the run has ended. `after`: the
-        `seq` of the last one that was read before. Raises NotFound when it is iterated."""
-        return follow(self._client.store, self.chunks(run_id, name, after))
-
-    def changes(self, run_id: str) -> RunChanges:
-        """What `subscribe` follows."""
-        return RunChanges(lambda: self.retrieve(run_id))
-
-    def chunks(self, run_id: str, name: str, after: int) -> Chunks:
-        """What `stream` follows."""
-        raw = parse_id("run", run_id)
-        return Chunks(self._client.store, raw, name, after, lambda: self.retrieve(run_id))
-
-    def _get(self, shown: str) -> Run:
-        run_id = parse_id("run", shown)
-        run = self._client.store.get_runs([run_id]).get(run_id)
-        if run is None or run.environment != self._client.environment:
-            raise NotFound(
-                f"there is no run {shown} in {self._client.place}: "
-                "`wf runs list` shows those that are there"
-            )
-        return run
-
-
-def _status(value: Status | str) -> Status:
-    try:
-        return Status(value.upper())
-    except ValueError:
-        raise PayloadError(f"status={value!r}: give one of {', '.join(Status)}") from None
-
-
-def _token_status(value: str) -> str:
-    if value and value.upper() not in TOKEN_STATUS:
-        raise PayloadError(f"status={value!r}: give one of {', '.join(TOKEN_STATUS)}")
-    return value.upper()
-
-
-class Tokens:
-    """`client.tokens`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def complete(self, token_id: str, data: Any = None) -> TokenView:
-        """Hand in the data that runs wait for. Raises NotFound, AlreadyEnded, PayloadError where it
-        does not fit."""
-        token = self._get(token_id)
-        encoded = _any_json.encode_unchecked(data)
-        check_data(encoded, token.schema, token_id)
-        store = self._client.store
-        return token_view(store.end_token(token.id, "COMPLETED", encoded, store.now()))
-
-    def cancel(self, token_id: str) -> TokenView:
-        """Nobody will complete it: waiters get TokenCanceled. Raises NotFound, AlreadyEnded."""
-        store = self._client.store
-        token = self._get(token_id)
-        return token_view(store.end_token(token.id, "CANCELED", None, store.now()))
-
-    def retrieve(self, token_id: str) -> TokenView:
-        """Raises NotFound."""
-        return token_view(self._get(token_id))
-
-    def _get(self, shown: str) -> Token:
-        token = self._client.store.get_token(parse_id("token", shown))
-        if token is None or token.environment != self._client.environment:
-            raise NotFound(
-                f"there is no token {shown} in {self._client.place}: "
-                "`wf tokens list` shows those that are there"
-            )
-        return token
-
-    def list(self, *, status: str = "", run: str = "", limit: int = 50) -> list[TokenView]:
-        """Newest first."""
-        found = self._client.store.list_tokens(
-            self._client.environment,
-            status=_token_status(status),
-            run_id=parse_id("run", run) if run else None,
-            limit=limit,
-        )
-        return [token_view(token) for token in found]

@@ -12,7 +12,8 @@ from typing import Final
 
 from wf.history.errors import NotFound, StoreUnavailable
 from wf.history.ids import show
-from wf.history.store import Run, Store
+from wf.history.model import Run
+from wf.history.store import Store
 
 POLL_SECONDS: Final = (0.02, 1.0)
 """Between looks without a hint: from, to. Hints are not the truth."""

@@ -11,7 +11,7 @@ from wf.engine.core.handles import run_error
 from wf.engine.core.messages import encode_message
 from wf.history.events import Status
 from wf.history.ids import show
-from wf.history.store import Run, Triggered
+from wf.history.model import Run, Triggered
 
 if TYPE_CHECKING:
     from wf.client.client import Client

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from wf.client import ambient
-from wf.client.client import Client, batch_asked
+from wf.client.asking import batch_asked
+from wf.client.client import Client
 from wf.client.feeds import follow_async
 from wf.client.handles import Handle, output_of
 from wf.client.timeline.model import Timeline

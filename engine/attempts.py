@@ -14,8 +14,8 @@ from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import TIMED_OUT
 from wf.history.events import Event, Failure, Kind, Status
+from wf.history.model import Run
 from wf.history.notes import Note
-from wf.history.store import Run
 
 ABANDONED: Final = Failure(
     "StepAbandoned", "the step was canceled and did not end within its grace"

@@ -52,7 +52,7 @@ from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.messages import Message
-from wf.history.store import Activation, InboxKind, InboxRow, Run
+from wf.history.model import Activation, InboxKind, InboxRow, Run
 from wf.history.turns import Ending, NextChapter
 
 

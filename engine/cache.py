@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from wf.engine.body import Body
-from wf.history.store import Claimed, Reason
+from wf.history.model import Claimed, Reason
 
 
 class Cache:

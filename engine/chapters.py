@@ -10,7 +10,7 @@ from wf.engine.core.info import RunInfo
 from wf.history.events import Event, Kind
 from wf.history.limits import KEPT_CHAPTERS
 from wf.history.messages import Sent
-from wf.history.store import Run
+from wf.history.model import Run
 from wf.history.turns import NextChapter
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wf.engine.body import Body
-from wf.history.store import Activation
+from wf.history.model import Activation
 
 
 @dataclass(slots=True)

@@ -26,7 +26,8 @@ from wf.engine.steps import StepOrder, Steps, finish
 from wf.engine.watch import Stage, Watcher
 from wf.engine.worker import Worker, WorkerSettings
 from wf.history.errors import BodyBlocked, StoreUnavailable
-from wf.history.store import Store, WorkerInfo
+from wf.history.model import WorkerInfo
+from wf.history.store import Store
 
 log = logging.getLogger("wf.worker")
 

@@ -17,7 +17,7 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
-from wf.history.store import WorkerInfo
+from wf.history.model import WorkerInfo
 
 
 def this_host() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from wf.history.events import Event, Kind
 from wf.history.messages import Message
-from wf.history.store import Activation
+from wf.history.model import Activation
 
 
 class Mailbox:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from wf.engine.core.decisions import RunStep
 from wf.history.events import Event
-from wf.history.store import Activation, Run
+from wf.history.model import Activation, Run
 
 
 class Observer(Protocol):

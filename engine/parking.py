@@ -8,7 +8,7 @@ from wf.engine.records import pages
 from wf.history.errors import BodyBlocked, HistoryUnreadable, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
-from wf.history.store import Activation, Blocked, Claimed, InboxKind, Run
+from wf.history.model import Activation, Blocked, Claimed, InboxKind, Run
 from wf.history.turns import Ending
 
 

@@ -25,7 +25,7 @@ from wf.history.ends import End, page
 from wf.history.events import Event, Kind, Status
 from wf.history.limits import PAGE_BYTES
 from wf.history.messages import NewMessage
-from wf.history.store import Activation, Among, InboxKind, InboxRow, NewToken, Run, Triggered, Wait
+from wf.history.model import Activation, Among, InboxKind, InboxRow, NewToken, Run, Triggered, Wait
 
 
 def write(activation: Activation, run: Run, decision: Made, at: int) -> None:

@@ -31,7 +31,8 @@ from wf.history.audit import Breach
 from wf.history.errors import NonDeterminism
 from wf.history.events import CHAPTER_ENDS, Event, Kind, Status
 from wf.history.ids import show
-from wf.history.store import Run, Store
+from wf.history.model import Run
+from wf.history.store import Store
 
 PAGE_RUNS: Final = 100
 """Runs that are looked at in one go; each one's history is read by itself."""

@@ -21,7 +21,8 @@ from wf.engine.registry import Registry
 from wf.engine.worker import Worker, WorkerSettings
 from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
 from wf.history.ids import new_id, show
-from wf.history.store import Run, Store
+from wf.history.model import Run
+from wf.history.store import Store
 
 
 class Session:

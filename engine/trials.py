@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from wf.engine.settings import MAX_TAKEOVERS, SUSPECT
 from wf.history.events import Event, Kind
-from wf.history.store import Claimed, Reason
+from wf.history.model import Claimed, Reason
 
 
 class Trials:

@@ -26,7 +26,7 @@ from wf.engine.debugging import frame_of, stands_in_debugger
 from wf.engine.lines import say
 from wf.history.errors import BodyBlocked
 from wf.history.ids import show
-from wf.history.store import Run
+from wf.history.model import Run
 
 log = logging.getLogger("wf.worker")
 

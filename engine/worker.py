@@ -41,16 +41,8 @@ from wf.engine.watch import Watch
 from wf.history.errors import Fenced, OperatorError, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
-from wf.history.store import (
-    Activation,
-    Claim,
-    Claimed,
-    Committed,
-    Lease,
-    Reason,
-    Store,
-    WorkerInfo,
-)
+from wf.history.model import Activation, Claim, Claimed, Committed, Lease, Reason, WorkerInfo
+from wf.history.store import Store
 
 log = logging.getLogger("wf.worker")
 run_log = logging.getLogger("wf.run")

@@ -17,8 +17,9 @@ from typing import Any, Final, cast
 
 from wf.history.events import CHAPTER_ENDS, COMPLETIONS, STORED, Kind, Status
 from wf.history.ids import show
+from wf.history.model import InboxKind, Reason
 from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
-from wf.history.store import InboxKind, Reason, Store
+from wf.history.store import Store
 
 PAGE_RUNS: Final = 100
 """Runs whose histories are in memory at once."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from wf.history.events import STORED, Event, Kind, Status
 from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_CHUNKS, MAX_LIST
+from wf.history.model import Blocked, Reason, Run, RunFilter, Token, WorkerInfo
 from wf.history.notes import Chunk, first_metadata
 from wf.history.rows import (
     RUN_STATUS,
@@ -25,7 +26,6 @@ from wf.history.rows import (
     token_of,
 )
 from wf.history.schedules import ScheduleLooks
-from wf.history.store import Blocked, Reason, Run, RunFilter, Token, WorkerInfo
 
 _T = TypeVar("_T")
 

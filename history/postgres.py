@@ -30,6 +30,18 @@ from wf.history.errors import (
 from wf.history.events import Event
 from wf.history.ids import show
 from wf.history.messages import NewMessage, Sent
+from wf.history.model import (
+    Activation,
+    Claim,
+    Committed,
+    Lease,
+    NewRun,
+    NewToken,
+    Reason,
+    Token,
+    Triggered,
+    WorkerInfo,
+)
 from wf.history.notes import Note
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_group import Group, Written, write
@@ -52,19 +64,7 @@ from wf.history.postgres_wake import Wakes
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import Move, Schedule
 from wf.history.step import StepPlace
-from wf.history.store import (
-    Activation,
-    Claim,
-    Committed,
-    Lease,
-    NewRun,
-    NewToken,
-    Reason,
-    Token,
-    Triggered,
-    WorkerInfo,
-    in_rows,
-)
+from wf.history.store import in_rows
 from wf.history.version import SCHEMA_VERSION
 
 _CREATION_LOCK: Final = 0x77665F736368656D

@@ -15,6 +15,17 @@ from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
 from wf.history.events import Status
 from wf.history.messages import Message
+from wf.history.model import (
+    Activation,
+    Among,
+    Claim,
+    Claimed,
+    InboxRow,
+    Lease,
+    NewRun,
+    Reason,
+    Triggered,
+)
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_notes import write_notes
 from wf.history.postgres_pool import Connection, Cursor, send
@@ -33,18 +44,7 @@ from wf.history.postgres_rows import (
 )
 from wf.history.rows import RUN_WIDTH, DueKind, run_of
 from wf.history.settling import settlements
-from wf.history.store import (
-    Activation,
-    Among,
-    Claim,
-    Claimed,
-    InboxRow,
-    Lease,
-    NewRun,
-    Reason,
-    Triggered,
-    in_rows,
-)
+from wf.history.store import in_rows
 
 
 @dataclass(slots=True)

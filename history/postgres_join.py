@@ -12,9 +12,9 @@ from psycopg.rows import tuple_row
 from wf.history import postgres_arrays
 from wf.history.borrowed import Plan
 from wf.history.errors import CannotJoin
+from wf.history.model import NewRun
 from wf.history.postgres_rows import Answer, making
 from wf.history.postgres_wake import CHANNEL
-from wf.history.store import NewRun
 
 R = TypeVar("R")
 

@@ -18,6 +18,7 @@ from wf.history.borrowed import Plan
 from wf.history.events import STORED, Kind, Status
 from wf.history.limits import INSERT_ROWS, LEASE_MS
 from wf.history.messages import Sent
+from wf.history.model import NewRun, NewToken, Triggered
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_pool import Connection, Cursor, send
 from wf.history.rows import (
@@ -27,7 +28,7 @@ from wf.history.rows import (
     payload_digest,
     tags_json,
 )
-from wf.history.store import NewRun, NewToken, Triggered, in_rows
+from wf.history.store import in_rows
 from wf.history.turns import Ending
 
 EVENT_KINDS: Final = "biiiiitiiib"

@@ -7,11 +7,12 @@ from typing import Final
 
 from wf.history import postgres_sql as sql
 from wf.history import schedules
+from wf.history.model import Triggered
 from wf.history.postgres_arrays import byteas
 from wf.history.postgres_pool import Connection, Pool, send
 from wf.history.postgres_rows import cancel_runs, insert_runs, transaction
 from wf.history.schedules import Move, Schedule
-from wf.history.store import Triggered, in_rows
+from wf.history.store import in_rows
 
 _INSERT: Final = schedules.INSERT.replace("?", "%s")
 _MOVE: Final = schedules.MOVE.replace("?", "%s") + " RETURNING id"

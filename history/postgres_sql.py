@@ -28,8 +28,8 @@ from __future__ import annotations
 from typing import Final
 
 from wf.history.limits import DUE_ROWS
+from wf.history.model import InboxKind, Reason
 from wf.history.rows import GOES_ON_WAITING, NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
-from wf.history.store import InboxKind, Reason
 
 CLOCK: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::int8"
 _NEW, _RESUME = int(Reason.NEW), int(Reason.RESUME)

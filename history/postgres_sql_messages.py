@@ -11,9 +11,9 @@ from typing import Final
 from wf.history.events import Kind
 from wf.history.limits import MESSAGES_AHEAD
 from wf.history.messages import Sent
+from wf.history.model import InboxKind
 from wf.history.postgres_sql import note, noted
 from wf.history.rows import TOKEN_STATUS
-from wf.history.store import InboxKind
 
 # --- messages ------------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from wf.history.events import Kind
+from wf.history.model import Reason
 from wf.history.postgres_sql import CLOCK, note, noted
 from wf.history.rows import columns
-from wf.history.store import Reason
 
 _NEW, _RESUME, _TAKEN = (int(reason) for reason in Reason)
 

@@ -16,11 +16,11 @@ from wf.history import postgres_sql as sql
 from wf.history.borrowed import Plan
 from wf.history.errors import Error, Fenced, StoreUnavailable
 from wf.history.limits import LEASE_MS
+from wf.history.model import InboxKind
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_join import carry_out, carry_out_async
 from wf.history.postgres_pool import MAX_CONNECTIONS, SETTINGS, Connection, Pool, unavailable
 from wf.history.step import StepPlace
-from wf.history.store import InboxKind
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(%s)"
 _OWNED: Final = f"""SELECT {sql.CLOCK} FROM workers w JOIN owned o ON o.worker = w.id

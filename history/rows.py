@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from wf.history.events import STORED, Failure, Status
-from wf.history.store import NewRun, Run, Token
+from wf.history.model import NewRun, Run, Token
 
 
 class DueKind(IntEnum):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 if TYPE_CHECKING:
-    from wf.history.store import NewRun
+    from wf.history.model import NewRun
 
 Overlap = Literal["skip", "allow", "queue", "cancel_previous"]
 CatchUp = Literal["last", "none", "all"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wf.history.ids import show
-from wf.history.store import Activation, InboxKind, NewRun, Triggered
+from wf.history.model import Activation, InboxKind, NewRun, Triggered
 
 
 def settlements(

@@ -16,6 +16,18 @@ from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
 from wf.history.ids import show
 from wf.history.limits import BUSY_TIMEOUT_MS
 from wf.history.messages import NewMessage, Sent
+from wf.history.model import (
+    Activation,
+    Claim,
+    Committed,
+    InboxKind,
+    Lease,
+    NewRun,
+    NewToken,
+    Token,
+    Triggered,
+    WorkerInfo,
+)
 from wf.history.notes import Note
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import DROP, INSERT, MOVE, Move, Schedule, move_of, row_of
@@ -42,18 +54,6 @@ from wf.history.sqlite_rows import (
 )
 from wf.history.sqlite_step import AsyncSQLiteStep, SQLiteStep
 from wf.history.step import StepPlace
-from wf.history.store import (
-    Activation,
-    Claim,
-    Committed,
-    InboxKind,
-    Lease,
-    NewRun,
-    NewToken,
-    Token,
-    Triggered,
-    WorkerInfo,
-)
 from wf.history.wakeups import Wakeups
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from wf.history.events import Kind, Status
 from wf.history.limits import DUE_ROWS, MESSAGES_AHEAD
 from wf.history.messages import Message
+from wf.history.model import Claim, Claimed, InboxRow, Lease, Reason, Run
 from wf.history.rows import RUN_COLUMNS, DueKind, run_of
 from wf.history.sqlite_rows import (
     INSERT_DUE,
@@ -20,7 +21,6 @@ from wf.history.sqlite_rows import (
     end_tokens,
     mark,
 )
-from wf.history.store import Claim, Claimed, InboxRow, Lease, Reason, Run
 
 OF_ROOT: Final = f"""(CASE WHEN d.kind = {DueKind.TOKEN.value} THEN
  EXISTS (SELECT 1 FROM tokens t JOIN runs r ON r.id = t.run_id

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from wf.history.events import Kind
+from wf.history.model import Activation, Among, InboxKind, Lease
 from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
 from wf.history.settling import settlements
 from wf.history.sqlite_notes import write_notes
@@ -28,7 +29,6 @@ from wf.history.sqlite_rows import (
     send_messages,
     tell,
 )
-from wf.history.store import Activation, Among, InboxKind, Lease
 from wf.history.turns import NextChapter
 
 _KEEP: Final = """INSERT INTO events

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from wf.history.events import STORED, Kind, Status
 from wf.history.messages import NewMessage, Sent
+from wf.history.model import InboxKind, NewRun, NewToken, Reason, Triggered
 from wf.history.rows import (
     NEVER_BEGAN,
     NEW_RUN_COLUMNS,
@@ -24,7 +25,6 @@ from wf.history.rows import (
     payload_digest,
     tags_json,
 )
-from wf.history.store import InboxKind, NewRun, NewToken, Reason, Triggered
 
 _SIZES: Final = (1, 8, 64, 500)
 """Lengths of `IN (…)`: few different texts, so that each is prepared once. The rest is padded."""

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from wf.history.errors import Error, Fenced, TransactionTooLong
 from wf.history.limits import STEP_TRANSACTION_SECONDS
+from wf.history.model import InboxKind
 from wf.history.sqlite_database import Database
 from wf.history.sqlite_rows import INSERT_INBOX, Transaction, mark
 from wf.history.step import StepPlace
-from wf.history.store import InboxKind
 
 _OWNED: Final = "SELECT 1 FROM owned WHERE run_id = ? AND worker = ?"
 

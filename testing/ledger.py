@@ -26,7 +26,8 @@ from wf.engine.registry import AnyRunnable, Registry
 from wf.engine.silence import silent
 from wf.history.events import FACTS, Event, Kind
 from wf.history.ids import show
-from wf.history.store import Run, Store
+from wf.history.model import Run
+from wf.history.store import Store
 
 
 class Effect(NamedTuple):

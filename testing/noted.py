@@ -22,8 +22,9 @@ from wf.engine.registry import Registry
 from wf.engine.silence import silent
 from wf.history.events import FACTS, Event, Kind
 from wf.history.ids import show
+from wf.history.model import Run
 from wf.history.notes import Note, NoteKind, first_metadata, operate
-from wf.history.store import Run, Store
+from wf.history.store import Store
 
 OF_STEPS: Final = "step"
 

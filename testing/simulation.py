@@ -31,8 +31,9 @@ from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
 from wf.history.events import Status
 from wf.history.ids import derived_id, show
 from wf.history.messages import NewMessage
+from wf.history.model import NewRun, Run, WorkerInfo
 from wf.history.sqlite import SQLiteStore
-from wf.history.store import NewRun, Run, Store, WorkerInfo
+from wf.history.store import Store
 from wf.testing.clock import SkewedClock, VirtualClock
 from wf.testing.ledger import MemoryLedger, breaches, using
 from wf.testing.mail import FIRST_MESSAGE, misread

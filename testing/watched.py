@@ -11,9 +11,7 @@ from typing import Any, Final
 from wf.history.errors import Error, StoreUnavailable
 from wf.history.events import Event
 from wf.history.messages import NewMessage, Sent
-from wf.history.notes import Chunk, Note
-from wf.history.step import AsyncStepTransaction, StepPlace, StepTransaction
-from wf.history.store import (
+from wf.history.model import (
     Activation,
     Claim,
     Committed,
@@ -22,11 +20,13 @@ from wf.history.store import (
     NewToken,
     Run,
     RunFilter,
-    Store,
     Token,
     Triggered,
     WorkerInfo,
 )
+from wf.history.notes import Chunk, Note
+from wf.history.step import AsyncStepTransaction, StepPlace, StepTransaction
+from wf.history.store import Store
 from wf.testing.door import Door as Door
 from wf.testing.scheduled import WatchedSchedules
 

@@ -7,7 +7,8 @@ from typing import Final
 from wf.client.timeline.build import timeline
 from wf.client.timeline.model import Timeline
 from wf.client.timeline.story import Record
-from wf.history.store import Run, RunFilter, Store
+from wf.history.model import Run, RunFilter
+from wf.history.store import Store
 
 MOST_RUNS: Final = 100
 """Runs below the one asked for that are told of in full: each is a query, more is no picture."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wf.history.events import COMPLETIONS, Event, Kind
-from wf.history.store import Run
+from wf.history.model import Run
 
 _OUTSIDE: Final = frozenset(
     {Kind.STARTED, Kind.ATTEMPT_STARTED, Kind.CANCEL_REQUESTED, Kind.TIME_OUT}

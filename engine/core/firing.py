@@ -17,8 +17,8 @@ from wf.engine.core.runs import new_run
 from wf.engine.core.ticks import cron_of, encode_tick
 from wf.history.errors import PayloadError
 from wf.history.ids import derived_id, new_id
+from wf.history.model import NewRun
 from wf.history.schedules import Move, Schedule, Skip
-from wf.history.store import NewRun
 
 ON_TIME_MS: Final = 60_000
 """A slot that fires no later than this was not missed: schedulers look about once a second, and

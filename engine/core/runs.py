@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from wf.engine.core.decisions import Member, TriggerBatch, TriggerChild
 from wf.history.ids import member_id
-from wf.history.store import NewRun, Run
+from wf.history.model import NewRun, Run
 
 DEFAULT_KEY_TTL_MS: Final = 30 * 86_400_000
 """An idempotency key lives 30 days unless the trigger says otherwise."""

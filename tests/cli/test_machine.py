@@ -8,7 +8,7 @@ import sys
 
 from tests.observing import until
 from wf.engine import machine
-from wf.history.store import WorkerInfo
+from wf.history.model import WorkerInfo
 
 
 def mine(pid: int, host: str = "") -> WorkerInfo:

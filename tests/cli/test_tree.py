@@ -7,7 +7,7 @@ from wf.cli import draw
 from wf.cli.tree import State, TokenNode, Tree
 from wf.engine.core.durations import show_duration
 from wf.history.events import Event, Failure, Kind, Status
-from wf.history.store import Activation, NewRun, NewToken, Run, Wait
+from wf.history.model import Activation, NewRun, NewToken, Run, Wait
 from wf.history.turns import NextChapter
 
 ROOT = b"\x01" * 16

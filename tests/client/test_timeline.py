@@ -9,7 +9,7 @@ from wf.client.timeline.model import Lane, Outcome, Span, SpanKind, Timeline
 from wf.client.timeline.story import Record
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import derived_id, show
-from wf.history.store import Blocked, Run
+from wf.history.model import Blocked, Run
 
 BEGIN = 1_700_000_000_000
 DAY = 86_400_000

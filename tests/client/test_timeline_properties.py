@@ -22,7 +22,8 @@ from wf.client.timeline.svg import svg
 from wf.client.timeline.text import plain
 from wf.history.events import Event, Kind, Status
 from wf.history.ids import show
-from wf.history.store import RunFilter, Store
+from wf.history.model import RunFilter
+from wf.history.store import Store
 from wf.testing.simulation import Simulation
 
 SEEDS = range(12)

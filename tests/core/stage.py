@@ -52,8 +52,8 @@ from wf.engine.mailbox import Mailbox
 from wf.history.events import FACTS, Event, Failure, Kind, Status
 from wf.history.ids import derived_id, member_id
 from wf.history.messages import Message
+from wf.history.model import Activation
 from wf.history.notes import Note
-from wf.history.store import Activation
 
 START_MS = 1_700_000_000_000
 MAX_FACTS = 2_000

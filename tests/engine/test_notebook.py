@@ -21,9 +21,9 @@ from wf.engine.flusher import FLUSH_SECONDS
 from wf.engine.notebook import Notebook, Page
 from wf.history.errors import StoreUnavailable
 from wf.history.ids import new_id
+from wf.history.model import NewRun
 from wf.history.notes import Note, NoteKind, Notes
 from wf.history.sqlite import SQLiteStore
-from wf.history.store import NewRun
 from wf.testing.watched import WatchedStore
 
 T = TypeVar("T")

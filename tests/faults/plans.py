@@ -19,7 +19,7 @@ from wf.engine.registry import Registry
 from wf.history import errors
 from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
 from wf.history.events import Status
-from wf.history.store import NewRun, Run
+from wf.history.model import NewRun, Run
 from wf.testing.ledger import note
 
 RETRY: Final = wf.Retry(max_attempts=4, min_delay="2s", max_delay="10s")

@@ -15,7 +15,8 @@ from tests.faults.victim import Settings
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
 from wf.history.ids import new_id
-from wf.history.store import Run, Store
+from wf.history.model import Run
+from wf.history.store import Store
 
 ENVIRONMENT: Final = "dev"
 LOOK_SECONDS: Final = 0.05

@@ -36,8 +36,9 @@ from tests.faults.test_crash_everywhere import Lives, story_of
 from wf.engine.core.runnable import Runnable
 from wf.engine.settings import MAX_TAKEOVERS
 from wf.history.events import Kind, Status
+from wf.history.model import Run
 from wf.history.open import open_store
-from wf.history.store import Run, Store
+from wf.history.store import Store
 from wf.testing.ledger import FileLedger, breaches
 
 LEASE_MS: Final = 1_000

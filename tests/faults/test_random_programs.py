@@ -27,7 +27,7 @@ from wf.engine.registry import Registry
 from wf.history.errors import AlreadyEnded
 from wf.history.events import Kind, Status
 from wf.history.messages import NewMessage
-from wf.history.store import Run
+from wf.history.model import Run
 from wf.testing import programs as made
 from wf.testing.mail import letters
 from wf.testing.programs import (

@@ -13,14 +13,16 @@ import pytest
 
 import wf
 from tests.observing import until
-from wf.client.client import Handle, parse_id
+from wf.client.asking import parse_id
+from wf.client.handles import Handle
 from wf.engine import watch
 from wf.engine.settings import WorkerSettings
 from wf.engine.watch import GIVE_UP_SECONDS, SAY_SECONDS, Interrupt, Stage, Watch, Watcher
 from wf.history.errors import BodyBlocked
 from wf.history.events import Kind
+from wf.history.model import Run
 from wf.history.open import open_store
-from wf.history.store import Run, Store
+from wf.history.store import Store
 
 LEASE_MS = 2_000
 GO_ON = threading.Event()

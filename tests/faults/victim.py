@@ -19,8 +19,8 @@ from tests.faults.samples import REGISTRY
 from wf.engine.engine import Engine
 from wf.engine.settings import BACK_OFFS_MS, WorkerSettings
 from wf.history import postgres_group, sqlite
+from wf.history.model import Activation, Claim, Committed, Lease
 from wf.history.open import open_store
-from wf.history.store import Activation, Claim, Committed, Lease
 from wf.testing.ledger import FileLedger, using
 from wf.testing.watched import WatchedStore
 

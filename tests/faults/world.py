@@ -17,9 +17,10 @@ from wf.engine.worker import Worker
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import derived_id
+from wf.history.model import Run, WorkerInfo
 from wf.history.postgres import PostgresStore
 from wf.history.sqlite import SQLiteStore
-from wf.history.store import Run, Store, WorkerInfo
+from wf.history.store import Store
 from wf.testing.clock import VirtualClock
 from wf.testing.ledger import MemoryLedger
 from wf.testing.runner import VirtualRunner

@@ -10,7 +10,7 @@ from tests.stores.world import ENVIRONMENT, Worker, World, at_once
 from wf.history.events import Status
 from wf.history.ids import member_id, new_id, show
 from wf.history.limits import INSERT_ROWS
-from wf.history.store import Activation, Among, InboxKind, RunFilter, Triggered, Wait
+from wf.history.model import Activation, Among, InboxKind, RunFilter, Triggered, Wait
 
 
 def awaiting(

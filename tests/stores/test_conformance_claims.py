@@ -21,7 +21,7 @@ from tests.stores.world import (
 )
 from wf.history.errors import Fenced, StoreUnavailable
 from wf.history.events import Event, Kind, Status
-from wf.history.store import Activation, Blocked, InboxKind, Lease, Reason, WorkerInfo
+from wf.history.model import Activation, Blocked, InboxKind, Lease, Reason, WorkerInfo
 from wf.history.turns import NextChapter
 
 GONE_MS = -60_000

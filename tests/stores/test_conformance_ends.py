@@ -11,7 +11,7 @@ from tests.stores.world import ENVIRONMENT, Worker, World, at_once, shape, step
 from wf.history.errors import AlreadyEnded, NotFound
 from wf.history.events import Failure, Kind, Status
 from wf.history.ids import new_id
-from wf.history.store import Activation, InboxKind, Triggered, Wait
+from wf.history.model import Activation, InboxKind, Triggered, Wait
 from wf.history.turns import NextChapter
 
 DAY_MS = 86_400_000

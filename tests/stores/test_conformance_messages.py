@@ -11,7 +11,7 @@ from wf.history.events import Event, Kind
 from wf.history.ids import new_id
 from wf.history.limits import MESSAGES_AHEAD
 from wf.history.messages import NewMessage, Sent
-from wf.history.store import Activation, InboxKind, Wait
+from wf.history.model import Activation, InboxKind, Wait
 from wf.history.turns import NextChapter
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.stores.world import World, at_once, step
 from wf.history.limits import MAX_METADATA_BYTES, MAX_TAGS
+from wf.history.model import Activation, RunFilter
 from wf.history.notes import Note, NoteKind
-from wf.history.store import Activation, RunFilter, Store
+from wf.history.store import Store
 
 SET, DELETE, APPEND, REMOVE, INCREMENT = list(NoteKind)[:5]
 

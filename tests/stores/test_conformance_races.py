@@ -9,7 +9,7 @@ from typing import Any
 from tests.stores.test_conformance_ends import DAY_MS, rows_of
 from tests.stores.world import ENVIRONMENT, TASK, Worker, World, at_once, shape
 from wf.history.events import Status
-from wf.history.store import Activation, Claimed, InboxKind, RunFilter, Wait
+from wf.history.model import Activation, Claimed, InboxKind, RunFilter, Wait
 
 # --- lists ---------------------------------------------------------------------------------------
 

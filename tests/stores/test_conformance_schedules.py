@@ -18,8 +18,8 @@ from wf.engine.scheduler import LOOK_MS, WORK_MS, Scheduler
 from wf.history.audit import audit
 from wf.history.events import Status
 from wf.history.ids import new_id, show
+from wf.history.model import RunFilter
 from wf.history.schedules import Move, Schedule, Skip
-from wf.history.store import RunFilter
 from wf.testing.clock import VirtualClock
 from wf.testing.watched import WatchedStore
 

@@ -10,16 +10,8 @@ import pytest
 from tests.stores.world import ENVIRONMENT, TASK, World, at_once, shape
 from wf.history.events import Kind, Status
 from wf.history.ids import new_id
-from wf.history.store import (
-    Activation,
-    InboxKind,
-    NewRun,
-    Reason,
-    RunFilter,
-    Store,
-    Triggered,
-    Wait,
-)
+from wf.history.model import Activation, InboxKind, NewRun, Reason, RunFilter, Triggered, Wait
+from wf.history.store import Store
 
 DAY_MS = 86_400_000
 

@@ -16,9 +16,9 @@ from tests.stores.world import ENVIRONMENT, Worker, World, at_once, step
 from wf.history import postgres_pool
 from wf.history.errors import BadURL, StoreNewer, StoreUnavailable
 from wf.history.events import Status
+from wf.history.model import Activation, RunFilter, Triggered, Wait
 from wf.history.open import open_store
 from wf.history.postgres import PostgresStore
-from wf.history.store import Activation, RunFilter, Triggered, Wait
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from tests.observing import until
 from tests.stores.world import PYTHON, TASK, World, step
 from wf.history.events import Event, Kind, Status
+from wf.history.model import Activation, Claim, NewRun
 from wf.history.open import open_store
-from wf.history.store import Activation, Claim, NewRun
 from wf.history.turns import Ending
 
 RUNS: Final = 40

@@ -14,7 +14,7 @@ from tests.stores.world import ENVIRONMENT, PYTHON, World, step
 from wf.history.errors import AlreadyEnded, Fenced
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.messages import NewMessage
-from wf.history.store import (
+from wf.history.model import (
     Activation,
     Blocked,
     Claim,

@@ -148,7 +148,7 @@ def test_a_new_sqlite_store_is_made_and_read_without_sqlalchemy(tmp_path: Path) 
     program = """
 import sys
 from wf.history.open import open_store
-from wf.history.store import RunFilter
+from wf.history.model import RunFilter
 store = open_store(sys.argv[1])
 store.get_runs([b"0" * 16]), store.list_runs(RunFilter("dev")), store.history(b"0" * 16)
 store.close()

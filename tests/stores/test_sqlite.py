@@ -19,9 +19,9 @@ from wf.history import sqlite_database
 from wf.history.errors import BadURL, StoreUnavailable
 from wf.history.events import Status
 from wf.history.ids import new_id
+from wf.history.model import Activation, Claim, NewRun, RunFilter, WorkerInfo
 from wf.history.open import open_store
 from wf.history.sqlite import SQLiteStore
-from wf.history.store import Activation, Claim, NewRun, RunFilter, WorkerInfo
 from wf.history.turns import Ending
 
 WORK = """
@@ -29,7 +29,8 @@ import sys
 from wf.history.events import Event, Kind, Status
 from wf.history.open import open_store
 from wf.history.ids import new_id
-from wf.history.store import Activation, Claim, Ending, NewRun, WorkerInfo
+from wf.history.model import Activation, Claim, NewRun, WorkerInfo
+from wf.history.turns import Ending
 store = open_store(sys.argv[1])
 now = store.now
 lease = store.join("dev", WorkerInfo(tasks=["t"], code="c"))
@@ -54,7 +55,7 @@ ENDLESS = """
 import sys
 from wf.history.ids import new_id
 from wf.history.open import open_store
-from wf.history.store import NewRun
+from wf.history.model import NewRun
 store = open_store(sys.argv[1])
 while True:
     runs = [NewRun(new_id(1), "dev", "t", b"null", created_at=1) for _ in range(3)]
@@ -64,7 +65,7 @@ while True:
 FORK = """
 import os, sys
 from wf.history.open import open_store
-from wf.history.store import NewRun
+from wf.history.model import NewRun
 store = open_store(sys.argv[1])
 def trigger(n):
     store.trigger([NewRun(bytes([n]) * 16, "dev", "t", b"null", created_at=1)])

@@ -8,7 +8,7 @@ from typing import cast
 from tests.stores.invariants import audit
 from tests.stores.test_random_lives import TASKS, Held, Life, Queried
 from tests.stores.world import PYTHON, World, at_once
-from wf.history.store import Claim
+from wf.history.model import Claim
 
 LIVES = 4
 MOVES = 80

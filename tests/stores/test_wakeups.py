@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from wf.history.model import NewRun
 from wf.history.open import open_store
-from wf.history.store import NewRun, Store
+from wf.history.store import Store
 from wf.history.wakeups import MAX_SOCKET_PATH, Wakeups, meeting_place
 
 WAIT_S = 30.0
 TRIGGER = """
 import sys
 from wf.history.open import open_store
-from wf.history.store import NewRun
+from wf.history.model import NewRun
 store = open_store(sys.argv[1])
 store.trigger([NewRun(b"1" * 16, "dev", "t", b"null", created_at=1)])
 store.close()

@@ -13,8 +13,7 @@ from typing import Any
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import new_id
-from wf.history.open import open_store
-from wf.history.store import (
+from wf.history.model import (
     Activation,
     Claim,
     Claimed,
@@ -24,10 +23,11 @@ from wf.history.store import (
     NewRun,
     NewToken,
     Run,
-    Store,
     Triggered,
     WorkerInfo,
 )
+from wf.history.open import open_store
+from wf.history.store import Store
 from wf.history.turns import Ending
 
 ENVIRONMENT = "test"
