@@ -22,18 +22,33 @@ REST: Final = 3.0
 more than a quarter of a core of the database."""
 
 
+class Wait(Future[Run]):
+    """Somebody waits for the end of a run. One that is canceled is forgotten at the next look."""
+
+    def __init__(self, ends: Ends) -> None:
+        super().__init__()
+        self._ends = ends
+
+    def cancel(self) -> bool:
+        canceled = super().cancel()
+        self._ends.has_canceled = True
+        return canceled
+
+
 class Ends:
     """`wait(run_id)` answers a future of the ended Run. The thread lives while somebody waits."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._waiting: dict[bytes, list[Future[Run]]] = {}
+        self._waiting: dict[bytes, list[Wait]] = {}
+        self.has_canceled = False
+        """Among those who waited."""
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def wait(self, run_id: bytes) -> Future[Run]:
-        future: Future[Run] = Future()
+        future = Wait(self)
         with self._lock:
             self._waiting.setdefault(run_id, []).append(future)
             if self._thread is None or not self._thread.is_alive():
@@ -49,13 +64,10 @@ class Ends:
             while True:
                 self._changed.clear()
                 with self._lock:
-                    waiting = [
-                        run_id
-                        for run_id, futures in self._waiting.items()
-                        if any(not future.cancelled() for future in futures)
-                    ]
+                    if self.has_canceled:
+                        self._forget()
+                    waiting = list(self._waiting)
                     if not waiting:
-                        self._waiting.clear()
                         self._thread = None
                         return
                 begun = time.monotonic()
@@ -69,6 +81,16 @@ class Ends:
                 )
         finally:
             unlisten()
+
+    def _forget(self) -> None:
+        """Who was canceled waits no more."""
+        self.has_canceled = False
+        for run_id, waits in list(self._waiting.items()):
+            left = [wait for wait in waits if not wait.cancelled()]
+            if left:
+                self._waiting[run_id] = left
+            else:
+                del self._waiting[run_id]
 
     def _settle(self, waiting: list[bytes]) -> None:
         live = self._store.live(waiting)

@@ -47,7 +47,7 @@ from wf.engine.core.steps import INTERRUPTED
 from wf.engine.effects import Effects
 from wf.engine.mailbox import Mailbox
 from wf.engine.policies import NO_POLICIES, Policies
-from wf.engine.records import fact_of, finished, page_of, write
+from wf.engine.records import fact_of, finished, given_up, page_of, write
 from wf.engine.silence import silent
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
@@ -69,7 +69,6 @@ class Body:
     ) -> None:
         self.run = run
         self.runnable = runnable
-        self.info = run_info(run)
         self.mailbox = Mailbox()
         self.options: dict[str, Any] = json.loads(run.options) if run.options != b"{}" else {}
         self.seq = 0
@@ -173,6 +172,11 @@ class Body:
     @property
     def has_ended(self) -> bool:
         return self.activation.ending is not None or self.activation.next_chapter is not None
+
+    @property
+    def is_over(self) -> bool:
+        """It has ended, and nothing of the author's is left that could run."""
+        return self._execution is not None and self._execution.is_over
 
     def finish_step(self, outcome: StepOutcome, now: int, random: Random) -> None:
         """A step came back from where it ran. What it has recorded itself comes by the inbox."""
@@ -289,7 +293,8 @@ class Body:
 
     def committed(self) -> Effects:
         """The activation has happened: a new one begins; answers what may leave now."""
-        self.activation = Activation(self.run.id, self.run.chapter)
+        if not self.has_ended:
+            self.activation = Activation(self.run.id, self.run.chapter)
         effects, self.effects = self.effects, Effects()
         return effects
 
@@ -331,7 +336,9 @@ class Body:
         """Out of memory."""
         if self._paranoid is not None:
             self._paranoid.close()
-        if self._execution is not None:
+        if self.is_over:
+            self.execution.close()
+        elif self._execution is not None:
             with silent():
                 self._execution.close()
 
@@ -421,19 +428,8 @@ class Body:
         future = self.execution.open.get(ordinal)
         if step is None or future is None:
             return
-        self._queue.append(
-            Event(
-                0,
-                Kind.STEP_FAILED,
-                ordinal,
-                self._time(now or self.execution.now),
-                step.step,
-                step.digest,
-                future.attempt,
-                0,
-                failure.encode(),
-            )
-        )
+        at = self._time(now or self.execution.now)
+        self._queue.append(given_up(step, future.attempt, at, failure))
 
     def _forget_step(self, ordinal: int) -> None:
         self.steps.pop(ordinal, None)

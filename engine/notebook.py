@@ -27,18 +27,23 @@ MAX_UNWRITTEN_BYTES: Final = 16 * 1024 * 1024
 """Of all pages of a process: some seconds of many streams, while a database is away."""
 
 
+_NOTHING: Final = Notes()
+"""Of every page that has no note: most never have one."""
+
+
 class Page:
     """The notes of one attempt of a step that are not written yet: its Pad."""
+
+    unwritten = _NOTHING
+    is_used = False
+    is_being_written = False
+    writes = 0
+    """How many have begun or ended."""
+    then: Callable[[Sequence[Note]], None] | None = None
 
     def __init__(self, notebook: Notebook, run_id: bytes) -> None:
         self._notebook = notebook
         self._run_id = run_id
-        self.unwritten = Notes()
-        self.is_used = False
-        self.is_being_written = False
-        self.writes = 0
-        """How many have begun or ended."""
-        self.then: Callable[[Sequence[Note]], None] | None = None
 
     def add(self, note: Note) -> None:
         self.is_used = True
@@ -154,13 +159,15 @@ class Notebook:
         return run.metadata
 
     def _put(self, page: Page, note: Note) -> None:
+        if page.unwritten is _NOTHING:
+            page.unwritten = Notes()
         self._size -= page.unwritten.size
         page.unwritten.add(note)
         self._size += page.unwritten.size
         self._dirty[page] = None
 
     def _take(self, page: Page) -> Notes:
-        notes, page.unwritten = page.unwritten, Notes()
+        notes, page.unwritten = page.unwritten, _NOTHING
         self._size -= notes.size
         self._dirty.pop(page, None)
         return notes

@@ -22,7 +22,7 @@ from wf.engine.core.decisions import (
 )
 from wf.engine.core.runs import child_run, child_runs
 from wf.history.ends import End, page
-from wf.history.events import Event, Kind, Status
+from wf.history.events import Event, Failure, Kind, Status
 from wf.history.limits import PAGE_BYTES
 from wf.history.messages import NewMessage
 from wf.history.model import Activation, Among, InboxKind, InboxRow, NewToken, Run, Triggered, Wait
@@ -82,6 +82,12 @@ def finished(step: RunStep, attempt: int, at: int, took_ms: int, data: bytes | N
     """The fact that a step returned. Its seq is filled in later."""
     what = (step.step, step.digest, attempt, took_ms, data)
     return Event(0, Kind.STEP_FINISHED, step.ordinal, at, *what)
+
+
+def given_up(step: RunStep, attempt: int, at: int, failure: Failure) -> Event:
+    """The fact that a step ended without a result, by the engine's decision."""
+    what = (step.step, step.digest, attempt, 0, failure.encode())
+    return Event(0, Kind.STEP_FAILED, step.ordinal, at, *what)
 
 
 _ENDS: Final = {

@@ -235,6 +235,9 @@ class Worker:
 
     def _close(self, body: Body) -> None:
         """Out of memory. Its `finally` blocks run now, and may do anything."""
+        if body.is_over:
+            body.close()
+            return
         error = self.watch.apply(body.run, body.close)
         if error is not None:
             shown = show("run", body.run.id)

@@ -64,6 +64,27 @@ class Execution:
     Build it, then `apply` STARTED and every fact after it.
     """
 
+    ordinal = 0
+    ended: End | Restart | None = None
+    is_over = False
+    """It has ended, and nothing of it is left that could run."""
+    cancel_requested = False
+    timed_out = False
+    is_closing = False
+    issued: list[Issued] | None = None
+    """A trace of what the body issued, where somebody wants one (`trace`)."""
+    _is_inside = False
+    _mismatch: NonDeterminism | None = None
+    _random: Random | None = None
+    _uuids = 0
+    _metadata: Any = None
+    _is_first = False
+    """STARTED is being delivered."""
+    _has_noted = False
+    _drops = 0
+    _restart: Restart | None = None
+    _root: BodyTask[Any] | None = None
+
     def __init__(
         self, runnable: Runnable[..., Any], run: RunInfo, history: History | None = None
     ) -> None:
@@ -81,33 +102,15 @@ class Execution:
         self.listening: dict[int, str] = {}
         """Operations that wait for a message, and its name."""
         self.timers = Timers(self.open)
-        self.ordinal = 0
-        self.ended: End | Restart | None = None
-        self.cancel_requested = False
-        self.timed_out = False
         self.is_building = history is not None
-        self.is_closing = False
-        self._is_inside = False
-        self.issued: list[Issued] | None = None
-        """A trace of what the body issued, where somebody wants one (`trace`)."""
         self.recorded: dict[int, Event] = history.operations if history else {}
         self._history = history
         self._facts_ahead = sum(event.kind in FACTS for event in history.events) if history else 0
         self._decisions: list[Decision] = []
-        self._mismatch: NonDeterminism | None = None
         self._patched: dict[str, bool] = {}
         self._repeats: dict[tuple[str, int], int] = {}
-        self._random: Random | None = None
-        self._uuids = 0
         self.tags = run.tags
         """As far as the body knows: those that the run was born with, and its own."""
-        self._metadata: Any = None
-        self._is_first = False
-        """STARTED is being delivered."""
-        self._has_noted = False
-        self._drops = 0
-        self._restart: Restart | None = None
-        self._root: BodyTask[Any] | None = None
 
     # -- the door
 
@@ -218,6 +221,7 @@ class Execution:
         self.timers.clear()
         if not self.loop.tasks():
             _live.discard(self)
+            self.is_over = True
         self._decisions.append(end)
         if self._history is not None and self._history.last_ordinal > self.ordinal:
             self._part(self._history.last_ordinal, None)
@@ -405,6 +409,19 @@ class Execution:
         if self.is_closing:
             return
         self.is_closing = True
+        if not self.is_over:
+            self._wind_down()
+        root = self._root
+        if root is not None and root.done() and not root.cancelled():
+            root.exception()
+        self.open.clear()
+        self.made.clear()
+        self.timers.clear()
+        self.loop.close()
+
+    # -- inside
+
+    def _wind_down(self) -> None:
         self.loop.go_on()
         self._decisions = []
         for _ in range(CLOSE_ROUNDS):
@@ -422,15 +439,6 @@ class Execution:
             log.error("the body of %s does not end when it is dropped; it is let go", self.title)
         else:
             _live.discard(self)
-        root = self._root
-        if root is not None and root.done() and not root.cancelled():
-            root.exception()
-        self.open.clear()
-        self.made.clear()
-        self.timers.clear()
-        self.loop.close()
-
-    # -- inside
 
     def _part(self, ordinal: int, issued: Issued | None) -> None:
         if self._mismatch is None:
