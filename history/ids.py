@@ -16,7 +16,7 @@ _LENGTH: Final = 22
 """58^22 > 2^128: every id is shown with the same length."""
 
 
-def _uuid7(at_ms: int, noise: bytes) -> bytes:
+def noisy_id(at_ms: int, noise: bytes) -> bytes:
     """RFC 9562, version 7: 48 bits of time, 74 of noise (10 bytes, of which the version and variant
     bits are set)."""
     tail = bytearray(noise)
@@ -49,19 +49,19 @@ _order: Final = _Order()
 
 def new_id(at_ms: int) -> bytes:
     """A fresh id, made at that time."""
-    return _uuid7(at_ms, _order.next(at_ms).to_bytes(2, "big") + os.urandom(8))
+    return noisy_id(at_ms, _order.next(at_ms).to_bytes(2, "big") + os.urandom(8))
 
 
 def derived_id(at_ms: int, run_id: bytes, chapter: int, ordinal: int) -> bytes:
     """The id of what operation `ordinal` makes: known without asking, the same on every replay."""
     source = run_id + chapter.to_bytes(4, "big") + ordinal.to_bytes(4, "big")
-    return _uuid7(at_ms, blake2b(source, digest_size=10).digest())
+    return noisy_id(at_ms, blake2b(source, digest_size=10).digest())
 
 
 def member_id(batch_id: bytes, place: int) -> bytes:
     """The id of a batch's run: as old as the batch, and sorted by its place (below 2^24)."""
     tail = blake2b(batch_id, digest_size=7).digest()
-    return _uuid7(made_at(batch_id), (place >> 12).to_bytes(2, "big") + _packed(place, tail))
+    return noisy_id(made_at(batch_id), (place >> 12).to_bytes(2, "big") + _packed(place, tail))
 
 
 def _packed(place: int, tail: bytes) -> bytes:

@@ -3,7 +3,7 @@ stores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, cast
@@ -330,3 +330,5 @@ class WorkerInfo:
     tasks: Sequence[str] = ()
     code: str = ""
     """A content hash of the worker's code."""
+    hooks: Mapping[str, int] = field(default_factory=dict[str, int])
+    """By task that has hooks for ends: of which ends (`history.hooks.bit`)."""

@@ -248,7 +248,8 @@ class PostgresStore(Looks):
         def work(connection: Connection) -> bool:
             with transaction(connection):
                 send(connection, workers.JOIN, row)
-                send(connection, workers.RUNNABLES, [environment, texts(tasks)])
+                hooks = int8s([info.hooks.get(task, 0) for task in tasks])
+                send(connection, workers.RUNNABLES, [environment, texts(tasks), hooks])
                 parked = send(connection, workers.UNPARK, [environment, texts(tasks), info.code])
                 send(connection, sql.MARK, [now])
             return parked.fetchall()[0][1] > 0

@@ -74,7 +74,7 @@ def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
             _simple_due(connection, group)
         told = bool(activations) and _activations(connection, group, activations)
         if all_due:
-            _all_due(connection, group)
+            told = _all_due(connection, group) or told
         marked = send(connection, sql.MARK, [group.now])
         if group.claim is not None:
             claimed = _claim(connection, group, group.claim)
@@ -278,8 +278,8 @@ def _simple_due(connection: Connection, group: Group) -> None:
     send(connection, sql.DUE_UNDER if under else sql.DUE, values)
 
 
-def _all_due(connection: Connection, group: Group) -> None:
-    """Runs that start, go on or expire, tokens that time out."""
+def _all_due(connection: Connection, group: Group) -> bool:
+    """Runs that start, go on or expire, tokens that time out. Answers whether runs ended."""
     under, values = _scope(group)
     rows = send(connection, sql.DUE_RUNS_UNDER if under else sql.DUE_RUNS, values)
     resumed: list[bytes] = []
@@ -313,6 +313,7 @@ def _all_due(connection: Connection, group: Group) -> None:
         ids = in_rows(row[0] for row in tokens)
         end_tokens(connection, ids, "TIMED_OUT", None, group.now)
     send(connection, sql.DUE_NO_MORE, values)
+    return bool(late)
 
 
 def _unqueue(connection: Connection, run_ids: list[bytes]) -> list[bytes]:

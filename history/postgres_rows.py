@@ -14,8 +14,10 @@ import psycopg
 
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_messages as messages
+from wf.history import postgres_sql_workers as workers
 from wf.history.borrowed import Plan
 from wf.history.events import STORED, Kind, Status
+from wf.history.hooks import Subject, bit, hook_run
 from wf.history.limits import INSERT_ROWS, LEASE_MS
 from wf.history.messages import Sent
 from wf.history.model import NewRun, NewToken, Triggered
@@ -201,6 +203,10 @@ def end_never_begun(
     rows = [(run_id, 1, 1, Kind.ENDED, 0, now, status, 0, 0, 0, failure) for run_id in ids]
     send(connection, sql.EVENTS, table(EVENT_KINDS, rows))
     end_runs(connection, [(run_id, Ending(status, None, failure, now)) for run_id in ids])
+    hooked = send(connection, workers.HOOKED, [byteas(ids), bit(status)]).fetchall()
+    if hooked:
+        runs = [hook_run(Subject(*row), status.value, now) for row in hooked]
+        insert_runs(connection, runs, take_keys(connection, runs))
 
 
 def end_tokens(

@@ -103,9 +103,17 @@ VALUES (%s, 0, {CLOCK}, {CLOCK}, %s, %s, %s, %s, %s)"""
 
 BEAT: Final = f"UPDATE workers SET beat = {CLOCK} WHERE id = %s"
 
-RUNNABLES: Final = f"""INSERT INTO runnables (environment, task, first_seen)
-SELECT %s, task, {CLOCK} FROM unnest(%s::text[]) AS t(task) ORDER BY task COLLATE "C"
-ON CONFLICT DO NOTHING"""
+RUNNABLES: Final = f"""INSERT INTO runnables AS n (environment, task, first_seen, hooks)
+SELECT %s, task, {CLOCK}, hooks FROM unnest(%s::text[], %s::int8[]) AS t(task, hooks)
+ORDER BY task COLLATE "C"
+ON CONFLICT (environment, task) DO UPDATE SET hooks = excluded.hooks
+WHERE n.hooks <> excluded.hooks"""
+
+HOOKED: Final = """SELECT r.id, r.environment, r.task, r.root_id
+FROM unnest(%s::bytea[]) AS a(id) JOIN runs r ON r.id = a.id
+JOIN runnables n ON n.environment = r.environment AND n.task = r.task
+WHERE n.hooks & %s::int4 <> 0"""
+"""Of runs that end without a body, those whose task has hooks for such an end."""
 
 UNPARK: Final = f"""WITH parked AS (
  SELECT run_id AS id FROM blocked WHERE environment = %s AND task = ANY (%s::text[]) AND code <> %s)

@@ -299,6 +299,7 @@ _table(
     "runnables",
     "environment task",
     _int("first_seen"),
+    _int("hooks", SmallInteger(), default=0),
     _key("environment", Text()),
     _key("task", Text()),
 )

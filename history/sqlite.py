@@ -203,9 +203,9 @@ class SQLiteStore(Looks):
             )  # fmt: skip
             tasks = dict.fromkeys(info.tasks)
             db.executemany(
-                "INSERT INTO runnables (environment, task, first_seen) VALUES (?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                [(environment, task, now) for task in tasks],
+                "INSERT INTO runnables (environment, task, first_seen, hooks) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET hooks = excluded.hooks WHERE hooks <> excluded.hooks",
+                [(environment, task, now, info.hooks.get(task, 0)) for task in tasks],
             )
             parked = "SELECT run_id, task FROM blocked WHERE environment = ? AND code <> ?"
             rows = db.execute(parked, (environment, info.code)).fetchall()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from wf.history.events import STORED, Kind, Status
+from wf.history.hooks import Subject, bit, hook_run
 from wf.history.messages import NewMessage, Sent
 from wf.history.model import InboxKind, NewRun, NewToken, Reason, Triggered
 from wf.history.rows import (
@@ -56,6 +57,8 @@ ON CONFLICT DO NOTHING"""
 _END_RUN: Final = "UPDATE runs SET status = ?, output = ?, failure = ?, ended_at = ? WHERE id = ?"
 _FREE_KEY: Final = """DELETE FROM idempotency WHERE run_id = ? AND (environment, task, key) =
  (SELECT environment, task, idempotency_key FROM runs WHERE id = ?)"""
+_HOOKED: Final = """SELECT r.id, r.environment, r.task, r.root_id
+FROM runs r JOIN runnables n ON n.environment = r.environment AND n.task = r.task WHERE r.id IN"""
 _OF_A_LIVE_RUN: Final = (
     ("owned", "run_id"),
     ("ready", "run_id"),
@@ -307,6 +310,8 @@ def end_never_begun(tx: Transaction, run_ids: Iterable[bytes], status: Status) -
     """Runs without a history end CANCELED or EXPIRED, and that is their history."""
     failure = NEVER_BEGAN[status]
     ids = list(run_ids)
+    if not ids:
+        return
     tx.db.executemany(
         INSERT_EVENTS,
         [
@@ -315,6 +320,9 @@ def end_never_begun(tx: Transaction, run_ids: Iterable[bytes], status: Status) -
         ],
     )
     end_runs(tx, dict.fromkeys(ids, RunEnd(status, None, failure, tx.now)))
+    hooked = [Subject(*row) for row in tx.rows(_HOOKED, ids, f"AND n.hooks & {bit(status)} <> 0")]
+    if hooked:
+        make_runs(tx, [hook_run(run, status.value, tx.now) for run in hooked])
 
 
 def end_tokens(tx: Transaction, ends: dict[bytes, End]) -> None:

@@ -194,6 +194,7 @@ CREATE TABLE idempotency (
 
 CREATE TABLE runnables (
     first_seen BIGINT NOT NULL,
+    hooks SMALLINT DEFAULT 0 NOT NULL,
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
     PRIMARY KEY (environment, task)

@@ -5,7 +5,7 @@ A `World` is an environment of a store. Its clock is the database's, until a tes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Barrier, Thread
 from typing import Any
@@ -89,10 +89,12 @@ class World:
         environment: str = ENVIRONMENT,
         code: str = "c1",
         store: Store | None = None,
+        hooks: Mapping[str, int] | None = None,
     ) -> Worker:
         store = store or self.store
         names = tasks or (TASK,)
-        lease = store.join(environment, WorkerInfo(host="h", pid=1, tasks=names, code=code))
+        info = WorkerInfo(host="h", pid=1, tasks=names, code=code, hooks=hooks or {})
+        lease = store.join(environment, info)
         return Worker(self, store, lease, names)
 
     def begun(self, worker: Worker, task: str = TASK, **columns: Any) -> Claimed:

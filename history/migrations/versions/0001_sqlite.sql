@@ -202,6 +202,7 @@ CREATE TABLE runnables (
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
     first_seen BIGINT NOT NULL,
+    hooks SMALLINT DEFAULT 0 NOT NULL,
     PRIMARY KEY (environment, task)
 )
  WITHOUT ROWID;
