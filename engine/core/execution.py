@@ -119,27 +119,15 @@ class Execution:
 
         Raises NonDeterminism where history and body part.
         """
-        if fact.kind == Kind.ATTEMPT_STARTED:
-            self.timers.shift(fact.at - self.now)
-        if fact.at > self.now:
-            self.now = fact.at
         if self._facts_ahead:
             self._facts_ahead -= 1
-        kind = fact.kind
-        self._is_first = kind == Kind.STARTED
-        if kind in COMPLETIONS:
+        if fact.kind in COMPLETIONS:
+            if fact.at > self.now:
+                self.now = fact.at
+            self._is_first = False
             self._complete(fact)
-        elif kind == Kind.STARTED:
-            _live.add(self)
-            order_scopes()
-            self._root = BodyTask(self._main(), self.loop, "body", Context())
-        elif kind == Kind.STEP_ATTEMPT_FAILED:
-            self._retry_later(fact)
-        elif kind == Kind.CANCEL_REQUESTED:
-            self._cancel()
-        elif kind == Kind.TIME_OUT:
-            self.timed_out = True
-            self._cancel()
+        else:
+            self._take(fact)
         try:
             if self._is_inside:
                 self.loop.drain()
@@ -174,6 +162,25 @@ class Execution:
                 yield
             finally:
                 self._is_inside = False
+
+    def _take(self, fact: Event) -> None:
+        """A fact that completes no operation."""
+        kind = fact.kind
+        if kind == Kind.ATTEMPT_STARTED:
+            self.timers.shift(fact.at - self.now)
+        self.now = max(self.now, fact.at)
+        self._is_first = kind == Kind.STARTED
+        if kind == Kind.STARTED:
+            _live.add(self)
+            order_scopes()
+            self._root = BodyTask(self._main(), self.loop, "body", Context())
+        elif kind == Kind.STEP_ATTEMPT_FAILED:
+            self._retry_later(fact)
+        elif kind == Kind.CANCEL_REQUESTED:
+            self._cancel()
+        elif kind == Kind.TIME_OUT:
+            self.timed_out = True
+            self._cancel()
 
     async def _main(self) -> Any:
         args, kwargs = self.runnable.signature.decode_call(self.run.payload)

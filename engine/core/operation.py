@@ -150,7 +150,7 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         warns when it is dropped."""
         loop = events._get_running_loop()  # pyright: ignore[reportPrivateUsage]
         if type(loop) is BodyLoop:
-            execution: Execution = cast("Any", loop).execution
+            execution: Execution = loop.execution  # type: ignore[assignment]
             execution.made[id(self)] = self
         else:
             self._guard = Guard(self)

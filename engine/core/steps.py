@@ -44,20 +44,20 @@ class StepCall(Operation[T]):
         self._future = None
         self._iterator = None
         self._awaited = False
-        self._watch()
         self._runnable = runnable
         self._args = args
         self._kwargs = kwargs
+        self._watch()
 
     def issue(self, execution: Execution) -> OperationFuture:
         runnable = self._runnable
-        recorded = execution.recorded.get(execution.ordinal + 1)
         arguments = runnable.signature.encode_call(self._args, self._kwargs)
         digest = digest_of(arguments)
         ordinal = execution.number(self, "step", runnable.id, digest)
         future = execution.open_operation(ordinal, runnable.settle_step)
         future.on_cancel = _on_cancel
         repeat = execution.repeats(runnable.id, digest)
+        recorded = execution.recorded.get(ordinal)
         if recorded is None or recorded.kind not in _ENDS:
             execution.decide(RunStep(ordinal, runnable.id, digest, arguments, repeat, runnable))
         return future
