@@ -125,7 +125,11 @@ class Execution:
             if fact.at > self.now:
                 self.now = fact.at
             self._is_first = False
-            self._complete(fact)
+            future = self.open.pop(fact.ordinal, None)
+            if future is not None:
+                future.settle(self, future, fact)
+            else:
+                self._complete_other(fact)
         else:
             self._take(fact)
         try:
@@ -189,16 +193,13 @@ class Execution:
         finally:
             await self.loop.close_generators()
 
-    def _complete(self, fact: Event) -> None:
-        ordinal = fact.ordinal
-        future = self.open.pop(ordinal, None)
-        if future is not None:
-            future.settle(self, future, fact)
-        elif fact.kind == Kind.TIMER_FIRED and self.timers.fire(ordinal):
-            pass
-        elif ordinal > self.ordinal:
-            self._part(ordinal, None)
-        # else: it was settled or canceled before; a late completion is dropped, as on replay.
+    def _complete_other(self, fact: Event) -> None:
+        """A timer; or what was settled or canceled before: a late completion is dropped, as on
+        replay."""
+        if fact.kind == Kind.TIMER_FIRED and self.timers.fire(fact.ordinal):
+            return
+        if fact.ordinal > self.ordinal:
+            self._part(fact.ordinal, None)
 
     def _retry_later(self, fact: Event) -> None:
         future = self.open.get(fact.ordinal)
