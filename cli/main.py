@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 
 from wf.cli import (
+    acting,
     audit,
     db,
     errors,
     init,
     run,
-    runs,
     schedules,
     send,
     show,
@@ -46,7 +46,7 @@ app.command("run")(run.run)
 app.command("trigger")(trigger.trigger)
 app.command("send")(send.send)
 app.command("show")(show.show)
-app.add_typer(runs.app)
+app.add_typer(acting.app)
 app.add_typer(tokens.app)
 app.add_typer(schedules.app)
 app.command("worker")(worker.worker)

@@ -34,13 +34,13 @@ def any_payload(given: str | None, fields: Sequence[str]) -> Any:
     """A payload for a task of which only the name is known: JSON, or else a word."""
     if fields:
         pairs = _pairs(fields)
-        return {name.replace("-", "_"): _json_or_word(values[-1]) for name, values in pairs.items()}
+        return {name.replace("-", "_"): json_or_word(values[-1]) for name, values in pairs.items()}
     if given is None:
         return None
     text = _read(given)
     if text.lstrip().startswith(_STRUCTURES):
         return json.loads(_checked(text, "the payload"))
-    return _json_or_word(text)
+    return json_or_word(text)
 
 
 def json_data(given: str) -> Any:
@@ -48,7 +48,8 @@ def json_data(given: str) -> Any:
     return any_payload(given, ())
 
 
-def _json_or_word(text: str) -> Any:
+def json_or_word(text: str) -> Any:
+    """JSON; what is none is a string."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`wf runs`: list, show, cancel."""
+"""`wf runs`: list and show. What is done to runs: `acting`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from wf.cli import options, output
-from wf.cli.errors import FAILED, Failed
+from wf.cli import filters, options, output
 from wf.cli.options import Db, Debug, Env, Json
 
 if TYPE_CHECKING:
@@ -16,21 +15,25 @@ if TYPE_CHECKING:
 
     from wf.client.views import EventView, RunView
 
-app = typer.Typer(name="runs", help="Look at runs, and cancel them.", no_args_is_help=True)
+app = typer.Typer(name="runs", help="Look at runs, and act on them.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="run_…", show_default=False)]
 
 
 @app.command("list")
 def list_runs(
-    status: Annotated[
-        list[str] | None, typer.Option(metavar="STATUS", help="Only these; may be repeated.")
-    ] = None,
-    task: Annotated[str, typer.Option(help="Only of this task.", show_default=False)] = "",
-    tag: Annotated[str, typer.Option(help="Only with this tag.", show_default=False)] = "",
-    batch: Annotated[
-        str, typer.Option(metavar="BATCH", help="Only of this batch.", show_default=False)
-    ] = "",
+    status: filters.Status = None,
+    task: filters.Task = "",
+    tag: filters.Tag = "",
+    batch: filters.Batch = "",
+    schedule: filters.Schedule = "",
+    root: filters.Root = "",
+    parent: filters.Parent = "",
+    replayed_from: filters.ReplayedFrom = "",
+    since: filters.Since = "",
+    until: filters.Until = "",
+    version: filters.Version = "",
+    metadata: filters.Metadata = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="So many at most.")] = 50,
     cursor: Annotated[
         str,
@@ -46,10 +49,13 @@ def list_runs(
     debug: Debug = False,
 ) -> None:
     """The newest runs first."""
+    wanted = filters.filters(
+        status=status, task=task, tag=tag, batch=batch, schedule=schedule, root=root,
+        parent=parent, replayed_from=replayed_from, since=since, until=until, version=version,
+        metadata=metadata,
+    )  # fmt: skip
     with options.client(db, env) as client:
-        found = client.runs.list(
-            status=status or (), task=task, tag=tag, batch=batch, limit=limit, cursor=cursor
-        )
+        found = client.runs.list(limit=limit, cursor=cursor, **wanted)
         now = client.now()
     if json:
         output.print_json([run.to_json() for run in found])
@@ -93,28 +99,6 @@ def show(
         output.print_table(["#", "operation", "state", "attempts", "took", "at", "detail"], rows)
 
 
-@app.command()
-def cancel(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="run_…", show_default=False)],
-    db: Db = None,
-    env: Env = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> int:
-    """Ask runs to end. Their `finally` blocks run; children that they await are canceled, too."""
-    with options.client(db, env) as client:
-        reached = client.runs.cancel(*runs)
-    if json:
-        output.print_json(reached)
-    else:
-        for run in reached:
-            print(f"{run} is being canceled")
-    missed = [run for run in runs if run not in reached]
-    if missed:
-        raise Failed(f"not there, or ended before: {', '.join(missed)}", FAILED)
-    return 0
-
-
 def _fields(run: RunView) -> list[tuple[str, str]]:
     return [
         ("run", run.id),
@@ -122,6 +106,8 @@ def _fields(run: RunView) -> list[tuple[str, str]]:
         ("status", run.status + (f", attempt {run.attempt}" if run.attempt > 1 else "")),
         ("environment", run.environment),
         ("batch", run.batch or ""),
+        ("schedule", run.schedule or ""),
+        ("replayed from", run.replayed_from or ""),
         ("created", output.moment(run.created_at)),
         ("started", output.moment(run.started_at)),
         ("ended", output.moment(run.ended_at)),
@@ -211,6 +197,17 @@ def _operations(history: Sequence[EventView]) -> list[list[str]]:
             at = output.moment(event.at)
             rows[event.chapter, -event.seq] = ["", word, "", "", "", at, detail]
     return list(rows.values())
+
+
+def operation_row(event: EventView) -> list[str]:
+    """One row of a history, for who follows it: when, what, and what came of it."""
+    at = output.moment(event.at)
+    if event.ordinal:
+        number, name, state, attempts, took, _, detail = _operation(event, None)
+        again = f"attempt {attempts}" if attempts not in {"", "1"} else ""
+        return [at, f"#{number}", name, state, again, took, detail]
+    detail = event.name or (_failure(event) if event.data else "")
+    return [at, event.kind.lower().replace("_", " "), detail]
 
 
 def _operation(event: EventView, before: list[str] | None) -> list[str]:

@@ -15,7 +15,7 @@ from wf.client.outside import AsyncHandle, async_batch
 from wf.client.runs import Runs
 from wf.client.schedules import Schedules
 from wf.client.tokens import Tokens
-from wf.client.views import ChunkView, RunView
+from wf.client.views import ChunkView, EventView, RunView
 from wf.engine.core.batches import BatchHandle, Item
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.triggers import BatchOptions, TriggerOptions, trigger_options
@@ -43,6 +43,11 @@ class AsyncRuns:
         self.list = _threaded(runs.list)
         self.retrieve = _threaded(runs.retrieve)
         self.cancel = _threaded(runs.cancel)
+        self.cancel_all = _threaded(runs.cancel_all)
+        self.replay = _threaded(runs.replay)
+        self.replay_all = _threaded(runs.replay_all)
+        self.reschedule = _threaded(runs.reschedule)
+        self.unblock = _threaded(runs.unblock)
         self.send = _threaded(runs.send)
         self.history = _threaded(runs.history)
         self.timeline = _threaded(runs.timeline)
@@ -51,6 +56,11 @@ class AsyncRuns:
         """The run now, then at each change of its status, metadata, tags or output, until it has
         ended. Raises NotFound when it is iterated."""
         return follow_async(self._store, self._runs.changes(run_id))
+
+    def tail(self, run_id: str) -> AsyncGenerator[EventView]:
+        """The rows of its history, those to come too, until it has ended. Raises NotFound when it
+        is iterated."""
+        return follow_async(self._store, self._runs.rows(run_id))
 
     def stream(self, run_id: str, name: str, *, after: int = 0) -> AsyncGenerator[ChunkView]:
         """The chunks of a stream in order, those to come too, until the run has ended. `after`: the

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
-from wf.client.views import ChunkView, RunView, chunk_view
+from wf.client.views import ChunkView, EventView, RunView, chunk_view, event_view
 from wf.history.errors import StoreUnavailable
 from wf.history.store import Store
 
@@ -77,6 +77,25 @@ class Chunks:
             self._has_ended = self._retrieve().status.ended
             return self.look() if self._has_ended else []
         return [chunk_view(chunk) for chunk in found]
+
+
+class HistoryRows:
+    """The rows of a run's history; over when it has ended and all are read."""
+
+    def __init__(self, store: Store, run_id: bytes, retrieve: Callable[[], RunView]) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._retrieve = retrieve
+        self._last = (0, 0)
+        self.is_over = False
+
+    def look(self) -> Sequence[EventView]:
+        has_ended = self._retrieve().status.ended
+        found = self._store.history(self._run_id, after=self._last)
+        if found:
+            self._last = found[-1][0], found[-1][1].seq
+        self.is_over = has_ended
+        return [event_view(chapter, event) for chapter, event in found]
 
 
 def follow(store: Store, feed: Feed[T]) -> Generator[T]:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from wf.client.asking import parse_id
-from wf.client.feeds import Chunks, RunChanges, follow
+from wf.client.asking import any_json, parse_id, plain
+from wf.client.feeds import Chunks, HistoryRows, RunChanges, follow
+from wf.client.filters import RunFilters, check_named, ended, live, run_filter
+from wf.client.handles import Handle
 from wf.client.views import ChunkView, EventView, RunView, event_view, run_view
-from wf.engine.core.durations import to_ms
+from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.messages import encode_message
-from wf.history.errors import AlreadyEnded, NotFound, PayloadError
-from wf.history.events import Status
-from wf.history.ids import show
+from wf.engine.core.runs import replay_of
+from wf.history.errors import AlreadyEnded, NotFound, WrongStatus
+from wf.history.ids import new_id, show
 from wf.history.model import Run, RunFilter
 
 if TYPE_CHECKING:
     from wf.client.client import Client
     from wf.client.timeline.model import Timeline
+
+SAME: Final[Any] = object()
+"""The payload of a replay, where no other one is given."""
+PAGE: Final = 500
+"""Runs that are canceled or replayed in one transaction, where many are: it is over soon, so that
+workers do not wait for it."""
 
 
 class Runs:
@@ -28,34 +37,19 @@ class Runs:
         self._client = client
 
     def list(
-        self,
-        *,
-        status: Status | str | Iterable[Status | str] = (),
-        task: str = "",
-        tag: str = "",
-        parent: str = "",
-        batch: str = "",
-        since: datetime | None = None,
-        limit: int = 50,
-        cursor: str = "",
+        self, *, limit: int = 50, cursor: str = "", **filters: Unpack[RunFilters]
     ) -> list[RunView]:
-        """Newest first. `cursor`: the id of the last run of the page before. `since`: created at or
-        after."""
-        wanted = [status] if isinstance(status, str) else list(status)
-        found = self._client.store.list_runs(
-            RunFilter(
-                environment=self._client.environment,
-                status=[_status(one) for one in wanted],
-                task=task,
-                tag=tag,
-                parent_id=parse_id("run", parent) if parent else None,
-                batch_id=parse_id("batch", batch) if batch else None,
-                since=to_ms(since, "since") if since is not None else 0,
-                before=parse_id("run", cursor) if cursor else None,
-                limit=limit,
-            )
+        """Newest first. `cursor`: the id of the last run of the page before. All filters that are
+        given have to fit.
+
+        Raises PayloadError, NotFound (an id that is none).
+        """
+        wanted = replace(
+            self._filter(filters),
+            before=parse_id("run", cursor) if cursor else None,
+            limit=limit,
         )
-        return [run_view(run) for run in found]
+        return [run_view(run) for run in self._client.store.list_runs(wanted)]
 
     def retrieve(self, run_id: str) -> RunView:
         """Raises NotFound."""
@@ -72,6 +66,76 @@ class Runs:
         store = self._client.store
         return [show("run", run_id) for run_id in store.cancel(ids, store.now())]
 
+    def cancel_all(self, *, dry_run: bool = False, **filters: Unpack[RunFilters]) -> Sequence[str]:
+        """Ask all live runs that fit for cancellation, in pages; answers their ids. `dry_run`: only
+        answer. Runs that are started meanwhile are not canceled.
+
+        Raises PayloadError without any filter.
+        """
+        check_named(filters, "cancel")
+        store = self._client.store
+        reached: list[bytes] = []
+        for page in self._pages(live(self._filter(filters))):
+            ids = [run.id for run in page]
+            reached += ids if dry_run else store.cancel(ids, store.now())
+        return [show("run", run_id) for run_id in reached]
+
+    def replay(self, run_id: str, payload: Any = SAME) -> Handle[Any]:
+        """Start a run anew: a new run of its task, with its options (no delay, no idempotency key)
+        and its payload, or with another one. Its `replayed_from` is this run.
+
+        Raises NotFound, PayloadError.
+        """
+        store, origin = self._client.store, self._get(run_id)
+        now = store.now()
+        data = origin.payload if payload is SAME else any_json.encode(payload)
+        [(made, how)] = store.trigger([replay_of(origin, new_id(now), data, now)])
+        return Handle(self._client, made, origin.task, plain, how)
+
+    def replay_all(self, *, dry_run: bool = False, **filters: Unpack[RunFilters]) -> dict[str, str]:
+        """Replay all ended runs that fit, in pages; answers the id of each with that of its new run
+        ("" with `dry_run`, which starts none).
+
+        Raises PayloadError without any filter.
+        """
+        check_named(filters, "replay")
+        store = self._client.store
+        found: dict[str, str] = {}
+        for page in self._pages(ended(self._filter(filters))):
+            now = store.now()
+            runs = [replay_of(run, new_id(now), run.payload, now) for run in page]
+            if not dry_run:
+                store.trigger(runs)
+            for origin, run in zip(page, runs, strict=True):
+                found[show("run", origin.id)] = "" if dry_run else show("run", run.id)
+        return found
+
+    def reschedule(self, run_id: str, delay: Duration | datetime) -> RunView:
+        """A delayed run starts at another time: so long from now, or at a moment.
+
+        Raises NotFound, WrongStatus.
+        """
+        store, run = self._client.store, self._get(run_id)
+        now = store.now()
+        at = to_ms(delay, "delay") if isinstance(delay, datetime) else now + _ms(delay)
+        if not store.reschedule(run.id, max(at, now), now):
+            status = self._get(run_id).status
+            raise WrongStatus(
+                f"{run_id} is {status}: only a run that is DELAYED has a time to move"
+            )
+        return self.retrieve(run_id)
+
+    def unblock(self, *run_ids: str) -> Sequence[str]:
+        """Parked runs are tried again, by the workers that are there; answers their ids. One id:
+        raises NotFound, WrongStatus."""
+        ids = [parse_id("run", shown) for shown in run_ids]
+        store = self._client.store
+        if len(ids) == 1 and self._get(run_ids[0]).blocked is None:
+            raise WrongStatus(
+                f"{run_ids[0]} is not parked: `wf why {run_ids[0]}` tells what it does"
+            )
+        return [show("run", run_id) for run_id in store.unblock(ids, store.now())]
+
     def send(self, run_id: str, name: str, data: Any = None) -> None:
         """Send a run a message, for its `wf.wait.for_message(name)`; it is kept until then. `data`
         is checked where it is read.
@@ -85,6 +149,11 @@ class Runs:
         """All rows, over all chapters. Raises NotFound."""
         run = self._get(run_id)
         return [event_view(chapter, event) for chapter, event in self._client.store.history(run.id)]
+
+    def tail(self, run_id: str) -> Generator[EventView]:
+        """The rows of its history, those to come too, until it has ended. Raises NotFound when it
+        is iterated."""
+        return follow(self._client.store, self.rows(run_id))
 
     def timeline(self, run_id: str) -> Timeline:
         """What it and the runs below it did, over time: in a notebook, a picture. Raises
@@ -112,6 +181,21 @@ class Runs:
         raw = parse_id("run", run_id)
         return Chunks(self._client.store, raw, name, after, lambda: self.retrieve(run_id))
 
+    def rows(self, run_id: str) -> HistoryRows:
+        """What `tail` follows."""
+        raw = parse_id("run", run_id)
+        return HistoryRows(self._client.store, raw, lambda: self.retrieve(run_id))
+
+    def _filter(self, filters: RunFilters) -> RunFilter:
+        return run_filter(self._client.environment, self._client.store.now(), filters)
+
+    def _pages(self, wanted: RunFilter) -> Iterator[Sequence[Run]]:
+        """All that fit, newest first. None that is started meanwhile is among them."""
+        wanted = replace(wanted, limit=PAGE)
+        while page := self._client.store.list_runs(wanted):
+            yield page
+            wanted = replace(wanted, before=page[-1].id)
+
     def _get(self, shown: str) -> Run:
         run_id = parse_id("run", shown)
         run = self._client.store.get_runs([run_id]).get(run_id)
@@ -123,8 +207,5 @@ class Runs:
         return run
 
 
-def _status(value: Status | str) -> Status:
-    try:
-        return Status(value.upper())
-    except ValueError:
-        raise PayloadError(f"status={value!r}: give one of {', '.join(Status)}") from None
+def _ms(delay: Duration) -> int:
+    return milliseconds(delay, "delay")

@@ -57,6 +57,7 @@ class RunView:
     root: str
     batch: str | None
     schedule: str | None
+    replayed_from: str | None
     environment: str
     queue: str
     concurrency_key: str
@@ -154,6 +155,7 @@ def run_view(run: store.Run) -> RunView:
         root=show("run", run.root_id or run.id),
         batch=show("batch", run.batch_id) if run.batch_id else None,
         schedule=show("schedule", run.schedule_id) if run.schedule_id else None,
+        replayed_from=show("run", run.origin_id) if run.origin_id else None,
         environment=run.environment,
         queue=run.queue or run.task,
         concurrency_key=run.key,

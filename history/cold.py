@@ -1,7 +1,6 @@
 """Looks: what people read. One text for both stores; a store lends its `_query`.
 
-The status of a live run is not stored, it follows from the hot tables: owned, ready, due. Nothing
-here imports SQLAlchemy, because `wf run` looks, and has to start fast.
+Nothing here imports SQLAlchemy, because `wf run` looks, and has to start fast.
 """
 
 from __future__ import annotations
@@ -9,74 +8,24 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from wf.history.events import STORED, Event, Kind, Status
+from wf.history.events import Event
 from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_CHUNKS, MAX_LIST
-from wf.history.model import Blocked, Reason, Run, RunFilter, Token, WorkerInfo
-from wf.history.notes import Chunk, first_metadata
-from wf.history.rows import (
-    RUN_STATUS,
-    RUN_WIDTH,
-    TOKEN_COLUMNS,
-    TOKEN_STATUS,
-    DueKind,
-    columns,
-    run_of,
-    token_of,
-)
+from wf.history.listing import RunLists
+from wf.history.model import Run, Token, WorkerInfo
+from wf.history.notes import Chunk
+from wf.history.reading import RUNS, read_run
+from wf.history.rows import TOKEN_COLUMNS, TOKEN_STATUS, token_of
 from wf.history.schedules import ScheduleLooks
 
 _T = TypeVar("_T")
 
-_EXECUTING: Final = -1
-_QUEUED: Final = -2
-_PENDING: Final = -3
-_DELAYED: Final = -4
-_WAITING: Final = -5
-_STATUS: Final = {
-    **RUN_STATUS,
-    _EXECUTING: Status.EXECUTING,
-    _QUEUED: Status.QUEUED,
-    _PENDING: Status.PENDING_VERSION,
-    _DELAYED: Status.DELAYED,
-    _WAITING: Status.WAITING,
-}
-_NUMBER: Final = {status: number for number, status in _STATUS.items()}
-
-_BEGAN: Final = f"(s.run_id IS NOT NULL AND s.kind <> {Kind.ENDED.value})"
-_DERIVED: Final = f"""CASE
- WHEN r.status <> 0 THEN r.status
- WHEN o.run_id IS NOT NULL THEN {_EXECUTING}
- WHEN m.run_id IS NOT NULL AND (m.reason = {Reason.NEW.value} OR NOT {_BEGAN}) THEN
-  CASE WHEN k.task IS NULL THEN {_PENDING} ELSE {_QUEUED} END
- WHEN d.kind = {DueKind.START.value} THEN {_DELAYED}
- ELSE {_WAITING} END"""
-
-RUNS: Final = f"""SELECT {columns("r")}, {_DERIVED},
- CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
- CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
- r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next, n.metadata, n.tags,
- CASE WHEN r.chapter > 1 THEN (SELECT g.data FROM events g WHERE g.run_id = r.id
-  AND g.chapter = r.chapter AND g.seq = 1 AND g.kind = {Kind.STARTED.value}) END
-FROM runs r
-LEFT JOIN owned o ON o.run_id = r.id
-LEFT JOIN workers w ON w.id = o.worker
-LEFT JOIN ready m ON m.run_id = r.id
-LEFT JOIN due d ON d.id = r.id
-LEFT JOIN runnables k ON k.environment = r.environment AND k.task = r.task
-LEFT JOIN events s ON s.run_id = r.id AND s.chapter = 1 AND s.seq = 1
-LEFT JOIN blocked b ON b.run_id = r.id
-LEFT JOIN notes n ON n.run_id = r.id"""
-
 _EVENTS: Final = "seq, kind, ordinal, at, name, digest, attempt, took, data"
 
 
-class Looks(ScheduleLooks, ABC):
+class Looks(RunLists, ScheduleLooks, ABC):
     """The reading half of a Store. SQL is written with `?`, and has no other `?` or `%` in it."""
-
-    _HAS_TAG: ClassVar[str]
-    """The condition that a column (`{}`), a JSON array of texts, holds `?`."""
 
     @abstractmethod
     def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -111,7 +60,7 @@ class Looks(ScheduleLooks, ABC):
         for part in chunks(list(dict.fromkeys(run_ids))):
             condition, values = self._any_of(part)
             for row in self._query(f"{RUNS} WHERE r.id {condition}", values):
-                found[row[0]] = _full(row)
+                found[row[0]] = read_run(row)
         return found
 
     def live(self, run_ids: Sequence[bytes]) -> set[bytes]:
@@ -122,41 +71,6 @@ class Looks(ScheduleLooks, ABC):
             sql = f"SELECT id FROM runs WHERE id {condition} AND status = 0"
             found.update(row[0] for row in self._query(sql, values))
         return found
-
-    def list_runs(self, filter: RunFilter) -> list[Run]:
-        """One page, newest first."""
-        where = ["r.environment = ?"]
-        values: list[Any] = [filter.environment]
-
-        def narrow(condition: str, value: Any) -> None:
-            where.append(condition)
-            values.append(value)
-
-        if filter.before is not None:
-            narrow("r.id < ?", filter.before)
-        if filter.since:
-            narrow("r.created_at >= ?", filter.since)
-        if filter.task:
-            narrow("r.task = ?", filter.task)
-        if filter.parent_id is not None:
-            narrow("r.parent_id = ?", filter.parent_id)
-        if filter.root_id is not None:
-            narrow("r.root_id = ?", filter.root_id)
-        if filter.batch_id is not None:
-            narrow("r.batch_id = ?", filter.batch_id)
-        if filter.schedule_id is not None:
-            narrow("r.schedule_id = ?", filter.schedule_id)
-        if filter.tag:
-            has_tag = " OR ".join(self._HAS_TAG.format(tags) for tags in ("r.tags", "n.tags"))
-            narrow(f"({has_tag})", filter.tag)
-            values.append(filter.tag)
-        if filter.status:
-            where.append(f"({_DERIVED}) IN ({marks(filter.status)})")
-            values += [_NUMBER[status] for status in filter.status]
-            if not any(status in STORED for status in filter.status):
-                where.append("r.status = 0")
-        sql = f"{RUNS} WHERE {' AND '.join(where)} ORDER BY r.id DESC LIMIT ?"
-        return [_full(row) for row in self._query(sql, [*values, min(filter.limit, MAX_LIST)])]
 
     def get_token(self, token_id: bytes) -> Token | None:
         rows = self._query(f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?", [token_id])
@@ -178,11 +92,16 @@ class Looks(ScheduleLooks, ABC):
         rows = self._query(f"{sql} ORDER BY id DESC LIMIT ?", [*values, min(limit, MAX_LIST)])
         return [token_of(row) for row in rows]
 
-    def history(self, run_id: bytes, chapter: int | None = None) -> list[tuple[int, Event]]:
-        """(chapter, event), in order; of one chapter, or all."""
+    def history(
+        self, run_id: bytes, chapter: int | None = None, after: tuple[int, int] = (0, 0)
+    ) -> list[tuple[int, Event]]:
+        """(chapter, event), in order; of one chapter, or all; those that follow this chapter and
+        seq."""
         where, values = "run_id = ?", [run_id]
         if chapter is not None:
             where, values = "run_id = ? AND chapter = ?", [run_id, chapter]
+        if after != (0, 0):
+            where, values = f"{where} AND (chapter, seq) > (?, ?)", [*values, *after]
         sql = f"SELECT chapter, {_EVENTS} FROM events WHERE {where} ORDER BY chapter, seq"
         return [(row[0], Event(*row[1:])) for row in self._query(sql, values)]
 
@@ -214,18 +133,3 @@ def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
 def marks(items: Sequence[Any]) -> str:
     """`?, ?, ?`"""
     return ", ".join("?" * len(items))
-
-
-def _full(row: Sequence[Any]) -> Run:
-    run = run_of(row)
-    (
-        status, run.started_at, run.ended_at, run.due_at, run.output, run.failure, run.worker,
-        run.worker_beat, reason, detail, since, following, metadata, added, run.restarted_with,
-    ) = row[RUN_WIDTH:]  # fmt: skip
-    run.status = _STATUS[status]
-    if reason is not None:
-        run.blocked = Blocked(reason, detail, since, following)
-    run.metadata = metadata if metadata is not None else first_metadata(run.options)
-    if added is not None:
-        run.added_tags = json.loads(added)
-    return run

@@ -190,6 +190,13 @@ class HistoryUnreadable(OperatorError):
     code = "WF2010"
 
 
+class WrongStatus(OperatorError):
+    """What was asked of a run is not for one of its status: only a delayed run can be rescheduled,
+    only a parked one unblocked."""
+
+    code = "WF2011"
+
+
 # --- outcomes that a body or a caller receives
 # --------------------------------------------------------------
 

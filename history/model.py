@@ -57,6 +57,8 @@ class NewRun:
     batch in which one has a key: by one BATCH_STARTED row."""
     batch_id: bytes | None = None
     schedule_id: bytes | None = None
+    origin_id: bytes | None = None
+    """The run that it replays."""
 
 
 class Triggered(IntEnum):
@@ -273,6 +275,8 @@ class Run:
     options: bytes = b"{}"
     batch_id: bytes | None = None
     schedule_id: bytes | None = None
+    origin_id: bytes | None = None
+    """The run that it replays."""
     status: Status = Status.QUEUED
     started_at: int | None = None
     ended_at: int | None = None
@@ -311,11 +315,19 @@ class RunFilter:
     status: Sequence[Status] = ()
     task: str = ""
     tag: str = ""
+    version: str = ""
+    metadata: Sequence[tuple[str, str | float | bool | None]] = ()
+    """Keys of the metadata, each with the value that stands there."""
     parent_id: bytes | None = None
     root_id: bytes | None = None
+    """A run, and all that are below it."""
     batch_id: bytes | None = None
     schedule_id: bytes | None = None
+    origin_id: bytes | None = None
     since: int = 0
+    """Runs whose id is not older; an id is as old as its run, that of a schedule's as its slot."""
+    until: int = 0
+    """Runs whose id is older; 0: all."""
     before: bytes | None = None
     """Keyset cursor: runs with a smaller id (newest first)."""
     limit: int = 50

@@ -209,6 +209,18 @@ def rewritten(
     return changed
 
 
+def tagged(
+    changed: Iterable[tuple[bytes, bytes | None, str]], notes: dict[bytes, OfRun]
+) -> list[tuple[bytes, bytes]]:
+    """(run, tag in UTF-8) of those rows that tags were added to: what `tags` has of them."""
+    return [
+        (run_id, tag.encode())
+        for run_id, _, tags in changed
+        if notes[run_id].tags
+        for tag in json.loads(tags)
+    ]
+
+
 def _operated(run_id: bytes, before: bytes, operations: Sequence[Note]) -> bytes:
     """An operation that would make it too large is left out, for it must not fail the run."""
     document = json.loads(before)

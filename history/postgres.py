@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from psycopg import BaseConnection
 from psycopg import errors as pg
@@ -46,7 +46,8 @@ from wf.history.notes import Note
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_group import Group, Written, write
 from wf.history.postgres_join import IDENTITY, carry_out, carry_out_async, joining
-from wf.history.postgres_notes import write_notes
+from wf.history.postgres_notes import has_metadata, write_notes
+from wf.history.postgres_operations import reschedule, unblock
 from wf.history.postgres_pool import Connection, Pool, send
 from wf.history.postgres_rows import (
     cancel_runs,
@@ -75,11 +76,6 @@ _ids: Final = random.SystemRandom()
 
 class PostgresStore(Looks):
     """A `Store`. Raises BadURL, StoreNewer, StoreUnavailable when it is made."""
-
-    _HAS_TAG: ClassVar[str] = (
-        "CASE WHEN strpos({0}, '\\u0000') = 0 THEN jsonb_exists({0}::jsonb, ?) ELSE false END"
-    )
-    """jsonb refuses a NUL: one odd tag must not spoil everybody's list."""
 
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = url
@@ -209,6 +205,20 @@ class PostgresStore(Looks):
         if notes:
             self.pool.run(work)
             self.hint()
+
+    # --- operations -------------------------------------------------------------------------------
+
+    def reschedule(self, run_id: bytes, at: int, now: int) -> bool:
+        moved = self.pool.run(lambda connection: reschedule(connection, run_id, at))
+        if moved:
+            self.hint()
+        return moved
+
+    def unblock(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
+        parked = self.pool.run(lambda connection: unblock(connection, run_ids, now))
+        if parked:
+            self.hint()
+        return [run_id for run_id in dict.fromkeys(run_ids) if run_id in parked]
 
     # --- schedules --------------------------------------------------------------------------------
 
@@ -371,6 +381,9 @@ class PostgresStore(Looks):
 
     def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:
         return "= ANY (?::bytea[])", [byteas(run_ids)]
+
+    def _has_metadata(self, key: str, value: Any) -> tuple[str, list[Any]]:
+        return has_metadata(key, value)
 
     def _identity(self) -> str:
         return str(self.pool.run(lambda c: look(c, IDENTITY))[0][0])

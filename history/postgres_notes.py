@@ -3,11 +3,12 @@ are. Whoever writes notes has locked their rows in `runs`."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from wf.history.notes import Note, Noted, by_run, rewritten
+from wf.history.notes import Note, Noted, by_run, rewritten, tagged
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_pool import Connection, send
 
@@ -21,6 +22,13 @@ SELECT a.run_id, a.name, a.place + coalesce((SELECT max(s.seq) FROM streams s
   WHERE s.run_id = a.run_id AND s.name = a.name), 0), a.at, a.data
 FROM unnest(%s::bytea[], %s::text[], %s::int8[], %s::int8[], %s::bytea[])
  AS a(run_id, name, place, at, data)"""
+_TAG: Final = """INSERT INTO tags (environment, tag, run_id)
+SELECT r.environment, a.tag, r.id FROM unnest(%s::bytea[], %s::bytea[]) AS a(id, tag)
+JOIN runs r ON r.id = a.id ON CONFLICT DO NOTHING"""
+_SOURCE: Final = "convert_from(coalesce(n.metadata, r.options), 'UTF8')"
+_PATH: Final = "CASE WHEN n.metadata IS NULL THEN ARRAY['metadata', ?] ELSE ARRAY[?] END"
+_HAS: Final = f"""CASE WHEN strpos({_SOURCE}, '\\u0000') = 0
+ THEN {_SOURCE}::jsonb #> {_PATH}::text[] = ?::jsonb ELSE false END"""
 
 
 def write_notes(connection: Connection, notes: Iterable[Note], now: int) -> None:
@@ -33,6 +41,9 @@ def write_notes(connection: Connection, notes: Iterable[Note], now: int) -> None
     changed = rewritten(rows, wanted)
     if changed:
         send(connection, _SAVE, table("bbt", changed))
+    tags = tagged(changed, wanted)
+    if tags:
+        send(connection, _TAG, table("bb", tags))
     places: Counter[tuple[bytes, str]] = Counter()
     chunks: list[tuple[Any, ...]] = []
     for row in rows:
@@ -42,3 +53,9 @@ def write_notes(connection: Connection, notes: Iterable[Note], now: int) -> None
             chunks.append((row.run_id, chunk.name, place, now, chunk.data))
     if chunks:
         send(connection, _APPEND, table("btiib", chunks))
+
+
+def has_metadata(key: str, value: str | float | bool | None) -> tuple[str, list[Any]]:
+    """The condition that the metadata of `r` and `n` have this value there, and its parameters.
+    jsonb refuses a NUL: in metadata with one nothing is found."""
+    return _HAS, [key, key, json.dumps(value)]

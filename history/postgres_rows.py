@@ -16,9 +16,10 @@ from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
 from wf.history.borrowed import Plan
+from wf.history.cold import chunks
 from wf.history.events import STORED, Kind, Status
 from wf.history.hooks import Subject, bit, hook_run
-from wf.history.limits import INSERT_ROWS, LEASE_MS
+from wf.history.limits import LEASE_MS
 from wf.history.messages import Sent
 from wf.history.model import NewRun, NewToken, Triggered
 from wf.history.postgres_arrays import byteas, table
@@ -28,6 +29,7 @@ from wf.history.rows import (
     TOKEN_STATUS,
     new_run_row,
     payload_digest,
+    tag_rows,
     tags_json,
 )
 from wf.history.store import in_rows
@@ -92,8 +94,7 @@ def making(runs: Sequence[NewRun]) -> Plan[list[Answer]]:
     first = _first_of_key(runs)
     rows = (yield sql.KEYS, _keys(runs, first)) if first else []
     answers = _answers(runs, first, rows)
-    for made in _made(runs, answers):
-        yield sql.RUNS, made
+    yield from _made(runs, answers)
     return answers
 
 
@@ -132,21 +133,22 @@ def _answers(
 
 def insert_runs(connection: Connection, runs: Sequence[NewRun], answers: Sequence[Answer]) -> None:
     """Those that are to be made, by the answers of `take_keys`."""
-    for made in _made(runs, answers):
-        send(connection, sql.RUNS, made)
+    for statement, values in _made(runs, answers):
+        send(connection, statement, values)
 
 
-def _made(runs: Sequence[NewRun], answers: Sequence[Answer]) -> list[list[bytes]]:
-    """Their rows, as many at a time as one statement takes."""
-    made = [
-        new_run_row(run)
-        for run, (_, how) in zip(runs, answers, strict=True)
-        if how is Triggered.MADE
-    ]
-    return [
-        table("bttbibbttt" + "iii" + "ttbbb", made[start : start + INSERT_ROWS])
-        for start in range(0, len(made), INSERT_ROWS)
-    ]
+def _made(
+    runs: Sequence[NewRun], answers: Sequence[Answer]
+) -> Generator[tuple[str, Sequence[Any]], Any]:
+    """Statements: their rows, as many at a time as one takes, and what only some of them have."""
+    made = [run for run, (_, how) in zip(runs, answers, strict=True) if how is Triggered.MADE]
+    for part in chunks(list(map(new_run_row, made))):
+        yield sql.RUNS, table("bttbibbttt" + "iii" + "ttbbb", part)
+    for part in chunks(tag_rows(made)):
+        yield sql.TAGS, table("tbb", part)
+    origins = [(run.id, run.origin_id) for run in made if run.origin_id is not None]
+    for part in chunks(origins):
+        yield sql.ORIGINS, table("bb", part)
 
 
 def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:

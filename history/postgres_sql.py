@@ -153,6 +153,13 @@ later AS (
 SELECT id FROM made"""
 """Inserts runs that are not there, with their marks or due times."""
 
+TAGS: Final = """INSERT INTO tags (environment, tag, run_id)
+SELECT * FROM unnest(%s::text[], %s::bytea[], %s::bytea[]) ON CONFLICT DO NOTHING"""
+
+ORIGINS: Final = """UPDATE runs SET origin_id = a.origin_id
+FROM unnest(%s::bytea[], %s::bytea[]) AS a(id, origin_id) WHERE runs.id = a.id"""
+"""What only replays have: other runs are inserted without it."""
+
 TOKENS: Final = f"""WITH made AS (
  INSERT INTO tokens (id, environment, created_at, timeout_at, run_id, tags, schema, idempotency_key)
  SELECT * FROM unnest(%s::bytea[], %s::text[], %s::int8[], %s::int8[], %s::bytea[], %s::text[],

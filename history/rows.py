@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Any, Final
@@ -124,6 +124,11 @@ def token_of(row: Sequence[Any]) -> Token:
 
 def tags_json(tags: Sequence[str]) -> str:
     return json.dumps(list(tags), ensure_ascii=False) if tags else "[]"
+
+
+def tag_rows(runs: Iterable[NewRun]) -> list[tuple[str, bytes, bytes]]:
+    """What `tags` has of these runs: environment, tag in UTF-8, run."""
+    return [(run.environment, tag.encode(), run.id) for run in runs for tag in run.tags]
 
 
 def payload_digest(payload: bytes) -> bytes:

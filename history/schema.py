@@ -108,6 +108,7 @@ runs: Final = _table(
     _maybe("parent_id", LargeBinary()),
     _maybe("batch_id", LargeBinary()),
     _maybe("schedule_id", LargeBinary()),
+    _maybe("origin_id", LargeBinary()),
     _bytes("root_id"),
     _text("tags", "[]"),
     _text("queue"),
@@ -120,6 +121,7 @@ runs: Final = _table(
     Index("runs_of_parent", "parent_id", **_where("parent_id IS NOT NULL")),
     Index("runs_of_batch", "batch_id", **_where("batch_id IS NOT NULL")),
     Index("runs_of_schedule", "schedule_id", "id", **_where("schedule_id IS NOT NULL")),
+    Index("runs_of_origin", "origin_id", **_where("origin_id IS NOT NULL")),
     rowid=True,
     # Room in every page for the updates of a run's life, so that they stay in it.
     info={"fillfactor": 60},
@@ -293,6 +295,15 @@ _table(
     _bytes("digest"),
 )
 
+_table(
+    "debounces",
+    "environment task key",
+    _key("environment", Text()),
+    _key("task", Text()),
+    _key("key", Text()),
+    _bytes("run_id"),
+)
+
 # --- what is set up -------------------------------------------------------------------------------
 
 _table(
@@ -414,6 +425,15 @@ _table(
     _key("run_id", LargeBinary()),
     _maybe("metadata", LargeBinary()),
     _text("tags", "[]"),
+)
+
+# Which runs have a tag: those they were born with, and those that were added.
+_table(
+    "tags",
+    "environment tag run_id",
+    _key("environment", Text()),
+    _key("tag", LargeBinary()),
+    _key("run_id", LargeBinary()),
 )
 
 _table("blobs", "hash", _key("hash", LargeBinary()), _bytes("data"), rowid=True)

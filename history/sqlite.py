@@ -8,7 +8,7 @@ import random as chance
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from wf.history.borrowed import async_driver_of, driver_of
 from wf.history.cold import Looks, marks
@@ -41,7 +41,8 @@ from wf.history.sqlite_claim import (
 from wf.history.sqlite_database import Database
 from wf.history.sqlite_group import write_group
 from wf.history.sqlite_join import join
-from wf.history.sqlite_notes import write_notes
+from wf.history.sqlite_notes import has_metadata, write_notes
+from wf.history.sqlite_operations import reschedule, unblock
 from wf.history.sqlite_rows import (
     End,
     Transaction,
@@ -64,8 +65,6 @@ def _wall_clock() -> int:
 class SQLiteStore(Looks):
     """A `Store`. `clock` (ms since the epoch) and `random` (ids of workers) are a simulator's to
     set."""
-
-    _HAS_TAG: ClassVar[str] = "EXISTS (SELECT 1 FROM json_each({}) WHERE value = ?)"
 
     def __init__(
         self,
@@ -154,6 +153,22 @@ class SQLiteStore(Looks):
             tx = Transaction(db, now)
             write_notes(tx, notes)
         self._tell(tx)
+
+    # --- operations -------------------------------------------------------------------------------
+
+    def reschedule(self, run_id: bytes, at: int, now: int) -> bool:
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            moved = reschedule(tx, run_id, at)
+        self._tell(tx)
+        return moved
+
+    def unblock(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
+        with self.database.write() as db:
+            tx = Transaction(db, now)
+            parked = unblock(tx, run_ids)
+        self._tell(tx)
+        return [run_id for run_id in dict.fromkeys(run_ids) if run_id in parked]
 
     # --- schedules --------------------------------------------------------------------------------
 
@@ -303,6 +318,9 @@ class SQLiteStore(Looks):
 
     def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:
         return f"IN ({marks(run_ids)})", list(run_ids)
+
+    def _has_metadata(self, key: str, value: Any) -> tuple[str, list[Any]]:
+        return has_metadata(key, value)
 
     def _group_no(self, lease: Lease) -> int:
         rows = self._query("SELECT group_no FROM workers WHERE id = ?", (lease.worker,))

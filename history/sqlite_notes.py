@@ -4,9 +4,9 @@ are."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-from wf.history.notes import Note, Noted, by_run, rewritten
+from wf.history.notes import Note, Noted, by_run, rewritten, tagged
 from wf.history.sqlite_rows import Transaction
 
 _READ: Final = """SELECT r.id, r.options, r.tags, n.metadata, coalesce(n.tags, '[]')
@@ -14,6 +14,10 @@ FROM runs r LEFT JOIN notes n ON n.run_id = r.id WHERE r.id IN"""
 _SAVE: Final = "INSERT OR REPLACE INTO notes (run_id, metadata, tags) VALUES (?, ?, ?)"
 _APPEND: Final = """INSERT INTO streams (run_id, name, seq, at, data)
 SELECT ?, ?, coalesce(max(seq), 0) + 1, ?, ? FROM streams WHERE run_id = ? AND name = ?"""
+_TAG: Final = """INSERT OR IGNORE INTO tags (environment, tag, run_id)
+SELECT environment, ?, id FROM runs WHERE id = ?"""
+_METADATA: Final = """CASE WHEN n.metadata IS NULL
+ THEN json_extract(CAST(r.options AS TEXT), '$.metadata') ELSE CAST(n.metadata AS TEXT) END"""
 
 
 def write_notes(tx: Transaction, notes: Iterable[Note]) -> None:
@@ -22,7 +26,9 @@ def write_notes(tx: Transaction, notes: Iterable[Note]) -> None:
     if not wanted:
         return
     rows = [Noted(*row) for row in tx.rows(_READ, wanted)]
-    tx.db.executemany(_SAVE, rewritten(rows, wanted))
+    changed = rewritten(rows, wanted)
+    tx.db.executemany(_SAVE, changed)
+    tx.db.executemany(_TAG, [(tag, run_id) for run_id, tag in tagged(changed, wanted)])
     tx.db.executemany(
         _APPEND,
         [
@@ -32,3 +38,18 @@ def write_notes(tx: Transaction, notes: Iterable[Note]) -> None:
         ],
     )
     tx.told = True
+
+
+def has_metadata(key: str, value: str | float | bool | None) -> tuple[str, list[Any]]:
+    """The condition that the metadata of `r` and `n` have this value there, and its parameters."""
+    match value:
+        case None:
+            is_equal, values = "type = 'null'", []
+        case bool():
+            is_equal, values = f"type = '{str(value).lower()}'", []
+        case str():
+            is_equal, values = "type = 'text' AND value = ?", [value]
+        case _:
+            is_equal, values = "type IN ('integer', 'real') AND value = ?", [value]
+    each = f"SELECT 1 FROM json_each({_METADATA}) WHERE key = ? AND {is_equal}"
+    return f"EXISTS ({each})", [key, *values]

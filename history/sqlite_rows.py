@@ -24,6 +24,7 @@ from wf.history.rows import (
     DueKind,
     new_run_row,
     payload_digest,
+    tag_rows,
     tags_json,
 )
 
@@ -39,6 +40,7 @@ INSERT_EVENTS: Final = (
 _INSERT_RUN: Final = (
     f"INSERT INTO runs ({NEW_RUN_COLUMNS}) VALUES ({', '.join('?' * NEW_RUN_WIDTH)})"
 )
+_INSERT_TAG: Final = "INSERT OR IGNORE INTO tags (environment, tag, run_id) VALUES (?, ?, ?)"
 _INSERT_READY: Final = (
     "INSERT INTO ready (run_id, environment, task, queue, key, priority, at, reason) "
     f"VALUES (?, ?, ?, ?, ?, ?, ?, {Reason.NEW.value})"
@@ -165,6 +167,12 @@ def _insert_runs(tx: Transaction, runs: Sequence[NewRun]) -> None:
             (run.id, run.environment, run.task, run.queue, run.key, run.priority, run.created_at)
         )
     tx.db.executemany(_INSERT_RUN, map(new_run_row, runs))
+    tags = tag_rows(runs)
+    if tags:
+        tx.db.executemany(_INSERT_TAG, tags)
+    origins = [(run.origin_id, run.id) for run in runs if run.origin_id is not None]
+    if origins:
+        tx.db.executemany("UPDATE runs SET origin_id = ? WHERE id = ?", origins)
     if ready:
         tx.db.executemany(_INSERT_READY, ready)
     if due:

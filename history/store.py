@@ -40,11 +40,12 @@ from wf.history.model import (
     WorkerInfo,
 )
 from wf.history.notes import Chunk, Note
+from wf.history.operations import OperationStore
 from wf.history.schedules import ScheduleStore
 from wf.history.step import StepStore
 
 
-class Store(StepStore, ScheduleStore, Protocol):
+class Store(StepStore, ScheduleStore, OperationStore, Protocol):
     """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database
     is out of reach.
 
@@ -111,8 +112,11 @@ class Store(StepStore, ScheduleStore, Protocol):
     def list_tokens(
         self, environment: str, *, status: str = "", run_id: bytes | None = None, limit: int = 50
     ) -> list[Token]: ...
-    def history(self, run_id: bytes, chapter: int | None = None) -> list[tuple[int, Event]]:
-        """(chapter, event), in order; of one chapter, or all."""
+    def history(
+        self, run_id: bytes, chapter: int | None = None, after: tuple[int, int] = (0, 0)
+    ) -> list[tuple[int, Event]]:
+        """(chapter, event), in order; of one chapter, or all; those that follow this chapter and
+        seq."""
         ...
 
     def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:

@@ -34,7 +34,7 @@ WRITES: Final = frozenset(
     {
         *("trigger", "cancel", "send", "create_tokens", "end_token", "note"),
         *("join", "commit", "commit_step", "beat", "take_over", "leave"),
-        *("add_schedules", "move_schedules", "drop_schedules"),
+        *("add_schedules", "move_schedules", "drop_schedules", "reschedule", "unblock"),
     }
 )
 """The calls that change the store."""
@@ -114,6 +114,12 @@ class WatchedStore(WatchedSchedules):
     def note(self, notes: Sequence[Note], now: int) -> None:
         return self.door("note", lambda: self.inner.note(notes, now))
 
+    def reschedule(self, run_id: bytes, at: int, now: int) -> bool:
+        return self.door("reschedule", lambda: self.inner.reschedule(run_id, at, now))
+
+    def unblock(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
+        return self.door("unblock", lambda: self.inner.unblock(run_ids, now))
+
     def begin(self, place: StepPlace | None) -> StepTransaction:
         return WatchedStep(self.inner.begin(place), self.door)
 
@@ -143,8 +149,10 @@ class WatchedStore(WatchedSchedules):
 
         return self.door("list_tokens", call)
 
-    def history(self, run_id: bytes, chapter: int | None = None) -> list[tuple[int, Event]]:
-        return self.door("history", lambda: self.inner.history(run_id, chapter))
+    def history(
+        self, run_id: bytes, chapter: int | None = None, after: tuple[int, int] = (0, 0)
+    ) -> list[tuple[int, Event]]:
+        return self.door("history", lambda: self.inner.history(run_id, chapter, after))
 
     def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:
         return self.door("read_stream", lambda: self.inner.read_stream(run_id, name, after))

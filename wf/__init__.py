@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wf.client.asynchronous import AsyncClient as AsyncClient
     from wf.client.batches import Batch as Batch
     from wf.client.client import Client as Client
+    from wf.client.filters import RunFilters as RunFilters
     from wf.client.handles import Handle as Handle
     from wf.client.outside import AsyncHandle as AsyncHandle
     from wf.client.schedules import ScheduleView as ScheduleView
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from wf.history.errors import TransactionTooLong as TransactionTooLong
     from wf.history.errors import UnknownExecutor as UnknownExecutor
     from wf.history.errors import UnknownTask as UnknownTask
+    from wf.history.errors import WrongStatus as WrongStatus
     from wf.history.events import Status as Status
 
 _HOMES = {
@@ -94,6 +96,7 @@ _HOMES = {
     "wf.client.asynchronous": ("AsyncClient",),
     "wf.client.batches": ("Batch",),
     "wf.client.client": ("Client",),
+    "wf.client.filters": ("RunFilters",),
     "wf.client.handles": ("Handle",),
     "wf.client.outside": ("AsyncHandle",),
     "wf.client.schedules": ("ScheduleView",),
@@ -130,6 +133,7 @@ _HOMES = {
         ),
         *("RunTimedOut", "StepFailed", "StepInterrupted", "StepTimedOut", "StoreNewer"),
         *("StoreUnavailable", "TokenCanceled", "TokenTimedOut", "UnknownExecutor", "UnknownTask"),
+        "WrongStatus",
     ),
     "wf.history.events": ("Status",),
 }

@@ -64,6 +64,25 @@ def new_run(
     )
 
 
+def replay_of(origin: Run, run_id: bytes, payload: bytes, now: int) -> NewRun:
+    """The same task with the same options, now, and as a run of its own."""
+    return NewRun(
+        id=run_id,
+        environment=origin.environment,
+        task=origin.task,
+        payload=payload,
+        created_at=now,
+        tags=origin.tags,
+        queue=origin.queue,
+        key=origin.key,
+        priority=origin.priority,
+        ttl_ms=origin.ttl_ms,
+        version=origin.version,
+        options=origin.options,
+        origin_id=origin.id,
+    )
+
+
 def _start_at(delay: int | dict[str, int], now: int) -> int:
     if isinstance(delay, dict):
         return delay["at"]

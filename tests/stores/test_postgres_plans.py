@@ -14,6 +14,7 @@ from psycopg import sql as compose
 
 from tests.stores.world import World
 from wf.history import cold
+from wf.history import postgres_operations as operations
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
@@ -51,7 +52,7 @@ def statements() -> dict[str, str]:
     """Each with $1, $2, … for its parameters."""
     found = {
         name: text
-        for module in (sql, messages, workers)
+        for module in (sql, messages, operations, workers)
         for name, text in vars(module).items()
         if name[0].isupper() and name not in RARE | RESYNC | SESSION and isinstance(text, str)
         if re.match("WITH|SELECT|INSERT|UPDATE|DELETE", text)

@@ -20,6 +20,7 @@ CREATE TABLE runs (
     parent_id BYTEA,
     batch_id BYTEA,
     schedule_id BYTEA,
+    origin_id BYTEA,
     root_id BYTEA NOT NULL,
     tags TEXT DEFAULT '[]' NOT NULL,
     queue TEXT DEFAULT '' NOT NULL,
@@ -33,6 +34,8 @@ CREATE TABLE runs (
 );
 
 CREATE INDEX runs_of_batch ON runs (batch_id) WHERE batch_id IS NOT NULL;
+
+CREATE INDEX runs_of_origin ON runs (origin_id) WHERE origin_id IS NOT NULL;
 
 CREATE INDEX runs_of_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
 
@@ -192,6 +195,14 @@ CREATE TABLE idempotency (
     PRIMARY KEY (environment, task, key)
 );
 
+CREATE TABLE debounces (
+    environment TEXT NOT NULL,
+    task TEXT NOT NULL,
+    key TEXT NOT NULL,
+    run_id BYTEA NOT NULL,
+    PRIMARY KEY (environment, task, key)
+);
+
 CREATE TABLE runnables (
     first_seen BIGINT NOT NULL,
     hooks SMALLINT DEFAULT 0 NOT NULL,
@@ -300,6 +311,13 @@ CREATE TABLE notes (
     metadata BYTEA,
     tags TEXT DEFAULT '[]' NOT NULL,
     PRIMARY KEY (run_id)
+);
+
+CREATE TABLE tags (
+    environment TEXT NOT NULL,
+    tag BYTEA NOT NULL,
+    run_id BYTEA NOT NULL,
+    PRIMARY KEY (environment, tag, run_id)
 );
 
 CREATE TABLE blobs (

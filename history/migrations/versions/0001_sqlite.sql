@@ -20,6 +20,7 @@ CREATE TABLE runs (
     parent_id BLOB,
     batch_id BLOB,
     schedule_id BLOB,
+    origin_id BLOB,
     root_id BLOB NOT NULL,
     tags TEXT DEFAULT '[]' NOT NULL,
     queue TEXT DEFAULT '' NOT NULL,
@@ -33,6 +34,8 @@ CREATE TABLE runs (
 );
 
 CREATE INDEX runs_of_batch ON runs (batch_id) WHERE batch_id IS NOT NULL;
+
+CREATE INDEX runs_of_origin ON runs (origin_id) WHERE origin_id IS NOT NULL;
 
 CREATE INDEX runs_of_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
 
@@ -198,6 +201,15 @@ CREATE TABLE idempotency (
 )
  WITHOUT ROWID;
 
+CREATE TABLE debounces (
+    environment TEXT NOT NULL,
+    task TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    run_id BLOB NOT NULL,
+    PRIMARY KEY (environment, task, "key")
+)
+ WITHOUT ROWID;
+
 CREATE TABLE runnables (
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
@@ -314,6 +326,14 @@ CREATE TABLE notes (
     metadata BLOB,
     tags TEXT DEFAULT '[]' NOT NULL,
     PRIMARY KEY (run_id)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE tags (
+    environment TEXT NOT NULL,
+    tag BLOB NOT NULL,
+    run_id BLOB NOT NULL,
+    PRIMARY KEY (environment, tag, run_id)
 )
  WITHOUT ROWID;
 

@@ -1,0 +1,73 @@
+"""A run as people read it, on both stores: its row, with what the hot tables say of it.
+
+The status of a live run is not stored, it follows from the hot tables: owned, ready, due.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from wf.history.events import Kind, Status
+from wf.history.model import Blocked, Reason, Run
+from wf.history.notes import first_metadata
+from wf.history.rows import RUN_STATUS, RUN_WIDTH, DueKind, columns, run_of
+
+_EXECUTING: Final = -1
+_QUEUED: Final = -2
+_PENDING: Final = -3
+_DELAYED: Final = -4
+_WAITING: Final = -5
+_STATUS: Final = {
+    **RUN_STATUS,
+    _EXECUTING: Status.EXECUTING,
+    _QUEUED: Status.QUEUED,
+    _PENDING: Status.PENDING_VERSION,
+    _DELAYED: Status.DELAYED,
+    _WAITING: Status.WAITING,
+}
+STATUS_NUMBER: Final = {status: number for number, status in _STATUS.items()}
+
+_BEGAN: Final = f"(s.run_id IS NOT NULL AND s.kind <> {Kind.ENDED.value})"
+DERIVED: Final = f"""CASE
+ WHEN r.status <> 0 THEN r.status
+ WHEN o.run_id IS NOT NULL THEN {_EXECUTING}
+ WHEN m.run_id IS NOT NULL AND (m.reason = {Reason.NEW.value} OR NOT {_BEGAN}) THEN
+  CASE WHEN k.task IS NULL THEN {_PENDING} ELSE {_QUEUED} END
+ WHEN d.kind = {DueKind.START.value} THEN {_DELAYED}
+ ELSE {_WAITING} END"""
+"""The number in STATUS_NUMBER of a run of `RUNS`."""
+
+RUNS: Final = f"""SELECT {columns("r")}, {DERIVED},
+ CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
+ CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
+ r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next, n.metadata, n.tags,
+ CASE WHEN r.chapter > 1 THEN (SELECT g.data FROM events g WHERE g.run_id = r.id
+  AND g.chapter = r.chapter AND g.seq = 1 AND g.kind = {Kind.STARTED.value}) END, r.origin_id
+FROM runs r
+LEFT JOIN owned o ON o.run_id = r.id
+LEFT JOIN workers w ON w.id = o.worker
+LEFT JOIN ready m ON m.run_id = r.id
+LEFT JOIN due d ON d.id = r.id
+LEFT JOIN runnables k ON k.environment = r.environment AND k.task = r.task
+LEFT JOIN events s ON s.run_id = r.id AND s.chapter = 1 AND s.seq = 1
+LEFT JOIN blocked b ON b.run_id = r.id
+LEFT JOIN notes n ON n.run_id = r.id"""
+
+
+def read_run(row: Sequence[Any]) -> Run:
+    """A run, from a row of `RUNS`."""
+    run = run_of(row)
+    (
+        status, run.started_at, run.ended_at, run.due_at, run.output, run.failure, run.worker,
+        run.worker_beat, reason, detail, since, following, metadata, added, run.restarted_with,
+        run.origin_id,
+    ) = row[RUN_WIDTH:]  # fmt: skip
+    run.status = _STATUS[status]
+    if reason is not None:
+        run.blocked = Blocked(reason, detail, since, following)
+    run.metadata = metadata if metadata is not None else first_metadata(run.options)
+    if added is not None:
+        run.added_tags = json.loads(added)
+    return run
