@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from wf.cli import errors, options, output
+from wf.cli.filters import pair
 from wf.cli.options import Db, Debug, Env, Json
 
 
@@ -23,13 +24,34 @@ def trigger(
     ] = None,
     idempotency_key: Annotated[str | None, typer.Option(metavar="KEY")] = None,
     idempotency_key_ttl: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
+    scope: Annotated[
+        str | None, typer.Option(metavar="SCOPE", help="Of the key: environment, run.")
+    ] = None,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help="Key taken by another payload: return, raise."),
+    ] = None,
     concurrency_key: Annotated[str | None, typer.Option(metavar="KEY")] = None,
     queue: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     delay: Annotated[str | None, typer.Option(metavar="DURATION", help="Such as 30s, 1d.")] = None,
     ttl: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
     priority: Annotated[int | None, typer.Option()] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")
+    ] = None,
     max_attempts: Annotated[int | None, typer.Option()] = None,
+    max_duration: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
+    version: Annotated[str | None, typer.Option(metavar="VERSION")] = None,
+    debounce: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="With --debounce-delay: one run of all with this key."),
+    ] = None,
+    debounce_delay: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
+    debounce_mode: Annotated[
+        str, typer.Option(metavar="MODE", help="Whose payload: trailing (the last), leading.")
+    ] = "trailing",
+    debounce_max_delay: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
     db: Db = None,
     env: Env = None,
     json: Json = False,
@@ -41,13 +63,19 @@ def trigger(
     given: dict[str, Any] = {
         "idempotency_key": idempotency_key,
         "idempotency_key_ttl": idempotency_key_ttl,
+        "scope": scope,
+        "on_conflict": on_conflict,
         "concurrency_key": concurrency_key,
         "queue": queue,
         "delay": delay,
         "ttl": ttl,
         "tags": tag,
         "priority": priority,
+        "metadata": dict(pair(one, "--metadata") for one in metadata) if metadata else None,
         "max_attempts": max_attempts,
+        "max_duration": max_duration,
+        "version": version,
+        "debounce": _debounce(debounce, debounce_delay, debounce_mode, debounce_max_delay),
     }
     wanted = {name: value for name, value in given.items() if value is not None}
     data = any_payload(payload, context.obj.fields)
@@ -61,3 +89,13 @@ def trigger(
         print(handle.id)
     if not is_known:
         errors.say(f"no live worker knows the task {task!r}: start one, `wf worker FILE`")
+
+
+def _debounce(key: str | None, delay: str | None, mode: str, max_delay: str | None) -> Any:
+    from wf.engine.core.triggers import Debounce
+
+    if key is None and delay is None:
+        return None
+    if key is None or delay is None:
+        raise typer.BadParameter("--debounce and --debounce-delay go together")
+    return Debounce(key, delay, mode, max_delay)  # pyright: ignore[reportArgumentType]

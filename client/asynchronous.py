@@ -12,7 +12,7 @@ from wf.client.asking import asked
 from wf.client.client import Client
 from wf.client.feeds import follow_async
 from wf.client.outside import AsyncHandle, async_batch
-from wf.client.runs import Runs
+from wf.client.runs import SAME
 from wf.client.schedules import Schedules
 from wf.client.tokens import Tokens
 from wf.client.views import ChunkView, EventView, RunView
@@ -37,20 +37,30 @@ def _threaded(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
 class AsyncRuns:
     """`client.runs`, awaitable."""
 
-    def __init__(self, store: Store, runs: Runs) -> None:
-        self._store = store
+    def __init__(self, client: Client) -> None:
+        runs = client.runs
+        self._client = client
+        self._store = client.store
         self._runs = runs
         self.list = _threaded(runs.list)
         self.retrieve = _threaded(runs.retrieve)
         self.cancel = _threaded(runs.cancel)
         self.cancel_all = _threaded(runs.cancel_all)
-        self.replay = _threaded(runs.replay)
         self.replay_all = _threaded(runs.replay_all)
         self.reschedule = _threaded(runs.reschedule)
         self.unblock = _threaded(runs.unblock)
         self.send = _threaded(runs.send)
         self.history = _threaded(runs.history)
         self.timeline = _threaded(runs.timeline)
+
+    async def replay(self, run_id: str, payload: Any = SAME) -> AsyncHandle[Any]:
+        """Start a run anew: a new run of its task, with its options (no delay, no idempotency key)
+        and its payload, or with another one. Its `replayed_from` is this run.
+
+        Raises NotFound, PayloadError.
+        """
+        handle = await asyncio.to_thread(self._runs.replay, run_id, payload)
+        return AsyncHandle(self._client, handle)
 
     def subscribe(self, run_id: str) -> AsyncGenerator[RunView]:
         """The run now, then at each change of its status, metadata, tags or output, until it has
@@ -104,7 +114,7 @@ class AsyncClient:
         self._client = Client(url, environment=environment, store=store)
         self.store = self._client.store
         self.environment = self._client.environment
-        self.runs = AsyncRuns(self.store, self._client.runs)
+        self.runs = AsyncRuns(self._client)
         self.tokens = AsyncTokens(self._client.tokens)
         self.schedules = AsyncSchedules(self._client.schedules)
 

@@ -197,6 +197,16 @@ class WrongStatus(OperatorError):
     code = "WF2011"
 
 
+class IdempotencyConflict(OperatorError):
+    """The idempotency key is taken by a run that was given another payload. `.run_id` names it."""
+
+    code = "WF2012"
+
+    def __init__(self, message: str, *, run_id: str = "") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
 # --- outcomes that a body or a caller receives
 # --------------------------------------------------------------
 

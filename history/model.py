@@ -22,6 +22,18 @@ list that it makes."""
 # --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Debounced:
+    """Triggers with one key (in an environment, of a task) within the delay are one run."""
+
+    key: str
+    delay_ms: int
+    is_leading: bool = False
+    """The first payload stays; else the last one wins."""
+    max_delay_ms: int = 0
+    """After the first trigger; 0: pushed again and again."""
+
+
 @dataclass(slots=True)
 class NewRun:
     """A run to be made. Payload and options are JSON."""
@@ -59,12 +71,16 @@ class NewRun:
     schedule_id: bytes | None = None
     origin_id: bytes | None = None
     """The run that it replays."""
+    debounce: Debounced | None = None
+    is_strict: bool = False
+    """An idempotency key that another payload has taken is an error: nothing is made."""
 
 
 class Triggered(IntEnum):
     MADE = 0
     CACHED = 1
-    """The idempotency key was taken: that run's id is answered, and no run was made."""
+    """The idempotency key was taken, or the run of a debounce pushed: that run's id is answered,
+    and no run was made."""
     CACHED_DIFFERS = 2
     """The same, and its payload is another one."""
 

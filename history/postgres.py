@@ -64,6 +64,7 @@ from wf.history.postgres_step import AsyncPostgresStep, PostgresStep, is_done
 from wf.history.postgres_wake import Wakes
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import Move, Schedule
+from wf.history.settling import refuse_conflicts
 from wf.history.step import StepPlace
 from wf.history.store import in_rows
 from wf.history.version import SCHEMA_VERSION
@@ -107,6 +108,7 @@ class PostgresStore(Looks):
         def work(connection: Connection) -> list[tuple[bytes, Triggered]]:
             with transaction(connection):
                 answers = take_keys(connection, runs)
+                refuse_conflicts(runs, answers)
                 insert_runs(connection, runs, answers)
             return answers
 

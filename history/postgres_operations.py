@@ -8,16 +8,10 @@ from typing import Final
 
 from wf.history import postgres_sql as sql
 from wf.history.postgres_arrays import byteas, int8s
+from wf.history.postgres_debounce import PUT_OFF
 from wf.history.postgres_pool import Connection, send
 from wf.history.postgres_rows import transaction
-from wf.history.rows import DueKind
 from wf.history.store import in_rows
-
-PUT_OFF: Final = f"""WITH moved AS (
- UPDATE due SET at = a.at FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at)
- WHERE due.id = a.id AND due.kind = {int(DueKind.START)} RETURNING due.id, due.at)
-UPDATE runs SET start_at = moved.at FROM moved WHERE runs.id = moved.id RETURNING runs.id"""
-"""Delayed runs start at other times. After LOCK_RUNS."""
 
 PARKED: Final = f"""WITH parked AS (
  SELECT run_id AS id FROM blocked WHERE run_id = ANY (%s::bytea[]))

@@ -17,12 +17,15 @@ from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
 from wf.history.borrowed import Plan
 from wf.history.cold import chunks
+from wf.history.debouncing import debounced
+from wf.history.errors import IdempotencyConflict
 from wf.history.events import STORED, Kind, Status
 from wf.history.hooks import Subject, bit, hook_run
 from wf.history.limits import LEASE_MS
 from wf.history.messages import Sent
 from wf.history.model import NewRun, NewToken, Triggered
 from wf.history.postgres_arrays import byteas, table
+from wf.history.postgres_debounce import debouncing
 from wf.history.postgres_pool import Connection, Cursor, send
 from wf.history.rows import (
     NEVER_BEGAN,
@@ -32,6 +35,7 @@ from wf.history.rows import (
     tag_rows,
     tags_json,
 )
+from wf.history.settling import refuse_conflicts
 from wf.history.store import in_rows
 from wf.history.turns import Ending
 
@@ -83,19 +87,47 @@ def look(
 
 
 def take_keys(connection: Connection, runs: Sequence[NewRun]) -> list[Answer]:
-    """Which run each of these is. Locks their idempotency keys."""
-    first = _first_of_key(runs)
-    rows = send(connection, sql.KEYS, _keys(runs, first)).fetchall() if first else []
-    return _answers(runs, first, rows)
+    """Which run each of these is. Locks their keys, and pushes the runs of debounces."""
+    plan = _settling(runs)
+    rows: list[tuple[Any, ...]] = []
+    try:
+        statement, values = next(plan)
+        while True:
+            cursor = send(connection, statement, values)
+            rows = cursor.fetchall() if _is_asked(statement) else []
+            statement, values = plan.send(rows)
+    except StopIteration as done:
+        return done.value
+
+
+def _is_asked(statement: str) -> bool:
+    """Somebody reads its answer. Within a pipeline the cursor does not know that yet."""
+    return statement.startswith("SELECT") or "RETURNING" in statement
 
 
 def making(runs: Sequence[NewRun]) -> Plan[list[Answer]]:
-    """`trigger`, for a connection that is somebody else's."""
-    first = _first_of_key(runs)
-    rows = (yield sql.KEYS, _keys(runs, first)) if first else []
-    answers = _answers(runs, first, rows)
+    """`trigger`, for a connection that is somebody else's: what a refused one wrote is taken back,
+    for the caller may go on."""
+    is_strict = any(run.is_strict for run in runs)
+    if is_strict:
+        yield "SAVEPOINT wf_keys", ()
+    answers = yield from _settling(runs)
+    try:
+        refuse_conflicts(runs, answers)
+    except IdempotencyConflict:
+        yield "ROLLBACK TO SAVEPOINT wf_keys", ()
+        raise
     yield from _made(runs, answers)
     return answers
+
+
+def _settling(runs: Sequence[NewRun]) -> Plan[list[Answer]]:
+    first = _first_of_key(runs)
+    rows = (yield sql.KEYS, _keys(runs, first)) if first else []
+    pushing = debounced(runs)
+    pushed = (yield from debouncing(pushing)) if pushing else {}
+    answers = _answers(runs, first, rows)
+    return [pushed.get(run.id, answer) for run, answer in zip(runs, answers, strict=True)]
 
 
 def _first_of_key(runs: Sequence[NewRun]) -> dict[tuple[str, str, str], NewRun]:

@@ -1,4 +1,4 @@
-"""What the parent of children with idempotency keys is told: which runs they are."""
+"""Which run a trigger with a key is: what its parent is told, and what is an error."""
 
 from __future__ import annotations
 
@@ -6,8 +6,26 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from wf.history.errors import IdempotencyConflict
 from wf.history.ids import show
 from wf.history.model import Activation, InboxKind, NewRun, Triggered
+
+
+def refuse_conflicts(runs: Sequence[NewRun], answers: Sequence[tuple[bytes, Triggered]]) -> None:
+    """Raises IdempotencyConflict where a strict run met another payload under its key."""
+    for run, (holder, how) in zip(runs, answers, strict=True):
+        if run.is_strict and how is Triggered.CACHED_DIFFERS:
+            raise conflict(run.task, holder, run.idempotency_key)
+
+
+def conflict(task: str, holder: bytes, key: str = "") -> IdempotencyConflict:
+    shown = show("run", holder)
+    named = f" {key!r}" if key else ""
+    return IdempotencyConflict(
+        f"idempotency key{named} of {task} is taken by {shown}, which has another payload: "
+        f"look at it with `wf runs show {shown}`, or give another key",
+        run_id=shown,
+    )
 
 
 def settlements(

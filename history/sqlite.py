@@ -31,6 +31,7 @@ from wf.history.model import (
 from wf.history.notes import Note
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import DROP, INSERT, MOVE, Move, Schedule, move_of, row_of
+from wf.history.settling import refuse_conflicts
 from wf.history.sqlite_claim import (
     OF_ROOT,
     free_orphans,
@@ -49,6 +50,7 @@ from wf.history.sqlite_rows import (
     cancel_runs,
     end_tokens,
     make_runs,
+    make_runs_in,
     make_tokens,
     mark,
     send_messages,
@@ -98,13 +100,14 @@ class SQLiteStore(Looks):
         with self.database.write() as db:
             tx = Transaction(db, self.now())
             answers = make_runs(tx, runs)
+            refuse_conflicts(runs, answers)
         self._tell(tx)
         return answers
 
     def trigger_in(self, connection: Any, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
         with self.database.errors():
             db = join(driver_of(connection), self.database.path)
-            return make_runs(Transaction(db, self.now()), runs)
+            return make_runs_in(Transaction(db, self.now()), runs)
 
     async def trigger_in_async(
         self, connection: Any, runs: Sequence[NewRun]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
-from wf.history.rows import DueKind
+from wf.history.sqlite_debounce import PUT_OFF, START_AT
 from wf.history.sqlite_rows import Transaction, mark
-
-_PUT_OFF: Final = f"UPDATE due SET at = ? WHERE id = ? AND kind = {DueKind.START.value}"
 
 
 def reschedule(tx: Transaction, run_id: bytes, at: int) -> bool:
     """False: it is not delayed (any more)."""
-    if not tx.db.execute(_PUT_OFF, (at, run_id)).rowcount:
+    if not tx.db.execute(PUT_OFF, (at, run_id)).rowcount:
         return False
-    tx.db.execute("UPDATE runs SET start_at = ? WHERE id = ?", (at, run_id))
+    tx.db.execute(START_AT, (at, run_id))
     tx.told = True
     return True
 

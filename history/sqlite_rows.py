@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from wf.history.debouncing import debounced
+from wf.history.errors import IdempotencyConflict
 from wf.history.events import STORED, Kind, Status
 from wf.history.hooks import Subject, bit, hook_run
 from wf.history.messages import NewMessage, Sent
@@ -27,6 +29,8 @@ from wf.history.rows import (
     tag_rows,
     tags_json,
 )
+from wf.history.settling import refuse_conflicts
+from wf.history.sqlite_debounce import debounce
 
 _SIZES: Final = (1, 8, 64, 500)
 """Lengths of `IN (…)`: few different texts, so that each is prepared once. The rest is padded."""
@@ -121,10 +125,14 @@ def make_runs(tx: Transaction, runs: Sequence[NewRun]) -> list[tuple[bytes, Trig
     there = {row[0] for row in tx.rows("SELECT id FROM runs WHERE id IN", [run.id for run in runs])}
     answers: list[tuple[bytes, Triggered]] = []
     fresh: list[NewRun] = []
+    pushing = debounced([run for run in runs if run.id not in there])
+    pushed = debounce(tx, pushing) if pushing else {}
     for run in runs:
         answer = run.id, Triggered.MADE
         if run.id not in there:
-            if run.idempotency_key:
+            if run.id in pushed:
+                answer = pushed[run.id]
+            elif run.idempotency_key:
                 answer = _take_key(tx, run)
             if answer[1] is Triggered.MADE:
                 there.add(run.id)
@@ -132,6 +140,23 @@ def make_runs(tx: Transaction, runs: Sequence[NewRun]) -> list[tuple[bytes, Trig
         answers.append(answer)
     if fresh:
         _insert_runs(tx, fresh)
+    return answers
+
+
+def make_runs_in(tx: Transaction, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
+    """`make_runs`, in a transaction that is somebody else's: what a refused trigger wrote is taken
+    back, for the caller may go on."""
+    if not any(run.is_strict for run in runs):
+        return make_runs(tx, runs)
+    tx.db.execute("SAVEPOINT wf_keys")
+    answers = make_runs(tx, runs)
+    try:
+        refuse_conflicts(runs, answers)
+    except IdempotencyConflict:
+        tx.db.execute("ROLLBACK TO wf_keys")
+        raise
+    finally:
+        tx.db.execute("RELEASE wf_keys")
     return answers
 
 

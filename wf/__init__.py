@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from wf.engine.core.schedules import schedules as schedules
     from wf.engine.core.ticks import ScheduleTick as ScheduleTick
     from wf.engine.core.triggers import BatchOptions as BatchOptions
+    from wf.engine.core.triggers import Debounce as Debounce
     from wf.engine.core.triggers import TriggerOptions as TriggerOptions
     from wf.engine.core.waits import wait as wait
     from wf.engine.engine import Engine as Engine
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from wf.history.errors import ConfigError as ConfigError
     from wf.history.errors import DeclarationError as DeclarationError
     from wf.history.errors import Error as Error
+    from wf.history.errors import IdempotencyConflict as IdempotencyConflict
     from wf.history.errors import MessageTimedOut as MessageTimedOut
     from wf.history.errors import NonDeterminism as NonDeterminism
     from wf.history.errors import NotConnected as NotConnected
@@ -112,7 +114,7 @@ _HOMES = {
     "wf.engine.core.runnable": ("Runnable", "step", "task"),
     "wf.engine.core.schedules": ("schedules",),
     "wf.engine.core.ticks": ("ScheduleTick",),
-    "wf.engine.core.triggers": ("BatchOptions", "TriggerOptions"),
+    "wf.engine.core.triggers": ("BatchOptions", "Debounce", "TriggerOptions"),
     "wf.engine.core.waits": ("wait",),
     "wf.engine.engine": ("Engine", "run"),
     "wf.engine.notes": ("metadata", "stream", "tags"),
@@ -133,7 +135,7 @@ _HOMES = {
         ),
         *("RunTimedOut", "StepFailed", "StepInterrupted", "StepTimedOut", "StoreNewer"),
         *("StoreUnavailable", "TokenCanceled", "TokenTimedOut", "UnknownExecutor", "UnknownTask"),
-        "WrongStatus",
+        *("IdempotencyConflict", "WrongStatus"),
     ),
     "wf.history.events": ("Status",),
 }

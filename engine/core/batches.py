@@ -12,16 +12,24 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, Unpack, cast, overload
 
+from wf.engine.core.children import DIFFERS
 from wf.engine.core.decisions import AwaitBatch, CancelRun, Member, TriggerBatch
 from wf.engine.core.handles import RunHandle, run_error
 from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
-from wf.engine.core.triggers import TriggerOptions, trigger_options, with_defaults
+from wf.engine.core.triggers import (
+    TriggerOptions,
+    check_together,
+    is_keyed,
+    trigger_options,
+    with_defaults,
+)
 from wf.history.ends import End, ends_of
 from wf.history.errors import DeclarationError, PayloadError, RunError
 from wf.history.events import Event, Kind, Status
 from wf.history.ids import derived_id, member_id, parse, show
 from wf.history.limits import MAX_BATCH, MAX_BATCH_BYTES
+from wf.history.settling import conflict
 
 if TYPE_CHECKING:
     from wf.engine.core.execution import Execution
@@ -52,11 +60,12 @@ def members_of(
     Raises PayloadError or DeclarationError, naming the item by its index.
     """
     _check_connection(options)
-    if "idempotency_key" in options:
-        raise DeclarationError(
-            "one idempotency_key for all items would make one run: "
-            "give each its own, wf.Item(payload, idempotency_key=…)"
-        )
+    for name in ("idempotency_key", "debounce"):
+        if name in options:
+            raise DeclarationError(
+                f"one {name} for all items would make one run: "
+                f"give each its own, wf.Item(payload, {name}=…)"
+            )
     members: list[Member] = []
     size = 0
     for index, item in enumerate(items):
@@ -75,7 +84,7 @@ def members_of(
                 f"a batch has at most {MAX_BATCH:,} items and {MAX_BATCH_BYTES:,} bytes of "
                 "payloads: make several batches"
             )
-        members.append((payload, options | own if own else options))
+        members.append((payload, check_together(options | own) if own else options))
     return members
 
 
@@ -146,6 +155,8 @@ class BatchFuture(OperationFuture):
     not_ours: set[int]
     """Places whose runs somebody else started."""
     ends: dict[int, End]
+    strict: set[int]
+    """Places whose key must not be taken by another payload."""
 
     @property
     def missing(self) -> int:
@@ -191,7 +202,7 @@ class BatchCall(Operation[Any]):
         digest = _digest(members, (self._is_awaited, self._return_exceptions))
         recorded = execution.next_recorded()
         ordinal = execution.number(self, "batch", runnable.id, digest)
-        has_keys = any("idempotency_key" in options for _, options in members)
+        has_keys = any(is_keyed(options) for _, options in members)
         if recorded is not None and recorded.data is not None:
             batch_id = recorded.data
         else:
@@ -225,6 +236,11 @@ class BatchCall(Operation[Any]):
         future.child = batch_id
         future.decode = runnable.signature.decode_result
         future.return_exceptions = self._return_exceptions
+        future.strict = {
+            place
+            for place, (_, options) in enumerate(members)
+            if options.get("on_conflict") == "raise"
+        }
         if self._is_awaited:
             future.on_cancel = _give_up
         execution.waits[ordinal] = Kind.BATCH_ENDED if self._is_awaited else Kind.BATCH_STARTED
@@ -234,6 +250,8 @@ class BatchCall(Operation[Any]):
         """BATCH_STARTED: which runs they are."""
         batch = cast("BatchFuture", future)
         cached = take_cached(batch, event)
+        if _refuse(execution, batch, cached):
+            return
         handles = _handles(self._runnable, batch.run_ids, cached)
         future.set_result(self._handle(batch.child, handles))
 
@@ -328,6 +346,7 @@ def _open(
     future.task = task
     future.not_ours = set()
     future.ends = {}
+    future.strict = set()
     execution.open[ordinal] = future
     return future
 
@@ -342,12 +361,27 @@ def take_cached(future: BatchFuture, event: Event) -> dict[int, int]:
     return cached
 
 
+def _refuse(execution: Execution, future: BatchFuture, cached: dict[int, int]) -> bool:
+    """A key is taken by another payload, and that was to be an error: the runs of the batch that
+    were made are canceled."""
+    wrong = sorted(place for place in future.strict if cached.get(place) == DIFFERS)
+    if not wrong:
+        return False
+    for place, run_id in enumerate(future.run_ids):
+        if place not in cached:
+            execution.decide(CancelRun(run_id))
+    future.on_cancel = None
+    future.set_exception(conflict(future.task, future.run_ids[wrong[0]]))
+    return True
+
+
 def settle_batch(execution: Execution, waiting: OperationFuture, event: Event) -> None:
     """BATCH_STARTED, then BATCH_ENDED page by page."""
     future = cast("BatchFuture", waiting)
     execution.open[future.ordinal] = future
     if event.kind == Kind.BATCH_STARTED:
-        take_cached(future, event)
+        if _refuse(execution, future, take_cached(future, event)):
+            del execution.open[future.ordinal]
         return
     for end in ends_of(event.data):
         future.ends[end.place] = end

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from wf.engine.core.decisions import CancelRun, TriggerChild
 from wf.engine.core.handles import RunHandle, settle_run
 from wf.engine.core.info import digest_of
 from wf.engine.core.operation import Operation, OperationFuture
-from wf.engine.core.triggers import with_defaults
+from wf.engine.core.triggers import is_keyed, with_defaults
 from wf.history.errors import DeclarationError
 from wf.history.events import Event, Kind
 from wf.history.ids import derived_id
+from wf.history.model import Triggered
+from wf.history.settling import conflict
 
 if TYPE_CHECKING:
     from wf.engine.core.execution import Execution
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
 
 T = TypeVar("T")
+
+DIFFERS: Final = Triggered.CACHED_DIFFERS.value
+"""`attempt` of a CHILD_STARTED whose key another payload has taken."""
 
 Outside = Callable[
     ["Runnable[..., Any]", Callable[[], bytes], dict[str, Any], bool], Coroutine[Any, Any, Any]
@@ -88,7 +93,7 @@ class ChildCall(Operation[T]):
                     with_defaults(runnable.settings, options),
                 )
             )
-        if not self._awaited_child and "idempotency_key" not in options:
+        if not self._awaited_child and not is_keyed(options):
             ready = execution.loop.create_future()
             ready.set_result(RunHandle(child_id, runnable.id, runnable.signature.decode_result))
             return ready
@@ -104,6 +109,9 @@ class ChildCall(Operation[T]):
     def _settle_started(self, execution: Execution, future: OperationFuture, event: Event) -> None:
         """CHILD_STARTED: which run it is."""
         runnable = self._runnable
+        if self._conflicts(event):
+            future.set_exception(conflict(runnable.id, event.data or future.child))
+            return
         future.set_result(
             RunHandle(
                 event.data or future.child,
@@ -115,7 +123,10 @@ class ChildCall(Operation[T]):
         )
 
     def _settle_awaited(self, execution: Execution, future: OperationFuture, event: Event) -> None:
-        if event.kind == Kind.CHILD_STARTED:
+        if event.kind == Kind.CHILD_STARTED and self._conflicts(event):
+            future.on_cancel = None
+            future.set_exception(conflict(self._runnable.id, event.data or future.child))
+        elif event.kind == Kind.CHILD_STARTED:
             future.child = event.data or future.child
             if event.attempt:
                 future.on_cancel = None
@@ -124,6 +135,9 @@ class ChildCall(Operation[T]):
             settle_run(
                 execution, future, event, self._runnable.id, self._runnable.signature.decode_result
             )
+
+    def _conflicts(self, event: Event) -> bool:
+        return self._options.get("on_conflict") == "raise" and event.attempt == DIFFERS
 
     def outside(self) -> Coroutine[Any, Any, Any]:
         if not _outside:

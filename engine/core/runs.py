@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from wf.engine.core.decisions import Member, TriggerBatch, TriggerChild
+from wf.engine.core.triggers import is_keyed
 from wf.history.ids import member_id
-from wf.history.model import NewRun, Run
+from wf.history.model import Debounced, NewRun, Run
 
 DEFAULT_KEY_TTL_MS: Final = 30 * 86_400_000
 """An idempotency key lives 30 days unless the trigger says otherwise."""
 _COLUMNS: Final = frozenset(
     {
         *("idempotency_key", "idempotency_key_ttl", "scope", "concurrency_key", "queue"),
-        *("delay", "ttl", "tags", "priority", "version"),
+        *("delay", "ttl", "tags", "priority", "version", "on_conflict"),
     }
 )
 
@@ -34,6 +35,9 @@ def new_run(
 ) -> NewRun:
     """A run to be made. `options`: checked ones, as `trigger_options` answers them."""
     start_at = _start_at(options.get("delay", 0), now)
+    debounce = _debounced(options["debounce"]) if "debounce" in options else None
+    if debounce is not None:
+        start_at = now + debounce.delay_ms
     key = options.get("idempotency_key", "")
     if key and options.get("scope") == "run" and parent is not None:
         key = f"{parent.id.hex()}/{key}"
@@ -58,6 +62,8 @@ def new_run(
         version=options.get("version", ""),
         batch_id=batch_id,
         schedule_id=schedule_id,
+        debounce=debounce,
+        is_strict=options.get("on_conflict") == "raise",
         options=json.dumps(
             {name: value for name, value in options.items() if name not in _COLUMNS}
         ).encode(),
@@ -83,6 +89,10 @@ def replay_of(origin: Run, run_id: bytes, payload: bytes, now: int) -> NewRun:
     )
 
 
+def _debounced(given: dict[str, Any]) -> Debounced:
+    return Debounced(given["key"], given["delay"], given["mode"] == "leading", given["max_delay"])
+
+
 def _start_at(delay: int | dict[str, int], now: int) -> int:
     if isinstance(delay, dict):
         return delay["at"]
@@ -99,7 +109,7 @@ def child_run(parent: Run, decision: TriggerChild, now: int) -> NewRun:
         now=now,
         parent=parent,
     )
-    if run.idempotency_key:
+    if is_keyed(decision.options):
         run.settle = decision.ordinal
     return run
 

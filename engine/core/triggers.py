@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
@@ -16,11 +17,29 @@ if TYPE_CHECKING:
     from wf.engine.core.runnable import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Debounce:
+    """Triggers of a task with one `key`, each within `delay` of the one before, are one run. It
+    starts `delay` after the last of them, but not later than `max_delay` after the first.
+
+    `mode`: "trailing", the payload and options of the last trigger win; "leading", those of the
+    first stay.
+    """
+
+    key: str
+    delay: Duration
+    mode: Literal["trailing", "leading"] = "trailing"
+    max_delay: Duration | None = None
+
+
 class BatchOptions(TypedDict, total=False):
     """What `batch_trigger` takes besides the items: for all of them."""
 
     idempotency_key_ttl: Duration
     scope: Literal["environment", "run"]
+    on_conflict: Literal["return", "raise"]
+    """Where an idempotency key is taken with another payload: the run that has it is returned, or
+    IdempotencyConflict raised."""
     concurrency_key: str
     queue: str
     delay: Duration | datetime
@@ -39,6 +58,7 @@ class TriggerOptions(BatchOptions, total=False):
     """What `trigger` takes besides the payload."""
 
     idempotency_key: str
+    debounce: Debounce
 
 
 MAX_NAME_BYTES: Final = 512
@@ -86,6 +106,12 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
                 if value not in ("environment", "run"):
                     raise DeclarationError(f"scope={value!r}: give 'environment' or 'run'")
                 checked[name] = value
+            case "on_conflict":
+                if value not in ("return", "raise"):
+                    raise DeclarationError(f"on_conflict={value!r}: give 'return' or 'raise'")
+                checked[name] = value
+            case "debounce":
+                checked[name] = _debounce(value)
             case "connection":
                 checked[name] = value
             case _:
@@ -93,7 +119,39 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
                     f"trigger has no option {name!r}; "
                     f"there are {', '.join(sorted(TriggerOptions.__optional_keys__))}"
                 )
+    return check_together(checked)
+
+
+def check_together(checked: dict[str, Any]) -> dict[str, Any]:
+    """The same. Raises DeclarationError for options that say when a run starts, or which it is,
+    twice."""
+    if "debounce" in checked:
+        for name in ("idempotency_key", "delay"):
+            if name in checked:
+                raise DeclarationError(
+                    f"{name}= and debounce= are given: a debounce has a key and a delay of its own"
+                )
     return checked
+
+
+def _debounce(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Debounce):
+        raise DeclarationError(f"debounce={value!r}: give wf.Debounce(key, delay)")
+    if value.mode not in ("trailing", "leading"):
+        raise DeclarationError(f"Debounce(mode={value.mode!r}): give 'trailing' or 'leading'")
+    delay = milliseconds(value.delay, "Debounce(delay)")
+    longest = 0
+    if value.max_delay is not None:
+        longest = milliseconds(value.max_delay, "Debounce(max_delay)")
+    if delay == 0 or (value.max_delay is not None and longest < delay):
+        raise DeclarationError(f"{value!r}: give a delay over 0, and a max_delay that is not less")
+    key = check_name(value.key, "Debounce(key)")
+    return {"key": key, "delay": delay, "mode": value.mode, "max_delay": longest}
+
+
+def is_keyed(options: Mapping[str, Any]) -> bool:
+    """A trigger with these may answer another run than the one it asks for."""
+    return "idempotency_key" in options or "debounce" in options
 
 
 def with_defaults(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:

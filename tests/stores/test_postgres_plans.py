@@ -14,11 +14,15 @@ from psycopg import sql as compose
 
 from tests.stores.world import World
 from wf.history import cold
+from wf.history import postgres_debounce as debounce
 from wf.history import postgres_operations as operations
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
+from wf.history.events import Status
 from wf.history.ids import new_id
+from wf.history.listing import lead_of
+from wf.history.model import RunFilter
 from wf.history.open import open_store
 
 RARE: Final = {"UNPARK", "ANY_LOST", "STUCK", "LOST", "ORPHANED", "UNROUTED"}
@@ -27,6 +31,19 @@ RESYNC: Final = {"OWNED", "OWNED_INBOXES", "OWNED_MESSAGES"}
 """After a lost answer: they walk what is owned by anybody, which are a thousand runs a worker."""
 SESSION: Final = {"DUE_UNDER", "DUE_RUNS_UNDER", "DUE_TOKENS_UNDER", "NEXT_DUE_UNDER"}
 """Of a worker that works for one run only: it may walk what is due."""
+LEADS: Final = [
+    lead
+    for wanted in (
+        RunFilter("dev", batch_id=b""),
+        RunFilter("dev", parent_id=b""),
+        RunFilter("dev", schedule_id=b""),
+        RunFilter("dev", origin_id=b""),
+        RunFilter("dev", tag="x"),
+        RunFilter("dev", status=[status for status in Status if not status.ended]),
+    )
+    if (lead := lead_of(wanted)) is not None
+]
+"""What lists of runs follow. (All below one run: that is planned each time, by what there is.)"""
 MANY: Final = 300
 """Items in an array: a group."""
 
@@ -52,13 +69,14 @@ def statements() -> dict[str, str]:
     """Each with $1, $2, … for its parameters."""
     found = {
         name: text
-        for module in (sql, messages, operations, workers)
+        for module in (sql, messages, debounce, operations, workers)
         for name, text in vars(module).items()
         if name[0].isupper() and name not in RARE | RESYNC | SESSION and isinstance(text, str)
         if re.match("WITH|SELECT|INSERT|UPDATE|DELETE", text)
     }
     found["LOCKED_TOKEN"] = sql.LOCKED_TOKEN.format("id")
     found["get_runs"] = f"{cold.RUNS} WHERE r.id = ANY (%s::bytea[])"
+    found |= {f"lead {n}": lead.sql.replace("?", "%s") for n, lead in enumerate(LEADS)}
     return {name: numbered(text) for name, text in found.items()}
 
 
