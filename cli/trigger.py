@@ -10,48 +10,56 @@ from wf.cli import errors, options, output
 from wf.cli.filters import pair
 from wf.cli.options import Db, Debug, Env, Json
 
+Key = Annotated[str | None, typer.Option(metavar="KEY")]
+Length = Annotated[str | None, typer.Option(metavar="DURATION", help="Such as 30s, 1d.")]
+Name = Annotated[str | None, typer.Option(metavar="NAME")]
+Count = Annotated[int | None, typer.Option()]
+Payload = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PAYLOAD",
+        help="JSON, @file, - for standard input, or a word. Or fields at the end: -- --name x",
+        show_default=False,
+    ),
+]
+Scope = Annotated[
+    str | None, typer.Option(metavar="SCOPE", help="Of the idempotency key: environment, run.")
+]
+OnConflict = Annotated[
+    str | None, typer.Option(metavar="RULE", help="Key taken by another payload: return, raise.")
+]
+Metadata = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")]
+Debounce = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="With --debounce-delay: one run of all with this key."),
+]
+Mode = Annotated[
+    str, typer.Option(metavar="MODE", help="Whose payload: trailing (the last), leading.")
+]
+
 
 def trigger(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)],
-    payload: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PAYLOAD",
-            help="JSON, @file, - for standard input, or a word. Or fields at the end: -- --name x",
-            show_default=False,
-        ),
-    ] = None,
-    idempotency_key: Annotated[str | None, typer.Option(metavar="KEY")] = None,
-    idempotency_key_ttl: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
-    scope: Annotated[
-        str | None, typer.Option(metavar="SCOPE", help="Of the key: environment, run.")
-    ] = None,
-    on_conflict: Annotated[
-        str | None,
-        typer.Option(metavar="RULE", help="Key taken by another payload: return, raise."),
-    ] = None,
-    concurrency_key: Annotated[str | None, typer.Option(metavar="KEY")] = None,
-    queue: Annotated[str | None, typer.Option(metavar="NAME")] = None,
-    delay: Annotated[str | None, typer.Option(metavar="DURATION", help="Such as 30s, 1d.")] = None,
-    ttl: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
+    payload: Payload = None,
+    idempotency_key: Key = None,
+    idempotency_key_ttl: Length = None,
+    scope: Scope = None,
+    on_conflict: OnConflict = None,
+    concurrency_key: Key = None,
+    queue: Name = None,
+    delay: Length = None,
+    ttl: Length = None,
     tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
-    priority: Annotated[int | None, typer.Option()] = None,
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")
-    ] = None,
-    max_attempts: Annotated[int | None, typer.Option()] = None,
-    max_duration: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
-    version: Annotated[str | None, typer.Option(metavar="VERSION")] = None,
-    debounce: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="With --debounce-delay: one run of all with this key."),
-    ] = None,
-    debounce_delay: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
-    debounce_mode: Annotated[
-        str, typer.Option(metavar="MODE", help="Whose payload: trailing (the last), leading.")
-    ] = "trailing",
-    debounce_max_delay: Annotated[str | None, typer.Option(metavar="DURATION")] = None,
+    priority: Count = None,
+    metadata: Metadata = None,
+    max_attempts: Count = None,
+    max_duration: Length = None,
+    version: Name = None,
+    debounce: Debounce = None,
+    debounce_delay: Length = None,
+    debounce_mode: Mode = "trailing",
+    debounce_max_delay: Length = None,
     db: Db = None,
     env: Env = None,
     json: Json = False,

@@ -225,6 +225,7 @@ async def test_s31_a_delayed_run_starts_only_after_its_delay(database: str) -> N
         assert run.due_at is not None
         clock.skip_to(round(run.due_at.timestamp() * 1_000))
         done = until(lambda: client.runs.retrieve(handle.id).started_at)
+        assert done is not None
         assert done >= run.due_at
         assert client.runs.retrieve(later.id).status is wf.Status.DELAYED
         clock.skip_to(round(moment.timestamp() * 1_000) + 1)
