@@ -192,7 +192,7 @@ class Client:
             [answer] = self.store.trigger([run])
         else:
             [answer] = self.store.trigger_in(connection, [run])
-        return self._handle(run, answer, decode)
+        return self.handle_of(run, answer, decode)
 
     async def trigger_encoded_async(
         self,
@@ -209,15 +209,16 @@ class Client:
         connection = options.pop("connection")
         run = await asyncio.to_thread(self._new_run, task, payload, options)
         [answer] = await self.store.trigger_in_async(connection, [run])
-        return self._handle(run, answer, decode)
+        return self.handle_of(run, answer, decode)
 
     def _new_run(self, task: str, payload: bytes, options: dict[str, Any]) -> NewRun:
         now = self.store.now()
         return new_run(new_id(now), task, payload, options, environment=self.environment, now=now)
 
-    def _handle(
+    def handle_of(
         self, run: NewRun, answer: tuple[bytes, Triggered], decode: Callable[[bytes | None], T]
     ) -> Handle[T]:
+        """Of a run that the store was given, by its answer."""
         run_id, triggered = answer
         if triggered is Triggered.CACHED_DIFFERS:
             log.warning(

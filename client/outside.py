@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from wf.client import ambient
 from wf.client.asking import batch_asked
+from wf.client.batches import Batch
 from wf.client.client import Client
 from wf.client.feeds import follow_async
 from wf.client.handles import Handle, output_of
@@ -62,10 +63,16 @@ async def async_batch(
     """`client.batch_trigger` for async code. `options`: checked ones."""
     connection = options.get("connection")
     others = {name: value for name, value in options.items() if name != "connection"}
-    batch = await client.batch_encoded_async(*batch_asked(task, items, others), connection)
+    return batch_handle(
+        client, await client.batch_encoded_async(*batch_asked(task, items, others), connection)
+    )
+
+
+def batch_handle(client: Client, batch: Batch[T]) -> BatchHandle[T]:
+    """A batch of the client, for async code."""
     handles = [AsyncHandle(client, handle) for handle in batch]
 
-    async def results(made: BatchHandle[Any], return_exceptions: bool) -> list[Any]:
+    async def results(made: BatchHandle[T], return_exceptions: bool) -> list[T]:
         return [
             outcome
             for part in chunks(handles)

@@ -134,6 +134,8 @@ class StepCallInfo:
     store: Store | None = None
     """Where its run is; None where an executor runs it."""
     place: StepPlace | None = None
+    asked_at: int = 0
+    """When the body asked for it (ms): the same for all its attempts."""
     transaction: Any = field(default=None, repr=False)
     """A StepTransaction (an AsyncStepTransaction in an async step) that is open."""
 

@@ -92,6 +92,7 @@ def new_order(body: Body, step: RunStep, attempt: int, store: Store, worker: int
     run = body.run
     info = StepCallInfo(body.info, step.step, attempt, step.digest, step.repeat, lambda: False)
     info.store, info.place = store, StepPlace(worker, run.id, run.chapter, step.ordinal)
+    info.asked_at = step.at
     timeout_ms = step.runnable.settings.timeout_ms
     order = StepOrder(run.id, step.ordinal, step.runnable, step.arguments, info, timeout_ms)
     info.canceled = lambda: cancel_state(order)

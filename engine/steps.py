@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo, step_call
+from wf.engine.core.operation import calling_step
 from wf.engine.core.runnable import THREAD, Runnable
 from wf.engine.transaction import commit, commit_async, roll_back, roll_back_async
+from wf.engine.triggering import StepRuns
 
 if TYPE_CHECKING:
     from wf.engine.executors import Executors
@@ -230,7 +232,7 @@ def canceled(order: StepOrder) -> StepOutcome:
 async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome:
     """Run an async step here."""
     begun = seconds()
-    step_call.set(order.info)
+    runs = _enter(order, asyncio.get_running_loop())
     data: bytes | None = None
     failed: BaseException | None = None
     timed_out = is_recorded = False
@@ -247,10 +249,14 @@ async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> Step
         else:
             value = await order.runnable.fn(*args, **kwargs)
         data = signature.encode_result(value)
+        if runs.are_under_way and (untold := await runs.settle()) is not None:
+            raise untold
         is_recorded = await commit_async(order, data, _since(begun, seconds))
     except BaseException as error:
+        if runs.are_under_way:
+            await runs.settle()
         failed = await roll_back_async(order, error)
-        failed = timeout_error(order) if timed_out else failed
+        data, failed = None, timeout_error(order) if timed_out else failed
     return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out, is_recorded)
 
 
@@ -262,7 +268,7 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
     begun = seconds()
     if order.timeout_ms:
         order.deadline = begun + order.timeout_ms / 1_000
-    step_call.set(order.info)
+    _enter(order)
     data: bytes | None = None
     failed: BaseException | None = None
     timed_out = is_recorded = False
@@ -279,6 +285,14 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
         failed = roll_back(order, error)
         data, failed = None, timeout_error(order) if timed_out else failed
     return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out, is_recorded)
+
+
+def _enter(order: StepOrder, loop: asyncio.AbstractEventLoop | None = None) -> StepRuns:
+    """What the code of the step finds in its context. `loop`: of an async step."""
+    runs = StepRuns(order.info, loop)
+    step_call.set(order.info)
+    calling_step.set(runs)
+    return runs
 
 
 def _since(begun: float, seconds: Seconds) -> int:

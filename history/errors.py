@@ -111,6 +111,13 @@ class BodyBlocked(AuthorError):
     code = "WF1012"
 
 
+class NotInStep(AuthorError):
+    """A step calls what only bodies can: to wait for a run, a time, a token or a message; or it
+    triggers where an executor runs it, without a store."""
+
+    code = "WF1013"
+
+
 # --- the operator: where wf runs
 # ---------------------------------------------------------------------------
 

@@ -47,6 +47,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._whens.append(handle)
         return handle
 
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Here and now: what happens does not hang on threads."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
     def pump(self) -> None:
         """Until nothing is ready at this time."""
         is_ready = True
@@ -171,14 +180,16 @@ class VirtualRunner:
             start_async(self._loop, order, done, self._clock.seconds)
             self._pump()
         else:
-            outcome = copy_context().run(run_sync, order, self._clock.seconds)
-            if isinstance(outcome.error, Cut):
-                raise outcome.error
-            self._finish(job, outcome)
+            self._finish(job, copy_context().run(run_sync, order, self._clock.seconds))
+            self._check_cut(job)
 
     def _finish(self, job: _Job, outcome: StepOutcome) -> None:
         job.outcome = outcome
         job.at = self._later()
+
+    def _check_cut(self, job: _Job) -> None:
+        if job.outcome is not None and isinstance(job.outcome.error, Cut):
+            raise job.outcome.error
 
     def _pump(self) -> bool:
         """Let async steps go on. True: one of them ended."""
@@ -186,4 +197,6 @@ class VirtualRunner:
         waiting = sum(job.outcome is None for job in self._jobs)
         if any(job.has_begun and job.outcome is None for job in self._jobs):
             self._loop.pump()
+        for job in self._jobs:
+            self._check_cut(job)
         return sum(job.outcome is None for job in self._jobs) < waiting

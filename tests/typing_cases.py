@@ -201,6 +201,14 @@ async def batches() -> None:
     assert_type(client.batch_trigger(one, ["a"]).results(), list[int])
 
 
+@wf.step
+def in_a_step(user: User) -> str:
+    handle = send_upgrade_offer.trigger(user).handle
+    assert_type(handle, wf.RunHandle[str])
+    assert_type(one.batch_trigger(["a"]).handle, wf.BatchHandle[int])
+    return send_upgrade_offer.trigger(user).id
+
+
 async def side_by_side(user: User) -> None:
     number, receipt = await asyncio.gather(one("a"), send_welcome_email(user))
     assert_type(number, int)

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from wf.history.errors import NotConnected as NotConnected
     from wf.history.errors import NotDeterministic as NotDeterministic
     from wf.history.errors import NotFound as NotFound
+    from wf.history.errors import NotInStep as NotInStep
     from wf.history.errors import OperationError as OperationError
     from wf.history.errors import OperationNeverAwaited as OperationNeverAwaited
     from wf.history.errors import OperatorError as OperatorError
@@ -122,7 +123,14 @@ _HOMES = {
     "wf.history.errors": (
         *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "ConfigError"),
         *("DeclarationError", "Error", "TransactionTooLong"),
-        *("MessageTimedOut", "NonDeterminism", "NotConnected", "NotDeterministic", "NotFound"),
+        *(
+            "MessageTimedOut",
+            "NonDeterminism",
+            "NotConnected",
+            "NotDeterministic",
+            "NotFound",
+            "NotInStep",
+        ),
         *("OperationError", "OperationNeverAwaited", "OperatorError", "PayloadError"),
         *(
             "PayloadTooLarge",

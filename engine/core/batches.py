@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, Unpack, cast, overload
 
+from wf.engine.core.callers import Begun, StepCaller, Trigger, cannot_wait
 from wf.engine.core.children import DIFFERS
 from wf.engine.core.decisions import AwaitBatch, CancelRun, Member, TriggerBatch
 from wf.engine.core.handles import RunHandle, run_error
@@ -174,7 +175,7 @@ class BatchFuture(OperationFuture):
         return super().cancel(msg)
 
 
-class BatchCall(Operation[Any]):
+class BatchCall(Trigger[Any]):
     """`await task.batch_trigger(items)` and `await task.batch_trigger_and_wait(items)`."""
 
     __slots__ = ("_is_awaited", "_items", "_options", "_return_exceptions", "_runnable")
@@ -189,12 +190,12 @@ class BatchCall(Operation[Any]):
         awaited: bool,
         return_exceptions: bool = False,
     ) -> None:
-        super().__init__(3)
         self._runnable = runnable
         self._items = items
         self._options = trigger_options(options)
         self._is_awaited = awaited
         self._return_exceptions = return_exceptions
+        super().__init__(3)
 
     def issue(self, execution: Execution) -> BodyFuture:
         runnable = self._runnable
@@ -259,7 +260,19 @@ class BatchCall(Operation[Any]):
         runnable = self._runnable
         return BatchHandle(batch_id, runnable.id, runnable.signature.decode_result, handles)
 
-    def outside(self) -> Coroutine[Any, Any, Any]:
+    def call_in(self, step: StepCaller) -> Begun[Any]:
+        runnable = self._runnable
+        if self._is_awaited:
+            raise cannot_wait(f"runs of {runnable.id}", f"{runnable.__name__}.batch_trigger(…)")
+        connection = self._options.get("connection")
+        shared = {name: value for name, value in self._options.items() if name != "connection"}
+        members = [
+            (payload, with_defaults(runnable.settings, own))
+            for payload, own in members_of(runnable.signature.encode_payload, self._items, shared)
+        ]
+        return step.batch_trigger(runnable, members, connection)
+
+    def just_do(self) -> Coroutine[Any, Any, Any]:
         outside = import_module("wf.client.outside")
         return outside.batch_outside(
             self._runnable,
@@ -277,9 +290,9 @@ class ResultsOf(Operation[list[T]]):
     verb = "results"
 
     def __init__(self, batch: BatchHandle[T], *, return_exceptions: bool) -> None:
-        super().__init__(3)
         self._batch = batch
         self._return_exceptions = return_exceptions
+        super().__init__(3)
 
     def issue(self, execution: Execution) -> BodyFuture:
         batch, kept = self._batch, self._return_exceptions
@@ -297,6 +310,9 @@ class ResultsOf(Operation[list[T]]):
         future.return_exceptions = kept
         execution.waits[ordinal] = Kind.BATCH_ENDED
         return future
+
+    def begin_in(self, step: StepCaller) -> bool:
+        raise cannot_wait(f"the results of {self._batch!r}")
 
     def outside(self) -> Coroutine[Any, Any, list[T]]:
         if self._batch.outside is None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from wf.engine.core.callers import Begun, StepCaller, Trigger, cannot_wait
 from wf.engine.core.decisions import CancelRun, TriggerChild
 from wf.engine.core.handles import RunHandle, settle_run
 from wf.engine.core.info import digest_of
-from wf.engine.core.operation import Operation, OperationFuture
+from wf.engine.core.operation import OperationFuture
 from wf.engine.core.triggers import is_keyed, with_defaults
 from wf.history.errors import DeclarationError
 from wf.history.events import Event, Kind
@@ -40,7 +41,7 @@ def when_outside(handler: Outside) -> None:
     _outside[:] = [handler]
 
 
-class ChildCall(Operation[T]):
+class ChildCall(Trigger[T]):
     """`await task.trigger(x)` and `await task.trigger_and_wait(x)`.
 
     `encode` gives the payload when it is issued.
@@ -58,11 +59,11 @@ class ChildCall(Operation[T]):
         awaited: bool,
         depth: int = 4,
     ) -> None:
-        super().__init__(depth)
         self._runnable = runnable
         self._encode = encode
         self._options = options
         self._awaited_child = awaited
+        super().__init__(depth)
 
     def issue(self, execution: Execution) -> BodyFuture:
         runnable, options = self._runnable, self._options
@@ -139,7 +140,14 @@ class ChildCall(Operation[T]):
     def _conflicts(self, event: Event) -> bool:
         return self._options.get("on_conflict") == "raise" and event.attempt == DIFFERS
 
-    def outside(self) -> Coroutine[Any, Any, Any]:
+    def call_in(self, step: StepCaller) -> Begun[Any]:
+        runnable = self._runnable
+        if self._awaited_child:
+            raise cannot_wait(f"a run of {runnable.id}", f"{runnable.__name__}.trigger(…)")
+        options = with_defaults(runnable.settings, self._options)
+        return step.trigger(runnable, self._encode(), options)
+
+    def just_do(self) -> Coroutine[Any, Any, Any]:
         if not _outside:
             import_module("wf.client.outside")
         return _outside[0](self._runnable, self._encode, self._options, self._awaited_child)

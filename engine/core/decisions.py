@@ -28,6 +28,8 @@ class RunStep:
     arguments: bytes
     repeat: int
     """How many equal calls came before in this run: the idempotency keys of equal calls differ."""
+    at: int
+    """When the body asked for it, the same on every replay."""
     runnable: Runnable[..., Any] = field(compare=False, repr=False)
 
     def record(self, seq: int, at: int) -> Event | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from wf.engine.core.callers import cannot_wait
 from wf.engine.core.decisions import AwaitRun
 from wf.engine.core.durations import from_ms
 from wf.engine.core.messages import Send, SendCall
@@ -24,6 +25,7 @@ from wf.history.ids import show
 
 if TYPE_CHECKING:
     from wf.client.views import ChunkView, RunView
+    from wf.engine.core.callers import StepCaller
     from wf.engine.core.execution import Execution
 
 T = TypeVar("T")
@@ -139,8 +141,8 @@ class ResultOf(Operation[T]):
     verb = "result"
 
     def __init__(self, handle: RunHandle[T]) -> None:
-        super().__init__(3)
         self.handle = handle
+        super().__init__(3)
 
     def issue(self, execution: Execution) -> OperationFuture:
         handle = self.handle
@@ -157,6 +159,9 @@ class ResultOf(Operation[T]):
         if recorded is None:
             execution.decide(AwaitRun(ordinal, handle.raw_id))
         return future
+
+    def begin_in(self, step: StepCaller) -> bool:
+        raise cannot_wait(f"the result of {self.handle!r}")
 
     def outside(self) -> Coroutine[Any, Any, T]:
         if self.handle.outside is None:

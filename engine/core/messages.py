@@ -4,7 +4,7 @@ the one that writes."""
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from wf.engine.core.decisions import AwaitMessage, SendMessage
 from wf.engine.core.execution import Execution
@@ -16,6 +16,9 @@ from wf.history.errors import AlreadyEnded, Error, MessageTimedOut, NotFound
 from wf.history.events import Event, Kind
 from wf.history.ids import show
 from wf.history.messages import Sent
+
+if TYPE_CHECKING:
+    from wf.engine.core.callers import StepCaller
 
 T = TypeVar("T")
 
@@ -126,6 +129,9 @@ class SendCall(Operation[None]):
             future.set_result(None)
         else:
             future.set_exception(error)
+
+    def begin_in(self, step: StepCaller) -> bool:
+        return False
 
     def outside(self) -> Coroutine[Any, Any, None]:
         if self._outside is None:

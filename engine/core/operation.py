@@ -10,17 +10,23 @@ import sys
 import warnings
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from wf.engine.core.loop import BodyFuture, BodyLoop
-from wf.history.errors import NotConnected
+from wf.history.errors import NotConnected, NotInStep
 
 if TYPE_CHECKING:
+    from wf.engine.core.callers import StepCaller
     from wf.engine.core.execution import Execution
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+calling_step: Final[ContextVar[StepCaller]] = ContextVar("wf_calling_step")
+"""The step whose code is running."""
 
 
 class Dropped(BaseException):
@@ -152,7 +158,9 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
         if type(loop) is BodyLoop:
             execution: Execution = loop.execution  # type: ignore[assignment]
             execution.made[id(self)] = self
-        else:
+            return
+        step = calling_step.get(None)
+        if step is None or not self.begin_in(step):
             self._guard = Guard(self)
 
     @property
@@ -165,6 +173,16 @@ class Operation(Coroutine[Any, Any, T_co], Generic[T_co]):
     def issue(self, execution: Execution) -> BodyFuture:
         """Number it, and decide what it needs."""
         raise NotImplementedError
+
+    def begin_in(self, step: StepCaller) -> bool:
+        """It is called in a step's code. True: it is under way, whether it is awaited or not.
+
+        Raises NotInStep where it has no place there.
+        """
+        raise NotInStep(
+            f"a {self.verb} has no place in a step, which would hold its worker while it waits: "
+            "call it in the body of a task"
+        )
 
     def outside(self) -> Coroutine[Any, Any, Any]:
         """What awaiting it does where no body is running."""

@@ -29,6 +29,7 @@ from typing import (
 )
 
 from wf.engine.core.batches import BatchCall, BatchHandle, Item
+from wf.engine.core.callers import Trigger
 from wf.engine.core.children import ChildCall
 from wf.engine.core.durations import Duration, milliseconds
 from wf.engine.core.handles import RunHandle
@@ -163,15 +164,14 @@ class Runnable(Generic[P, R]):
         return self._child(partial(self.signature.encode_call, args, kwargs), {}, awaited=True)
 
     @overload
-    def trigger(
-        self: _Zero[T], /, **options: Unpack[TriggerOptions]
-    ) -> Operation[RunHandle[T]]: ...
+    def trigger(self: _Zero[T], /, **options: Unpack[TriggerOptions]) -> Trigger[RunHandle[T]]: ...
     @overload
     def trigger(
         self: _One[In, T], payload: In, /, **options: Unpack[TriggerOptions]
-    ) -> Operation[RunHandle[T]]: ...
+    ) -> Trigger[RunHandle[T]]: ...
     def trigger(self, payload: Any = None, /, **options: Any) -> Any:
-        """Start a run and go on. In a body it is a child of this run."""
+        """Start a run and go on. In a body, and in a step, it is a child of this run; in a step
+        the plain call starts it, once, however often the step is tried: `.id`, `.handle`."""
         return self._child(
             partial(self.signature.encode_payload, payload), trigger_options(options), awaited=False
         )
@@ -194,14 +194,14 @@ class Runnable(Generic[P, R]):
     @overload
     def batch_trigger(
         self: _Zero[T], items: Iterable[Item[None] | None], /, **options: Unpack[BatchOptions]
-    ) -> Operation[BatchHandle[T]]: ...
+    ) -> Trigger[BatchHandle[T]]: ...
     @overload
     def batch_trigger(
         self: _One[In, T], items: Iterable[In | Item[In]], /, **options: Unpack[BatchOptions]
-    ) -> Operation[BatchHandle[T]]: ...
+    ) -> Trigger[BatchHandle[T]]: ...
     def batch_trigger(self, items: Iterable[Any], /, **options: Any) -> Any:
         """Start a run for each item (a payload, or `wf.Item(payload, **options)`), all or none, and
-        go on. In a body they are children of this run.
+        go on. In a body, and in a step (as `trigger`), they are children of this run.
 
         Raises PayloadError, naming the item, before any run exists.
         """
@@ -261,7 +261,7 @@ class Runnable(Generic[P, R]):
 
     def _child(
         self, encode: Callable[[], bytes], options: dict[str, Any], *, awaited: bool
-    ) -> Operation[Any]:
+    ) -> Trigger[Any]:
         return ChildCall(self, encode, options, awaited=awaited, depth=4)
 
 
@@ -280,7 +280,7 @@ class Configured(Generic[P, R]):
         """Start a run and wait for its output."""
         return self._child(args, kwargs, awaited=True)
 
-    def trigger(self, *args: P.args, **kwargs: P.kwargs) -> Operation[RunHandle[R]]:
+    def trigger(self, *args: P.args, **kwargs: P.kwargs) -> Trigger[RunHandle[R]]:
         """Start a run and go on."""
         return self._child(args, kwargs, awaited=False)
 
@@ -288,7 +288,7 @@ class Configured(Generic[P, R]):
 
     def _child(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, awaited: bool
-    ) -> Operation[Any]:
+    ) -> Trigger[Any]:
         encode = partial(self.runnable.signature.encode_call, args, kwargs)
         return ChildCall(self.runnable, encode, self._options, awaited=awaited, depth=4)
 

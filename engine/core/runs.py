@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from wf.engine.core.decisions import Member, TriggerBatch, TriggerChild
+from wf.engine.core.info import RunInfo
 from wf.engine.core.triggers import is_keyed
 from wf.history.ids import member_id
 from wf.history.model import Debounced, NewRun, Run
@@ -29,7 +30,7 @@ def new_run(
     *,
     environment: str,
     now: int,
-    parent: Run | None = None,
+    parent: Run | RunInfo | None = None,
     batch_id: bytes | None = None,
     schedule_id: bytes | None = None,
 ) -> NewRun:
@@ -121,7 +122,7 @@ def batch_runs(
     *,
     environment: str,
     now: int,
-    parent: Run | None = None,
+    parent: Run | RunInfo | None = None,
 ) -> list[NewRun]:
     return [
         new_run(

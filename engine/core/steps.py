@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Coroutine
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wf.engine.core.decisions import CancelStep, RunStep
@@ -15,6 +15,7 @@ from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
 from wf.history.events import Event, Failure, Kind
 
 if TYPE_CHECKING:
+    from wf.engine.core.callers import StepCaller
     from wf.engine.core.execution import Execution
     from wf.engine.core.runnable import Runnable
 
@@ -59,8 +60,14 @@ class StepCall(Operation[T]):
         repeat = execution.repeats(runnable.id, digest)
         recorded = execution.recorded.get(ordinal)
         if recorded is None or recorded.kind not in _ENDS:
-            execution.decide(RunStep(ordinal, runnable.id, digest, arguments, repeat, runnable))
+            execution.decide(
+                RunStep(ordinal, runnable.id, digest, arguments, repeat, execution.now, runnable)
+            )
         return future
+
+    def begin_in(self, step: StepCaller) -> bool:
+        """A step that another one awaits just runs, as a part of it."""
+        return False
 
     def outside(self) -> Coroutine[Any, Any, T]:
         return _just_run(self._runnable, self._args, self._kwargs)
@@ -71,10 +78,8 @@ _ENDS = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
 
 
 async def _just_run(runnable: Runnable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-    result: Any = runnable.fn(*args, **kwargs)
-    if inspect.isawaitable(result):
-        result = await result
-    return result
+    run_here = import_module("wf.engine.triggering").run_here
+    return await run_here(runnable.fn, args, kwargs)
 
 
 def _on_cancel(execution: Execution, future: OperationFuture) -> bool:

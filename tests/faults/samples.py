@@ -235,6 +235,34 @@ async def keyed() -> list[Any]:
     return [await first.result(), second, await third.result(), third.is_cached]
 
 
+PATIENTLY: Final = wf.Retry(max_attempts=6, min_delay="1s", jitter=False)
+
+
+@wf.step(retry=PATIENTLY)
+def start(value: int) -> bool:
+    """Its first attempt fails after it has triggered."""
+    note(str(value))
+    run_id = child.trigger(value).id
+    if attempt() == 1:
+        raise ValueError("again")
+    return run_id.startswith("run_")
+
+
+@wf.step(retry=PATIENTLY)
+async def start_many(values: list[int]) -> int:
+    note(str(values))
+    last = await child.trigger(values[-1])
+    batch = await child.batch_trigger(values)
+    child.trigger(values[0])
+    return len({*(handle.id for handle in batch), last.id})
+
+
+@wf.task
+async def starting() -> list[int]:
+    """The runs that its steps started are as many, wherever it was cut."""
+    return [await start(1), await start_many([2, 3]), await double(3)]
+
+
 @wf.task
 async def patient(seconds: int) -> int:
     if not seconds:
@@ -437,6 +465,7 @@ SAMPLES: Final = [
         [6, 4, 8, 2, 4, 4, False, False, True, "ValueError", 1, "ValueError"],
         in_order=False,
     ),
+    Sample(starting, [True, 3, 6], in_order=False),
     Sample(kept, [2, 4, 6, "second"], in_order=False),
     Sample(fresh, [2, 3], short=True),
     Sample(canceled, None, outside=cancel_it, in_order=False),
@@ -451,7 +480,7 @@ SAMPLES: Final = [
 REGISTRY: Final = Registry(
     [
         *(double, double_in_thread, fail_twice, fail_always, abort, busy_vendor, hang, charge),
-        deposit,
+        *(deposit, start, start_many),
         *(
             fail_in_first_attempt,
             child,
