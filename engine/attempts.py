@@ -176,14 +176,3 @@ def _is_success(event: Event) -> bool:
     if event.kind in (Kind.CHILD_ENDED, Kind.TOKEN_ENDED):
         return event.name == Status.COMPLETED
     return event.kind in _KEPT
-
-
-def active_ms(events: list[Event]) -> int:
-    """How long at least one step was in flight, as far as the history tells (an attempt that a lost
-    worker took with it, or that was tried again, left no duration)."""
-    total = until = 0
-    for event in events:
-        if event.kind in (Kind.STEP_FINISHED, Kind.STEP_FAILED):
-            total += max(0, event.at - max(until, event.at - event.took))
-            until = max(until, event.at)
-    return total

@@ -153,7 +153,7 @@ def current() -> Context:
     """The run, task and step of the code that asks. Raises wf.Error outside both."""
     execution = current_execution()
     if execution is not None:
-        return _context(
+        return context_of(
             execution.run,
             execution.tags,
             execution.is_replaying,
@@ -164,16 +164,17 @@ def current() -> Context:
     if call is None:
         raise Error("wf.current() is called outside a run: call it in a task body or a step")
     step = StepContext(call.step, call.attempt, call.idempotency_key)
-    return _context(call.run, call.run.tags, False, call.canceled(), step)
+    return context_of(call.run, call.run.tags, False, call.canceled(), step)
 
 
-def _context(
+def context_of(
     run: RunInfo,
     tags: tuple[str, ...],
     is_replay: bool,
     canceled: bool,
     step: StepContext | None,
 ) -> Context:
+    """What code that belongs to a run may know of it."""
     return Context(
         run=RunContext(
             show("run", run.id),

@@ -19,7 +19,6 @@ from wf.engine.attempts import (
     ABANDONED,
     Arrivals,
     StepOutcome,
-    active_ms,
     failed_attempt,
     judged,
     task_retry,
@@ -38,6 +37,7 @@ from wf.engine.core.decisions import (
     WriteNote,
 )
 from wf.engine.core.execution import Execution
+from wf.engine.core.hooks import NO_HOOKS, Hooks
 from wf.engine.core.outcome import failure_of
 from wf.engine.core.paranoid import Paranoid
 from wf.engine.core.replay import decision_of, replay
@@ -46,9 +46,11 @@ from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import INTERRUPTED
 from wf.engine.effects import Effects
 from wf.engine.mailbox import Mailbox
+from wf.engine.moments import Moments
 from wf.engine.policies import NO_POLICIES, Policies
 from wf.engine.records import fact_of, finished, given_up, page_of, write
 from wf.engine.silence import silent
+from wf.engine.stopwatch import Stopwatch
 from wf.history.errors import StepBudgetExceeded
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.messages import Message
@@ -64,6 +66,7 @@ class Body:
         run: Run,
         runnable: Runnable[..., Any],
         policies: Policies = NO_POLICIES,
+        hooks: Hooks = NO_HOOKS,
         *,
         paranoid: bool,
     ) -> None:
@@ -89,10 +92,8 @@ class Body:
         """Facts are stamped no earlier: a worker's clock may be behind."""
         self._policies = policies
         limit = policies.max_duration_of(runnable)
-        self._limit_ms: int = self.options.get("max_duration", limit)
-        self._active_ms = 0
-        self._active_since = 0
-        """When the first of the steps in flight was handed out; 0: none is."""
+        self._active = Stopwatch(self.options.get("max_duration", limit))
+        self._moments = Moments(run, hooks) if hooks else None
 
     # -- beginning
 
@@ -131,7 +132,9 @@ class Body:
             elif event.kind == Kind.MESSAGE_AWAITED:
                 self.mailbox.heard = None
             self._arrivals.note(event)
-        self._active_ms = active_ms(events) if self._limit_ms else 0
+        self._active.recall(events)
+        if self._moments is not None:
+            self._tell_hooks(self._moments.recall(events))
         kind, chapter = InboxKind.STEP_DONE, self.run.chapter
         done = {row.ordinal for row in inbox if row.kind == kind and row.chapter == chapter}
         for decision in pending:
@@ -253,14 +256,13 @@ class Body:
     def time_out_at(self) -> int:
         """When the run will have been active for its max_duration, if it goes on as it does; 0:
         never."""
-        if not self._limit_ms or not self._active_since or self.execution.timed_out:
-            return 0
-        return self._active_since + self._limit_ms - self._active_ms
+        return 0 if self.execution.timed_out else self._active.rings_at
 
     def tick(self, now: int) -> None:
         """Timers and retries that are due, and the end of the run's time."""
         if not self.has_ended and 0 < self.time_out_at <= now:
-            self._deliver(Event(0, Kind.TIME_OUT, 0, self._time(now), took=self._limit_ms))
+            limit = self._active.limit_ms
+            self._deliver(Event(0, Kind.TIME_OUT, 0, self._time(now), took=limit))
             self._run_queue()
         while not self.has_ended:
             retries, fact = self.execution.timers.take_due(now)
@@ -288,7 +290,7 @@ class Body:
     def handed_out(self, step: RunStep, now: int) -> int:
         """A step is on its way; answers which attempt it is."""
         self.in_flight.add(step.ordinal)
-        self._active_since = self._active_since or now
+        self._active.start(now)
         return self.execution.open[step.ordinal].attempt
 
     def committed(self) -> Effects:
@@ -301,17 +303,7 @@ class Body:
     @property
     def has_rows(self) -> bool:
         """Something that has to be written before effects leave."""
-        activation = self.activation
-        return bool(
-            activation.events
-            or activation.consumed
-            or activation.children
-            or activation.waits
-            or activation.listening is not None
-            or activation.cancels
-            or activation.notes
-            or activation.ending
-        )
+        return self.activation.has_rows
 
     @property
     def is_busy(self) -> bool:
@@ -331,6 +323,8 @@ class Body:
         if not self.is_busy:
             self.activation.release = True
             self.activation.due_at = self.execution.timers.next_due()
+            if self._moments is not None and not self.steps:
+                self._tell_hooks(self._moments.at_rest(self.execution))
 
     def close(self) -> None:
         """Out of memory."""
@@ -345,9 +339,8 @@ class Body:
     # -- inside
 
     def _count_active(self, now: int) -> None:
-        if self._active_since and not self.in_flight:
-            self._active_ms += now - self._active_since
-            self._active_since = 0
+        if not self.in_flight:
+            self._active.stop(now)
 
     def _time(self, now: int) -> int:
         return max(now, self._at_least)
@@ -369,11 +362,19 @@ class Body:
             decisions: list[Decision] = [
                 End(Status.FAILED, failure=failure_of(error).encode(), error=error)
             ]
+        if self._moments is not None:
+            self._tell_hooks(self._moments.after(numbered, self.execution))
         for decision in decisions:
             self._decide(decision)
         if self._paranoid is not None:
             rows = [numbered, *self.activation.events[first:]]
             self._paranoid.check(rows, decisions, ended=self.execution.ended is not None)
+
+    def _tell_hooks(self, moment: str) -> None:
+        if moment and self._moments is not None:
+            self.seq += 1
+            at, issued = self._time(self.execution.now), self.execution.ordinal
+            self._moments.tell(self.activation, moment, self.seq, at, issued)
 
     def _run_queue(self) -> None:
         """Facts that the worker itself has, after the one that led to them."""
@@ -492,3 +493,5 @@ class Body:
         activation.events.append(row)
         gathered = Kind.BATCH_ENDED in self.execution.waits.values()
         activation.ending = Ending(end.status, end.output, end.failure, at, gathered)
+        if self._moments is not None:
+            self._moments.end(activation, end.status, at)

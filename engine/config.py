@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from wf.engine.core.durations import Duration, milliseconds
+from wf.engine.core.hooks import HOOK_NAMES, GivenHooks, Hooks, hooks_of
 from wf.engine.core.retry import DEFAULT_STEP_RETRY, Retry
 from wf.engine.policies import Policies
 from wf.history import project
@@ -34,7 +35,9 @@ class Config:
     folders with tasks, from the root. retries: see `wf.Retries`. max_duration: how long a run may
     be active where nothing else is said. log_level: of the loggers `wf.*` in workers. executors: by
     the name that steps give. Plain values
-    may stand under `[tool.wf]` in pyproject.toml instead. Raises DeclarationError.
+    may stand under `[tool.wf]` in pyproject.toml instead. on_start, on_wait, on_resume, on_success,
+    on_failure, on_cancel, on_complete: hooks of all runs, a function or a list of them; those of a
+    run's own task come after them. Raises DeclarationError.
     """
 
     project: str = ""
@@ -44,6 +47,13 @@ class Config:
     max_duration: Duration | None = None
     log_level: str = "INFO"
     executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    on_start: GivenHooks = ()
+    on_wait: GivenHooks = ()
+    on_resume: GivenHooks = ()
+    on_success: GivenHooks = ()
+    on_failure: GivenHooks = ()
+    on_cancel: GivenHooks = ()
+    on_complete: GivenHooks = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.dirs, str):
@@ -56,6 +66,11 @@ class Config:
             milliseconds(self.max_duration, "max_duration")
         if self.log_level.upper() not in logging.getLevelNamesMapping():
             raise DeclarationError(f"log_level={self.log_level!r}: give DEBUG, INFO, WARNING, …")
+        _ = self.hooks
+
+    @property
+    def hooks(self) -> Hooks:
+        return hooks_of({name: getattr(self, name) for name in HOOK_NAMES}, "wf.Config")
 
     def policies(self, environment: str) -> Policies:
         """What holds in an environment for runnables that say nothing themselves."""

@@ -65,6 +65,7 @@ class Engine:
             environment=self.environment,
             paranoid=paranoid,
             policies=config.policies(self.environment),
+            hooks=config.hooks,
             executors=config.executors,
         )
         if executors is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from wf.engine.body import Body
+from wf.engine.core.hooks import Hooks
 from wf.engine.core.outcome import shortened, text_of
+from wf.engine.moments import Moments
 from wf.engine.records import pages
 from wf.history.errors import BodyBlocked, HistoryUnreadable, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
@@ -23,20 +25,23 @@ def is_canceled(claimed: Claimed) -> bool:
     return any(row.kind == InboxKind.CANCEL for row in claimed.inbox)
 
 
-def dropped(claimed: Claimed, now: int) -> Activation:
+def dropped(claimed: Claimed, now: int, hooks: Hooks) -> Activation:
     """The end of a run that somebody canceled and whose body cannot be told so. `was_dropped` knows
     it again: what the body decided after the last fact stands nowhere."""
     run = claimed.run
     told = "it was parked, so its body cleaned up nothing: see to what it left behind"
     failure = Failure("RunCanceled", told, code=RunDropped.code).encode()
     end = Event(claimed.seq + 1, Kind.ENDED, 0, now, Status.CANCELED.value, data=failure)
-    return Activation(
+    activation = Activation(
         run.id,
         run.chapter,
         events=[end],
         consumed=[row.id for row in claimed.inbox],
         ending=Ending(Status.CANCELED, None, failure, now, gathered=True),
     )
+    if hooks:
+        Moments(run, hooks).end(activation, Status.CANCELED, now)
+    return activation
 
 
 def was_dropped(last: Event) -> bool:

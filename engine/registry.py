@@ -8,7 +8,9 @@ from hashlib import blake2b
 from types import ModuleType
 from typing import Any, cast
 
+from wf.engine.core.hooks import NO_HOOKS, Hooks
 from wf.engine.core.runnable import Runnable
+from wf.engine.telling import hooks_task
 from wf.history.errors import DeclarationError, UnknownTask
 
 AnyRunnable = Runnable[..., Any]
@@ -27,6 +29,7 @@ class Registry:
 
     def __init__(self, items: Iterable[AnyRunnable | ModuleType] = ()) -> None:
         self._by_id: dict[str, AnyRunnable] = {}
+        self._hooks: dict[str, Hooks] = {}
         for item in items:
             if isinstance(item, ModuleType):
                 self.add_module(item)
@@ -52,6 +55,27 @@ class Registry:
         for value in list(vars(module).values()):
             if isinstance(value, Runnable):
                 self.add(cast("AnyRunnable", value))
+
+    def with_hooks(self, everywhere: Hooks = NO_HOOKS) -> Registry:
+        """The same, and for each runnable that has hooks, beside those that hold `everywhere`, the
+        task of its hook runs."""
+        if not everywhere and not any(runnable.hooks for runnable in self):
+            return self
+        hooked = Registry(self)
+        for runnable in self:
+            hooks = everywhere + runnable.hooks
+            if hooks:
+                hooked._hooks[runnable.id] = hooks
+                hooked.add(hooks_task(runnable, hooks))
+        return hooked
+
+    def hooks_of(self, id: str) -> Hooks:
+        return self._hooks.get(id, NO_HOOKS)
+
+    @property
+    def hooked_ends(self) -> dict[str, int]:
+        """As `WorkerInfo.hooks`."""
+        return {id: hooks.ends for id, hooks in self._hooks.items() if hooks.ends}
 
     def get(self, id: str) -> AnyRunnable:
         try:

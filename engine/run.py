@@ -151,6 +151,7 @@ class Session:
             root=self._root,
             executors=self._executors if self._executors is not None else config.executors,
             policies=config.policies(self.environment),
+            hooks=config.hooks,
         )
         self._host = Host(
             self.store,

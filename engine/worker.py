@@ -434,7 +434,7 @@ class Worker:
                 self._swept_at = -NEVER
         if run.id not in self.bodies and is_canceled(claimed) and not is_writing:
             # It has just been parked, and could be canceled in no other way.
-            self._parked[-1] = dropped(claimed, at)
+            self._parked[-1] = dropped(claimed, at, self.registry.hooks_of(run.task))
 
     def _body_of(self, claimed: Claimed, history: list[Event] | None, now: int) -> Body | None:
         """Kept, or built. None: it cannot be built, and the run is parked."""
@@ -445,7 +445,8 @@ class Worker:
         settings = self.settings
         runnable = self.registry.get(run.task)
         is_paranoid = settings.paranoid and not is_debugged()
-        body = Body(run, runnable, settings.policies, paranoid=is_paranoid)
+        hooks = self.registry.hooks_of(run.task)
+        body = Body(run, runnable, settings.policies, hooks, paranoid=is_paranoid)
         events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
         if is_poisoned(claimed, events):
             self._park(body, "poisoned", what_is_known(events))

@@ -102,6 +102,10 @@ class Kind(IntEnum):
     """Fact: some of the runs that an operation waits for ended. `data`: a page of ends
     (`history.ends`), `took` of them; `attempt`: how many are still missing; `name`: FAILED where
     the operation ends here because a run did not complete."""
+    HOOKED = 35
+    """Record: hooks are told of this moment of the run. `name`: STARTED, WAITING or RESUMED;
+    `data`: the id of the hook run, if there is one; `took`: of a wait, how many operations the body
+    had issued."""
 
 
 FACTS: Final = frozenset(

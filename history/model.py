@@ -209,6 +209,20 @@ class Activation:
     """With `release`: what is unread waits until then, too. Only what comes later wakes the run
     earlier."""
 
+    @property
+    def has_rows(self) -> bool:
+        """It adds something; else at most it gives the run back."""
+        return bool(
+            self.events
+            or self.consumed
+            or self.children
+            or self.waits
+            or self.listening is not None
+            or self.cancels
+            or self.notes
+            or self.ending
+        )
+
 
 @dataclass(slots=True)
 class Claim:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wf.client.views import EventView as EventView
     from wf.client.views import RunView as RunView
     from wf.client.views import TokenView as TokenView
+    from wf.engine.author import Context as Context
     from wf.engine.author import current as current
     from wf.engine.author import logger as logger
     from wf.engine.author import now as now
@@ -53,6 +54,13 @@ if TYPE_CHECKING:
     from wf.engine.notes import metadata as metadata
     from wf.engine.notes import stream as stream
     from wf.engine.notes import tags as tags
+    from wf.engine.telling import Canceled as Canceled
+    from wf.engine.telling import Completed as Completed
+    from wf.engine.telling import Failed as Failed
+    from wf.engine.telling import Resumed as Resumed
+    from wf.engine.telling import Started as Started
+    from wf.engine.telling import Succeeded as Succeeded
+    from wf.engine.telling import Waiting as Waiting
     from wf.engine.transaction import transaction as transaction
     from wf.history.errors import Abort as Abort
     from wf.history.errors import AlreadyEnded as AlreadyEnded
@@ -105,7 +113,7 @@ _HOMES = {
     "wf.client.schedules": ("ScheduleView",),
     "wf.client.timeline.model": ("Timeline",),
     "wf.client.views": ("ChunkView", "EventView", "RunView", "TokenView"),
-    "wf.engine.author": ("current", "logger", "now", "patched", "random", "uuid4"),
+    "wf.engine.author": ("Context", "current", "logger", "now", "patched", "random", "uuid4"),
     "wf.engine.config": ("Config", "Retries"),
     "wf.engine.core.batches": ("BatchHandle", "Item"),
     "wf.engine.core.handles": ("RunHandle", "Token"),
@@ -119,6 +127,9 @@ _HOMES = {
     "wf.engine.core.waits": ("wait",),
     "wf.engine.engine": ("Engine", "run"),
     "wf.engine.notes": ("metadata", "stream", "tags"),
+    "wf.engine.telling": (
+        *("Canceled", "Completed", "Failed", "Resumed", "Started", "Succeeded", "Waiting"),
+    ),
     "wf.engine.transaction": ("transaction",),
     "wf.history.errors": (
         *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "ConfigError"),

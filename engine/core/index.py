@@ -35,11 +35,11 @@ class History:
             elif event.kind == Kind.PATCHED:
                 self.patches.add(event.name)
         self.last_ordinal = max(operations, default=0)
-        self.has_begun = any(event.kind not in _OF_CLAIMS for event in self.events)
+        self.has_begun = any(event.kind not in OF_CLAIMS for event in self.events)
 
 
 _KINDS: Final = frozenset(map(int, Kind))
-_OF_CLAIMS: Final = frozenset({Kind.STARTED, Kind.TAKEN})
+OF_CLAIMS: Final = frozenset({Kind.STARTED, Kind.TAKEN})
 _LATER: Final = frozenset(
     {Kind.CHILD_STARTED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_RECEIVED}
     | {Kind.BATCH_STARTED, Kind.BATCH_ENDED, Kind.MESSAGE_TIMED_OUT, Kind.SEND_SETTLED}

@@ -21,7 +21,6 @@ from typing import (
     Literal,
     ParamSpec,
     Protocol,
-    TypedDict,
     TypeVar,
     Unpack,
     cast,
@@ -33,6 +32,7 @@ from wf.engine.core.callers import Trigger
 from wf.engine.core.children import ChildCall
 from wf.engine.core.durations import Duration, milliseconds
 from wf.engine.core.handles import RunHandle
+from wf.engine.core.hooks import NO_HOOKS, Hookable, HookOptions, Hooks, hooks_of
 from wf.engine.core.operation import Gen, Operation
 from wf.engine.core.retry import DEFAULT_STEP_RETRY, NO_RETRY, Retry
 from wf.engine.core.steps import StepCall, settle_step
@@ -62,7 +62,7 @@ PROCESS: Final = "process"
 """In a process that it has for itself."""
 
 
-class StepOptions(TypedDict, total=False):
+class StepOptions(HookOptions, total=False):
     """What `@wf.step(…)` takes."""
 
     id: str
@@ -75,7 +75,7 @@ class StepOptions(TypedDict, total=False):
     max_duration: Duration
 
 
-class TaskOptions(TypedDict, total=False):
+class TaskOptions(HookOptions, total=False):
     """What `@wf.task(…)` takes."""
 
     id: str
@@ -108,15 +108,23 @@ class _One(Protocol[In_contra, R_co]):
     def __call__(self, payload: In_contra, /) -> Operation[R_co]: ...
 
 
-class Runnable(Generic[P, R]):
+class Runnable(Hookable[R], Generic[P, R]):
     """A step or a task. `.id`: its name in kebab-case unless given; `.fn`: the plain function."""
 
-    def __init__(self, fn: Callable[..., Any], kind: str, id: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        kind: str,
+        id: str,
+        settings: Settings,
+        hooks: Hooks = NO_HOOKS,
+    ) -> None:
         self.fn = fn
         self.kind = kind
         """"step" or "task"."""
         self.id = id
         self.settings = settings
+        self.hooks = hooks
         self.signature = Signature(fn, id)
         self.schedules: tuple[Declared, ...] = ()
         self.settle_step = partial(settle_step, self)
@@ -396,11 +404,12 @@ def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
     settings = _settings(kind, name, given)
     if settings.executor != THREAD:
         _check_importable(fn, settings.executor)
-    return Runnable(fn, kind, id, settings)
+    return Runnable(fn, kind, id, settings, hooks_of(given, f"@wf.{kind} {name}"))
 
 
 def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
-    allowed = StepOptions.__annotations__ if kind == "step" else TaskOptions.__annotations__
+    options = StepOptions if kind == "step" else TaskOptions
+    allowed = options.__required_keys__ | options.__optional_keys__
     for option in given:
         if option not in allowed:
             raise DeclarationError(
