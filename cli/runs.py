@@ -88,11 +88,14 @@ def show(
     with options.client(db, env) as client:
         view = client.runs.retrieve(run)
         history = client.runs.history(run)
+        hooks = client.runs.hooks(run)
         now = client.now()
     if json:
-        output.print_json(view.to_json() | {"history": [event.to_json() for event in history]})
+        beside = {"history": history, "hooks": hooks}
+        told = {name: [one.to_json() for one in found] for name, found in beside.items()}
+        output.print_json(view.to_json() | told)
         return
-    output.print_fields([*_fields(view), *details(view, now)])
+    output.print_fields([*_fields(view), *details(view, now), *_hooks(hooks)])
     rows = _operations(history)
     if rows:
         print()
@@ -135,6 +138,18 @@ def details(run: RunView, now: datetime) -> list[tuple[str, str]]:
         fields.append(("error", f"{run.error.type}: {run.error.message}"))
         fields.append(("traceback", run.error.traceback.rstrip()))
     return fields
+
+
+def _hooks(runs: Sequence[RunView]) -> list[tuple[str, str]]:
+    """What the hooks were told, and what became of that."""
+    return [
+        (
+            "" if place else "hooks",
+            f"{run.payload['moment']}: {run.status}"
+            + (f", {run.error.message} ({run.id})" if run.error is not None else ""),
+        )
+        for place, run in enumerate(runs)
+    ]
 
 
 def silence_of(run: RunView, now: datetime) -> str:

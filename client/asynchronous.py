@@ -51,6 +51,7 @@ class AsyncRuns:
         self.unblock = _threaded(runs.unblock)
         self.send = _threaded(runs.send)
         self.history = _threaded(runs.history)
+        self.hooks = _threaded(runs.hooks)
         self.timeline = _threaded(runs.timeline)
 
     async def replay(self, run_id: str, payload: Any = SAME) -> AsyncHandle[Any]:

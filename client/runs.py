@@ -16,7 +16,9 @@ from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.messages import encode_message
 from wf.engine.core.runs import replay_of
 from wf.history.errors import AlreadyEnded, NotFound, WrongStatus
+from wf.history.hooks import task_of_hooks
 from wf.history.ids import new_id, show
+from wf.history.limits import MAX_LIST
 from wf.history.model import Run, RunFilter
 
 if TYPE_CHECKING:
@@ -154,6 +156,14 @@ class Runs:
         """The rows of its history, those to come too, until it has ended. Raises NotFound when it
         is iterated."""
         return follow(self._client.store, self.rows(run_id))
+
+    def hooks(self, run_id: str) -> Sequence[RunView]:
+        """The runs in which its hooks were told of it, oldest first: `.payload["moment"]`, and
+        `.status` FAILED with `.error` where a hook failed. Raises NotFound."""
+        run = self._get(run_id)
+        wanted = RunFilter(run.environment, task=task_of_hooks(run.task), parent_id=run.id)
+        wanted.limit = MAX_LIST
+        return [run_view(one) for one in reversed(self._client.store.list_runs(wanted))]
 
     def timeline(self, run_id: str) -> Timeline:
         """What it and the runs below it did, over time: in a notebook, a picture. Raises

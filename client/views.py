@@ -194,6 +194,7 @@ _IDS: Final[dict[int, str]] = {
     Kind.BATCH_TRIGGERED: "batch",
     Kind.BATCH_AWAITED: "batch",
     Kind.MESSAGE_SENT: "run",
+    Kind.HOOKED: "run",
 }
 """Rows whose data is an id."""
 

@@ -61,11 +61,11 @@ class Engine:
         self._owns_store = store is None
         self.store = store if store is not None else open_store(database or "")
         config = config or load_config()
+        self._hooks = config.hooks
         self._settings = settings or WorkerSettings(
             environment=self.environment,
             paranoid=paranoid,
             policies=config.policies(self.environment),
-            hooks=config.hooks,
             executors=config.executors,
         )
         if executors is not None:
@@ -94,7 +94,7 @@ class Engine:
         if self._host is None:
             self._host = Host(
                 self.store,
-                self.registry,
+                self.registry.with_hooks(self._hooks),
                 self._settings,
                 clock=self._clock,
                 observer=self._observer,

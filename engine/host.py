@@ -55,9 +55,8 @@ class Host:
     ) -> None:
         check_executors(registry, settings.executors)
         settings.python = settings.python or f"{sys.version_info.major}.{sys.version_info.minor}"
-        registry = registry.with_hooks(settings.hooks)
-        ends = registry.hooked_ends
-        info = WorkerInfo(machine.this_host(), os.getpid(), registry.ids, registry.code, ends)
+        known = (registry.ids, registry.code, registry.hooked_ends)
+        info = WorkerInfo(machine.this_host(), os.getpid(), *known)
         clock = clock or DatabaseClock()
         self.worker = Worker(store, registry, clock, settings, info)
         self._scheduler = (

@@ -69,6 +69,10 @@ class Registry:
                 hooked.add(hooks_task(runnable, hooks))
         return hooked
 
+    @property
+    def has_hooks(self) -> bool:
+        return bool(self._hooks)
+
     def hooks_of(self, id: str) -> Hooks:
         return self._hooks.get(id, NO_HOOKS)
 

@@ -20,8 +20,11 @@ from wf.engine.observer import Observer
 from wf.engine.registry import Registry
 from wf.engine.worker import Worker, WorkerSettings
 from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
+from wf.history.events import Status
+from wf.history.hooks import is_of_hooks
 from wf.history.ids import new_id, show
-from wf.history.model import Run
+from wf.history.limits import MAX_LIST
+from wf.history.model import Run, RunFilter
 from wf.history.store import Store
 
 
@@ -94,8 +97,8 @@ class Session:
         return self.store.get_runs([self.run_id])[self.run_id]
 
     def wait(self, seconds: float | None = None) -> Run | None:
-        """The run, when it has ended or is parked; None after so many seconds. Raises what ended
-        the worker."""
+        """The run, when it has ended and its hooks were told, or is parked; None after so many
+        seconds. Raises what ended the worker."""
         host = self._host
         assert host is not None
         unlisten = self.store.listen(self._changed.set)
@@ -103,7 +106,7 @@ class Session:
             while True:
                 self._changed.clear()
                 run = self.look()
-                if run.status.ended or run.blocked is not None:
+                if run.blocked is not None or (run.status.ended and not self._tells_hooks()):
                     return run
                 self.check()
                 if seconds is not None:
@@ -114,6 +117,19 @@ class Session:
                     self._changed.wait(1.0)
         finally:
             unlisten()
+
+    def _tells_hooks(self) -> bool:
+        """Of the run and what it started, hooks are still to be told something."""
+        if not self.registry.has_hooks:
+            return False
+        live = [status for status in Status if not status.ended]
+        wanted = RunFilter(self.environment, status=live, root_id=self._root, limit=MAX_LIST)
+        hooks = [
+            run
+            for run in self.store.list_runs(wanted)
+            if is_of_hooks(run.task) and run.task in self.registry
+        ]
+        return bool(hooks) and all(run.blocked is None for run in hooks)
 
     @property
     def trouble(self) -> StoreUnavailable | None:
@@ -145,13 +161,13 @@ class Session:
     def start(self, observer: Observer | None = None) -> None:
         """Work on the run that was made or found."""
         config = load_config()
+        self.registry = self.registry.with_hooks(config.hooks)
         settings = WorkerSettings(
             environment=self.environment,
             paranoid=self._paranoid,
             root=self._root,
             executors=self._executors if self._executors is not None else config.executors,
             policies=config.policies(self.environment),
-            hooks=config.hooks,
         )
         self._host = Host(
             self.store,

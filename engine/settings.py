@@ -7,7 +7,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
-from wf.engine.core.hooks import NO_HOOKS, Hooks
 from wf.engine.policies import NO_POLICIES, Policies
 from wf.history.limits import LEASE_MS
 
@@ -53,8 +52,6 @@ class WorkerSettings:
     back_offs_ms: Sequence[int] = BACK_OFFS_MS
     policies: Policies = NO_POLICIES
     """What the project says of runnables that say nothing themselves."""
-    hooks: Hooks = NO_HOOKS
-    """Of all runs, beside those of their runnables."""
     blocked_ms: int = BLOCKED_MS
 
     @property

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, Final, cast
 
 from wf.history.events import CHAPTER_ENDS, COMPLETIONS, STORED, Kind, Status
+from wf.history.hooks import SUFFIX
 from wf.history.ids import show
 from wf.history.model import InboxKind, Reason
 from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
@@ -381,6 +382,20 @@ CHECKS: Final[Sequence[Check]] = (
          AND i.ordinal = e.ordinal AND i.kind = {InboxKind.CHILD_STARTED.value})
         AND EXISTS (SELECT 1 FROM runs r WHERE r.id = e.run_id AND r.status = 0
          AND r.chapter = e.chapter)""",
+    ),
+    Check(
+        "I9",
+        "hooks were told {} by a run that is not there",
+        f"""SELECT e.run_id, e.name FROM events e JOIN runs r ON r.id = e.run_id AND r.status = 0
+        WHERE e.kind = {Kind.HOOKED.value} AND e.data IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM runs h WHERE h.id = e.data)""",
+    ),
+    Check(
+        "I9",
+        "it tells hooks of a moment that has not been",
+        f"""SELECT h.id FROM runs h JOIN runs r ON r.id = h.parent_id AND r.status = 0
+        WHERE h.task = r.task || '{SUFFIX}' AND NOT EXISTS
+        (SELECT 1 FROM events e WHERE e.run_id = r.id AND e.data = h.id)""",
     ),
     Check(
         "I9",

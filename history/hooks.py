@@ -19,6 +19,8 @@ from wf.history.model import NewRun
 SUFFIX: Final = ":hooks"
 """A task cannot be called so: ids have no colon."""
 
+_LAST: Final = 0xFFF
+"""12 bits of an id, so that those of one millisecond sort as things happened."""
 STARTED, WAITING, RESUMED = "STARTED", "WAITING", "RESUMED"
 """The moments beside the ends of a run, which are called like their status."""
 
@@ -26,6 +28,10 @@ STARTED, WAITING, RESUMED = "STARTED", "WAITING", "RESUMED"
 def task_of_hooks(task: str) -> str:
     """The task of the hook runs of a task's runs: a worker that knows the one knows the other."""
     return task + SUFFIX
+
+
+def is_of_hooks(task: str) -> bool:
+    return task.endswith(SUFFIX)
 
 
 def bit(status: Status) -> int:
@@ -54,8 +60,9 @@ def hook_run(
     earlier moment, which is waited for, so that hooks hear of things in their order."""
     notice = {"moment": moment} | ({"after": show("run", after)} if after is not None else {})
     source = b"hooks" + of.id + seq.to_bytes(4, "big")
+    place = min(seq or _LAST, _LAST)
     return NewRun(
-        id=noisy_id(at, blake2b(source, digest_size=10).digest()),
+        id=noisy_id(at, place.to_bytes(2, "big") + blake2b(source, digest_size=8).digest()),
         environment=of.environment,
         task=task_of_hooks(of.task),
         payload=json.dumps(notice).encode(),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wf.history.events import STORED, Status
+from wf.history.hooks import SUFFIX
 from wf.history.limits import INSERT_ROWS, MAX_LIST
 from wf.history.model import Run, RunFilter
 from wf.history.reading import DERIVED, RUNS, STATUS_NUMBER, read_run
@@ -90,6 +91,9 @@ class RunLists(ABC):
             if wanted:
                 where.append(f"r.{column} = ?")
                 values.append(wanted)
+        if not (filter.task or filter.parent_id or filter.root_id):
+            where.append("replace(r.task, ?, '') = r.task")
+            values.append(SUFFIX)
         if filter.tag:
             where.append(
                 "EXISTS (SELECT 1 FROM tags t WHERE t.environment = r.environment"

@@ -341,6 +341,8 @@ class Token:
 
 @dataclass(slots=True)
 class RunFilter:
+    """Hook runs are left out, unless `task` names theirs, or those below a run are asked for."""
+
     environment: str
     status: Sequence[Status] = ()
     task: str = ""

@@ -95,7 +95,8 @@ def hooks_of(options: Mapping[str, Any], where: str) -> Hooks:
 def _checked(given: Any, name: str, where: str) -> tuple[Hook, ...]:
     if callable(given):
         return (cast("Hook", given),)
-    found: list[Any] = list(given) if isinstance(given, Iterable) else [given]  # pyright: ignore[reportUnknownArgumentType]
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    found: list[Any] = list(given) if several else [given]  # pyright: ignore[reportUnknownArgumentType]
     for hook in found:
         if not callable(hook):
             raise DeclarationError(

@@ -131,6 +131,7 @@ _IDS: Final = {
     Kind.BATCH_STARTED,
     Kind.BATCH_AWAITED,
     Kind.MESSAGE_SENT,
+    Kind.HOOKED,
 }
 
 
