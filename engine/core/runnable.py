@@ -28,6 +28,7 @@ from typing import (
 )
 
 from wf.engine.core.batches import BatchCall, BatchHandle, Item
+from wf.engine.core.callables import THREAD, as_function
 from wf.engine.core.callers import Trigger
 from wf.engine.core.children import ChildCall
 from wf.engine.core.durations import Duration, milliseconds
@@ -56,8 +57,6 @@ In = TypeVar("In")
 In_contra = TypeVar("In_contra", contravariant=True)
 
 
-THREAD: Final = "thread"
-"""In the worker's own process: `def` in a thread, `async def` on the loop of all steps."""
 PROCESS: Final = "process"
 """In a process that it has for itself."""
 
@@ -148,8 +147,11 @@ class Runnable(Hookable[R], Generic[P, R]):
 
     @property
     def location(self) -> str:
-        """Where the function stands: "file.py:12"."""
-        code = self.fn.__code__
+        """Where the function stands: "file.py:12"; of a builtin, its name."""
+        fn = inspect.unwrap(self.fn)
+        code = getattr(fn, "__code__", None)
+        if code is None:
+            return f"{fn.__module__}.{fn.__qualname__}"
         return f"{code.co_filename}:{code.co_firstlineno}"
 
     @cached_property
@@ -320,8 +322,10 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     """A function that touches the world. It runs for real, once for its place in a run; its result
     is recorded.
 
-    `def` runs in a thread, `async def` on the worker's shared loop. Options: id, retry, timeout
-    (per attempt), executor ("process", or a name that the engine knows), at_most_once, tags, ttl.
+    `def` runs in a thread, `async def` on the worker's shared loop. `wf.step(fn, id="…")` wraps
+    what is there already: a function of a library, a partial, a bound method, a builtin. Options:
+    id, retry, timeout (per attempt), executor ("process", or a name that the engine knows),
+    at_most_once, tags, ttl.
     Raises DeclarationError for a function that cannot be one.
     """
     if fn is None:
@@ -370,10 +374,7 @@ def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
         fn = cast("Runnable[..., Any]", fn).fn
     name = getattr(fn, "__name__", repr(fn))
     if not inspect.isfunction(fn):
-        raise DeclarationError(
-            f"@wf.{kind} takes a function, not {name!r}; "
-            f"write `@wf.{kind}` above `async def {kind}_name(…)`"
-        )
+        fn = as_function(fn, name, kind, given)
     parameters = list(inspect.signature(fn).parameters)
     if parameters and parameters[0] in ("self", "cls"):
         raise DeclarationError(

@@ -25,6 +25,10 @@ def plain(n: int) -> int:
     return n
 
 
+async def async_plain(n: int) -> int:
+    return n
+
+
 def generator(n: int) -> Gen[int]:
     yield from ()
     return n
@@ -56,8 +60,19 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: task_(options), r"\*options has no place"),
     (lambda: step_(Service.send), r"send is a method: .*`@wf.step` and `async def send\(payload"),
     (lambda: task_(Service.send), r"`@wf.task` and `async def send"),
-    (lambda: step_(Service().call), r"@wf.step takes a function"),
-    (lambda: step_(functools.partial(plain, 1)), r"@wf.step takes a function"),
+    (lambda: step_(Service().call), r"call is no function .* name the step: wf.step\(…, id='…'\)"),
+    (lambda: step_(functools.partial(plain, 1)), r"is no function .* name the step"),
+    (lambda: task_(functools.partial(async_plain, 1), id="p"), r"@wf.task takes a function"),
+    (lambda: step_(max, id="max"), r"max says no signature: write a function that calls it"),
+    (lambda: step_(Service, id="s"), r"Service returns no result: write a function"),
+    (
+        lambda: step_(functools.partial(generator, 1), id="g"),
+        r"generator.* returns no result: write a function that calls it",
+    ),
+    (
+        lambda: step_(Service().call, id="call", executor="process"),
+        r"cannot be found by its name where executor='process' runs it",
+    ),
     (lambda: step_(3), r"@wf.step takes a function, not '3'"),
     (lambda: step_(lambda: 1), r"id='<lambda>': use letters"),
     (lambda: step_(id="has spaces")(plain), r"id='has spaces': use letters"),

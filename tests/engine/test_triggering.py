@@ -212,7 +212,7 @@ async def test_outside_any_run_such_a_step_just_runs(database: str) -> None:
         assert wf.client().runs.retrieve(run_id).parent is None
         with pytest.raises(wf.NotInStep):
             await tasks.waits_sync("call")
-        assert await tasks.child.trigger_and_wait(4) == 8
+        assert await tasks.child.trigger_and_wait(4) == await tasks.child(4) == 8
 
 
 def test_a_body_has_to_await_the_handle() -> None:
