@@ -16,12 +16,14 @@ from wf.cli import (
     db,
     errors,
     init,
+    prune,
     run,
     schedules,
     send,
     show,
     tokens,
     trigger,
+    why,
     worker,
 )
 
@@ -46,11 +48,13 @@ app.command("run")(run.run)
 app.command("trigger")(trigger.trigger)
 app.command("send")(send.send)
 app.command("show")(show.show)
+app.command("why")(why.why)
 app.add_typer(acting.app)
 app.add_typer(tokens.app)
 app.add_typer(schedules.app)
 app.command("worker")(worker.worker)
 app.command("audit")(audit.audit)
+app.command("prune")(prune.prune)
 app.add_typer(db.app)
 
 

@@ -11,12 +11,15 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 from wf.client.asking import asked
 from wf.client.client import Client
 from wf.client.feeds import follow_async
+from wf.client.filters import RunFilters
 from wf.client.outside import AsyncHandle, async_batch
+from wf.client.prune import Pruned
 from wf.client.runs import SAME
 from wf.client.schedules import Schedules
 from wf.client.tokens import Tokens
 from wf.client.views import ChunkView, EventView, RunView
 from wf.engine.core.batches import BatchHandle, Item
+from wf.engine.core.durations import Duration
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.triggers import BatchOptions, TriggerOptions, trigger_options
 from wf.history import connections
@@ -50,6 +53,7 @@ class AsyncRuns:
         self.reschedule = _threaded(runs.reschedule)
         self.unblock = _threaded(runs.unblock)
         self.send = _threaded(runs.send)
+        self.why = _threaded(runs.why)
         self.history = _threaded(runs.history)
         self.hooks = _threaded(runs.hooks)
         self.timeline = _threaded(runs.timeline)
@@ -130,6 +134,19 @@ class AsyncClient:
     async def now(self) -> datetime:
         """By the clock of the database: what all times of runs are to be compared with."""
         return await asyncio.to_thread(self._client.now)
+
+    async def prune(
+        self,
+        older_than: Duration,
+        *,
+        dry_run: bool = False,
+        scrub: bool = False,
+        **filters: Unpack[RunFilters],
+    ) -> Pruned:
+        """Remove runs that are over, as Client.prune does."""
+        return await asyncio.to_thread(
+            self._client.prune, older_than, dry_run=dry_run, scrub=scrub, **filters
+        )
 
     async def close(self) -> None:
         await asyncio.to_thread(self._client.close)

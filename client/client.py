@@ -13,7 +13,9 @@ from typing import Any, Final, Self, TypeVar, Unpack, overload
 from wf.client.asking import asked, batch_asked
 from wf.client.batches import Batch
 from wf.client.ends import Ends
+from wf.client.filters import RunFilters
 from wf.client.handles import Handle
+from wf.client.prune import Pruned, prune
 from wf.client.runs import Runs
 from wf.client.schedules import Schedules
 from wf.client.tokens import Tokens
@@ -228,6 +230,24 @@ class Client:
                 show("run", run_id),
             )
         return Handle(self, run_id, run.task, decode, triggered)
+
+    def prune(
+        self,
+        older_than: Duration,
+        *,
+        dry_run: bool = False,
+        scrub: bool = False,
+        **filters: Unpack[RunFilters],
+    ) -> Pruned:
+        """Remove runs that ended longer ago than that and fit the filters, each with all runs below
+        it, and all that is theirs: histories, streams, messages, tokens, keys. A run stays while
+        one above or below it, or a replay of it, is alive, or one below it ended too recently.
+
+        Small transactions, newest first; what is cut short is done by the next call. `dry_run`:
+        only count. `scrub`: leave no trace of them in a SQLite file, which is written anew: nobody
+        else writes meanwhile. Raises PayloadError, DeclarationError, StoreUnavailable.
+        """
+        return prune(self, older_than, filters, dry_run=dry_run, scrub=scrub)
 
     def send_encoded(self, run_id: bytes, name: str, data: bytes) -> None:
         """Raises NotFound, AlreadyEnded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypedDict
 
@@ -80,14 +80,22 @@ def run_filter(environment: str, now: int, given: Mapping[str, Any]) -> RunFilte
 
 
 def live(found: RunFilter) -> RunFilter:
-    """Only runs that have not ended."""
-    found.status = [status for status in found.status or _LIVE if not status.ended]
-    return found
+    """Only runs that have not ended. Raises PayloadError where only others are asked for."""
+    return _only(found, _LIVE, "that have not ended")
 
 
 def ended(found: RunFilter) -> RunFilter:
-    """Only runs that have ended."""
-    found.status = [status for status in found.status or _ENDED if status.ended]
+    """Only runs that have ended. Raises PayloadError where only others are asked for."""
+    return _only(found, _ENDED, "that have ended")
+
+
+def _only(found: RunFilter, these: Sequence[Status], told: str) -> RunFilter:
+    asked = found.status
+    found.status = [status for status in asked or these if status in these]
+    if not found.status:
+        raise PayloadError(
+            f"status={', '.join(asked)}: this is for runs {told}, so give {', '.join(these)}"
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from wf.client.feeds import Chunks, HistoryRows, RunChanges, follow
 from wf.client.filters import RunFilters, check_named, ended, live, run_filter
 from wf.client.handles import Handle
 from wf.client.views import ChunkView, EventView, RunView, event_view, run_view
+from wf.client.why import Why, explain, read
 from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.messages import encode_message
 from wf.engine.core.runs import replay_of
@@ -152,6 +153,10 @@ class Runs:
         run = self._get(run_id)
         return [event_view(chapter, event) for chapter, event in self._client.store.history(run.id)]
 
+    def why(self, run_id: str) -> Why:
+        """Why it is where it is, in one sentence, and the next command. Raises NotFound."""
+        return explain(read(self._client.store, self._get(run_id)))
+
     def tail(self, run_id: str) -> Generator[EventView]:
         """The rows of its history, those to come too, until it has ended. Raises NotFound when it
         is iterated."""
@@ -168,9 +173,9 @@ class Runs:
     def timeline(self, run_id: str) -> Timeline:
         """What it and the runs below it did, over time: in a notebook, a picture. Raises
         NotFound."""
-        from wf.client.timeline.reading import read
+        from wf.client.timeline.reading import read as read_timeline
 
-        return read(self._client.store, self._get(run_id))
+        return read_timeline(self._client.store, self._get(run_id))
 
     def subscribe(self, run_id: str) -> Generator[RunView]:
         """The run now, then at each change of its status, metadata, tags or output, until it has

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 
 from wf.history.events import Event
 from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_CHUNKS, MAX_LIST
-from wf.history.listing import RunLists
-from wf.history.model import Run, Token, WorkerInfo
+from wf.history.model import Awaited, Run, Token, WorkerInfo
 from wf.history.notes import Chunk
+from wf.history.pruning import Pruning
 from wf.history.reading import RUNS, read_run
 from wf.history.rows import TOKEN_COLUMNS, TOKEN_STATUS, token_of
 from wf.history.schedules import ScheduleLooks
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 _EVENTS: Final = "seq, kind, ordinal, at, name, digest, attempt, took, data"
 
 
-class Looks(RunLists, ScheduleLooks, ABC):
+class Looks(Pruning, ScheduleLooks, ABC):
     """The reading half of a Store. SQL is written with `?`, and has no other `?` or `%` in it."""
 
     @abstractmethod
@@ -71,6 +71,15 @@ class Looks(RunLists, ScheduleLooks, ABC):
             sql = f"SELECT id FROM runs WHERE id {condition} AND status = 0"
             found.update(row[0] for row in self._query(sql, values))
         return found
+
+    def awaited(self, run_id: bytes) -> Awaited:
+        """What a waiting run waits for, in the order in which it asked."""
+        waits = "SELECT target FROM waits WHERE run_id = ? ORDER BY ordinal, place"
+        names = "SELECT name FROM listening WHERE run_id = ? ORDER BY name"
+        return Awaited(
+            [row[0] for row in self._query(waits, [run_id])],
+            [row[0] for row in self._query(names, [run_id])],
+        )
 
     def get_token(self, token_id: bytes) -> Token | None:
         rows = self._query(f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?", [token_id])

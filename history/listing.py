@@ -17,7 +17,7 @@ from wf.history.events import STORED, Status
 from wf.history.hooks import SUFFIX
 from wf.history.limits import INSERT_ROWS, MAX_LIST
 from wf.history.model import Run, RunFilter
-from wf.history.reading import DERIVED, RUNS, STATUS_NUMBER, read_run
+from wf.history.reading import DERIVED, IDS, RUNS, STATUS_NUMBER, read_run
 from wf.history.rows import DueKind
 
 _LAST: Final = b"\xff" * 16
@@ -48,20 +48,30 @@ class RunLists(ABC):
 
     def list_runs(self, filter: RunFilter) -> list[Run]:
         """One page, newest first."""
+        return [read_run(row) for row in self._list(RUNS, filter)]
+
+    def list_ended(self, filter: RunFilter, ended_before: int) -> list[bytes]:
+        """The ids of one page of runs that had ended before that."""
+        rows = self._list(IDS, filter, ["r.status <> 0", "r.ended_at < ?"], [ended_before])
+        return [row[0] for row in rows]
+
+    def _list(
+        self, select: str, filter: RunFilter, more: Sequence[str] = (), given: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
         limit = min(filter.limit, MAX_LIST)
         before, since = _bounds(filter)
         conditions, values = self._conditions(filter)
+        conditions, values = [*conditions, *more], [*values, *given]
         lead = lead_of(filter)
         if lead is None:
             where = " AND ".join(["r.id < ?", "r.id >= ?", *conditions])
-            sql = f"{RUNS} WHERE {where} ORDER BY r.id DESC LIMIT ?"
-            return [read_run(row) for row in self._query(sql, [before, since, *values, limit])]
-        found: list[Run] = []
+            sql = f"{select} WHERE {where} ORDER BY r.id DESC LIMIT ?"
+            return self._query(sql, [before, since, *values, limit])
+        found: list[tuple[Any, ...]] = []
         for ids in self._pages(lead, before, since, limit):
             condition, listed = self._any_of(ids)
             where = " AND ".join([f"r.id {condition}", *conditions])
-            rows = self._query(f"{RUNS} WHERE {where} ORDER BY r.id DESC", [*listed, *values])
-            found += [read_run(row) for row in rows]
+            found += self._query(f"{select} WHERE {where} ORDER BY r.id DESC", [*listed, *values])
             if len(found) >= limit:
                 break
         return found[:limit]

@@ -340,6 +340,14 @@ class Token:
 
 
 @dataclass(slots=True)
+class Awaited:
+    """What a run waits for outside itself: runs and tokens, and names of messages."""
+
+    targets: Sequence[bytes] = ()
+    names: Sequence[str] = ()
+
+
+@dataclass(slots=True)
 class RunFilter:
     """Hook runs are left out, unless `task` names theirs, or those below a run are asked for."""
 

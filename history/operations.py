@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from wf.history.model import Awaited
+
 
 class OperationStore(Protocol):
     """Every method is one transaction."""
@@ -15,4 +17,8 @@ class OperationStore(Protocol):
 
     def unblock(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
         """Mark parked runs ready; answers those that were parked."""
+        ...
+
+    def awaited(self, run_id: bytes) -> Awaited:
+        """What a waiting run waits for, in the order in which it asked."""
         ...

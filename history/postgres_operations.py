@@ -7,16 +7,66 @@ from collections.abc import Sequence
 from typing import Final
 
 from wf.history import postgres_sql as sql
-from wf.history.postgres_arrays import byteas, int8s
-from wf.history.postgres_debounce import PUT_OFF
+from wf.history.postgres_arrays import byteas, int8s, table
+from wf.history.postgres_debounce import PUT_OFF, UNTAG
 from wf.history.postgres_pool import Connection, send
 from wf.history.postgres_rows import transaction
+from wf.history.pruning import DOOMED, OF_A_RUN, Doomed, still_going
 from wf.history.store import in_rows
 
 PARKED: Final = f"""WITH parked AS (
  SELECT run_id AS id FROM blocked WHERE run_id = ANY (%s::bytea[]))
 SELECT {sql.note("woken", "parked")}, (SELECT array_agg(id) FROM parked)"""
 """Notes them for MARK."""
+
+
+LOCK: Final = """SELECT count(*) FROM (
+ SELECT id FROM runs WHERE id = ANY (%s::bytea[]) ORDER BY id FOR UPDATE) locked"""
+"""Before runs are removed: a replay that refers to one of them waits, and does not find it."""
+
+DOOM: Final = f"{DOOMED} = ANY (%s::bytea[])"
+
+CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id = ANY (%s::bytea[])"
+
+FORKED: Final = "SELECT origin_id FROM runs WHERE status = 0 AND origin_id = ANY (%s::bytea[])"
+
+REMOVE: Final = "DELETE FROM runs WHERE id = ANY (%s::bytea[])"
+
+
+def _forget(table: str) -> str:
+    return f"""DELETE FROM {table} k USING
+ unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) AS a(environment, task, key, run_id)
+WHERE k.environment = a.environment AND k.task = a.task AND k.key = a.key AND k.run_id = a.run_id"""
+
+
+FORGET: Final = _forget("idempotency")
+FORGET_DEBOUNCE: Final = _forget("debounces")
+OF_RUNS: Final = [f"DELETE FROM {table} WHERE run_id = ANY (%s::bytea[])" for table in OF_A_RUN]
+
+
+def prune(connection: Connection, run_ids: Sequence[bytes]) -> list[bytes]:
+    """Remove ended runs with all that is theirs; answers which."""
+    asked = byteas(in_rows(run_ids))
+    with transaction(connection):
+        send(connection, LOCK, [asked])
+        rows = send(connection, DOOM, [asked])
+        children = send(connection, CHILDREN, [asked])
+        forked = send(connection, FORKED, [asked])
+        found = {bytes(row[0]): Doomed(bytes(row[0]), *row[1:]) for row in rows.fetchall()}
+        pairs = [(bytes(child), bytes(parent)) for child, parent in children.fetchall()]
+        forks = {bytes(row[0]) for row in forked.fetchall()}
+        going = still_going([one for one in run_ids if one in found], pairs, forks)
+        doomed = [found[run_id] for run_id in going]
+        ids = byteas(in_rows(going))
+        keys = [(o.environment, o.task, o.idempotency_key, o.id) for o in doomed]
+        send(connection, FORGET, table("tttb", [row for row in keys if row[2]]))
+        keys = [(o.environment, o.task, o.debounce, o.id) for o in doomed]
+        send(connection, FORGET_DEBOUNCE, table("tttb", [row for row in keys if row[2]]))
+        for statement in OF_RUNS:
+            send(connection, statement, [ids])
+        send(connection, UNTAG, table("tbb", [row for one in doomed for row in one.tags]))
+        send(connection, REMOVE, [ids])
+    return going
 
 
 def reschedule(connection: Connection, run_id: bytes, at: int) -> bool:

@@ -180,7 +180,7 @@ def _made(
         yield sql.TAGS, table("tbb", part)
     origins = [(run.id, run.origin_id) for run in made if run.origin_id is not None]
     for part in chunks(origins):
-        yield sql.ORIGINS, table("bb", part)
+        yield sql.ORIGINS, [byteas(in_rows(origin for _, origin in part)), *table("bb", part)]
 
 
 def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:

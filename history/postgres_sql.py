@@ -156,9 +156,13 @@ SELECT id FROM made"""
 TAGS: Final = """INSERT INTO tags (environment, tag, run_id)
 SELECT * FROM unnest(%s::text[], %s::bytea[], %s::bytea[]) ON CONFLICT DO NOTHING"""
 
-ORIGINS: Final = """UPDATE runs SET origin_id = a.origin_id
-FROM unnest(%s::bytea[], %s::bytea[]) AS a(id, origin_id) WHERE runs.id = a.id"""
-"""What only replays have: other runs are inserted without it."""
+ORIGINS: Final = """WITH there AS (
+ SELECT r.id FROM runs r WHERE r.id = ANY (%s::bytea[]) ORDER BY r.id FOR KEY SHARE)
+UPDATE runs SET origin_id = a.origin_id
+FROM unnest(%s::bytea[], %s::bytea[]) AS a(id, origin_id) JOIN there ON there.id = a.origin_id
+WHERE runs.id = a.id"""
+"""What only replays have: other runs are inserted without it. One whose origin is being removed
+stays without it, too."""
 
 TOKENS: Final = f"""WITH made AS (
  INSERT INTO tokens (id, environment, created_at, timeout_at, run_id, tags, schema, idempotency_key)

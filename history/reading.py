@@ -39,13 +39,7 @@ DERIVED: Final = f"""CASE
  ELSE {_WAITING} END"""
 """The number in STATUS_NUMBER of a run of `RUNS`."""
 
-RUNS: Final = f"""SELECT {columns("r")}, {DERIVED},
- CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
- CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
- r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next, n.metadata, n.tags,
- CASE WHEN r.chapter > 1 THEN (SELECT g.data FROM events g WHERE g.run_id = r.id
-  AND g.chapter = r.chapter AND g.seq = 1 AND g.kind = {Kind.STARTED.value}) END, r.origin_id
-FROM runs r
+_FROM: Final = """FROM runs r
 LEFT JOIN owned o ON o.run_id = r.id
 LEFT JOIN workers w ON w.id = o.worker
 LEFT JOIN ready m ON m.run_id = r.id
@@ -54,6 +48,17 @@ LEFT JOIN runnables k ON k.environment = r.environment AND k.task = r.task
 LEFT JOIN events s ON s.run_id = r.id AND s.chapter = 1 AND s.seq = 1
 LEFT JOIN blocked b ON b.run_id = r.id
 LEFT JOIN notes n ON n.run_id = r.id"""
+
+RUNS: Final = f"""SELECT {columns("r")}, {DERIVED},
+ CASE WHEN {_BEGAN} THEN s.at END, r.ended_at,
+ CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
+ r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next, n.metadata, n.tags,
+ CASE WHEN r.chapter > 1 THEN (SELECT g.data FROM events g WHERE g.run_id = r.id
+  AND g.chapter = r.chapter AND g.seq = 1 AND g.kind = {Kind.STARTED.value}) END, r.origin_id
+{_FROM}"""
+
+IDS: Final = f"SELECT r.id {_FROM}"
+"""The same rows, of which only the id is read."""
 
 
 def read_run(row: Sequence[Any]) -> Run:

@@ -43,7 +43,7 @@ from wf.history.sqlite_database import Database
 from wf.history.sqlite_group import write_group
 from wf.history.sqlite_join import join
 from wf.history.sqlite_notes import has_metadata, write_notes
-from wf.history.sqlite_operations import reschedule, unblock
+from wf.history.sqlite_operations import prune, reschedule, unblock
 from wf.history.sqlite_rows import (
     End,
     Transaction,
@@ -172,6 +172,13 @@ class SQLiteStore(Looks):
             parked = unblock(tx, run_ids)
         self._tell(tx)
         return [run_id for run_id in dict.fromkeys(run_ids) if run_id in parked]
+
+    def prune(self, run_ids: Sequence[bytes]) -> list[bytes]:
+        with self.database.write() as db:
+            return prune(Transaction(db, self.now()), run_ids)
+
+    def scrub(self) -> None:
+        self.database.rewrite()
 
     # --- schedules --------------------------------------------------------------------------------
 

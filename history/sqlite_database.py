@@ -131,6 +131,31 @@ class Database:
         db.close()
         self._write_lock.release()
 
+    def rewrite(self) -> None:
+        """Write the whole file anew, without a trace of what was removed, and empty the WAL. Nobody
+        else writes meanwhile. Raises StoreUnavailable where somebody reads for long."""
+        with self._write_lock, self.errors():
+            while not self._take_duty():
+                time.sleep(PATIENT_SPIN_S)
+            db = self._connect("PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 0")
+            try:
+                self._patiently(db, "VACUUM")
+                self._empty_wal(db)
+            finally:
+                db.close()
+                fcntl.flock(self._duty, fcntl.LOCK_UN)
+
+    def _empty_wal(self, db: sqlite3.Connection) -> None:
+        """After a commit, see the module; and so before each further try."""
+        start = time.monotonic()
+        while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if (time.monotonic() - start) * 1000 > self._busy_ms:
+                raise StoreUnavailable(
+                    f"{self.path} is being read for long, so its WAL cannot be emptied: try again"
+                )
+            time.sleep(PATIENT_SPIN_S)
+            self._patiently(db, "UPDATE meta SET version = version")
+
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
         """A connection on which every statement is its own snapshot."""

@@ -3,9 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
+from wf.history.pruning import DOOMED, OF_A_RUN, Doomed, still_going
 from wf.history.sqlite_debounce import PUT_OFF, START_AT
 from wf.history.sqlite_rows import Transaction, mark
+
+_CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id IN"
+_FORKED: Final = "SELECT origin_id FROM runs WHERE status = 0 AND origin_id IN"
+_FORGET: Final = """DELETE FROM idempotency
+WHERE environment = ? AND task = ? AND key = ? AND run_id = ?"""
+_FORGET_DEBOUNCE: Final = _FORGET.replace("idempotency", "debounces")
+_UNTAG: Final = "DELETE FROM tags WHERE environment = ? AND tag = ? AND run_id = ?"
+
+
+def prune(tx: Transaction, run_ids: Sequence[bytes]) -> list[bytes]:
+    """Remove ended runs with all that is theirs; answers which."""
+    found = {row[0]: Doomed(*row) for row in tx.rows(f"{DOOMED} IN", run_ids)}
+    ids = [run_id for run_id in run_ids if run_id in found]
+    forked = {row[0] for row in tx.rows(_FORKED, ids)}
+    going = still_going(ids, tx.rows(_CHILDREN, ids), forked)
+    doomed = [found[run_id] for run_id in going]
+    for table in OF_A_RUN:
+        tx.execute(f"DELETE FROM {table} WHERE run_id IN", going)
+    tx.db.executemany(
+        _FORGET,
+        [(one.environment, one.task, one.idempotency_key, one.id)
+         for one in doomed if one.idempotency_key],
+    )  # fmt: skip
+    tx.db.executemany(
+        _FORGET_DEBOUNCE,
+        [(one.environment, one.task, one.debounce, one.id) for one in doomed if one.debounce],
+    )
+    tx.db.executemany(_UNTAG, [row for one in doomed for row in one.tags])
+    tx.execute("DELETE FROM runs WHERE id IN", going)
+    return going
 
 
 def reschedule(tx: Transaction, run_id: bytes, at: int) -> bool:

@@ -13,6 +13,7 @@ from wf.history.events import Event
 from wf.history.messages import NewMessage, Sent
 from wf.history.model import (
     Activation,
+    Awaited,
     Claim,
     Committed,
     Lease,
@@ -35,6 +36,7 @@ WRITES: Final = frozenset(
         *("trigger", "cancel", "send", "create_tokens", "end_token", "note"),
         *("join", "commit", "commit_step", "beat", "take_over", "leave"),
         *("add_schedules", "move_schedules", "drop_schedules", "reschedule", "unblock"),
+        "prune",
     }
 )
 """The calls that change the store."""
@@ -119,6 +121,20 @@ class WatchedStore(WatchedSchedules):
 
     def unblock(self, run_ids: Sequence[bytes], now: int) -> list[bytes]:
         return self.door("unblock", lambda: self.inner.unblock(run_ids, now))
+
+    def prunable(
+        self, wanted: RunFilter, ended_before: int
+    ) -> tuple[list[bytes], RunFilter | None]:
+        return self.door("prunable", lambda: self.inner.prunable(wanted, ended_before))
+
+    def prune(self, run_ids: Sequence[bytes]) -> list[bytes]:
+        return self.door("prune", lambda: self.inner.prune(run_ids))
+
+    def scrub(self) -> None:
+        self.inner.scrub()
+
+    def awaited(self, run_id: bytes) -> Awaited:
+        return self.door("awaited", lambda: self.inner.awaited(run_id))
 
     def begin(self, place: StepPlace | None) -> StepTransaction:
         return WatchedStep(self.inner.begin(place), self.door)

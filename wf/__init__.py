@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from wf.client.filters import RunFilters as RunFilters
     from wf.client.handles import Handle as Handle
     from wf.client.outside import AsyncHandle as AsyncHandle
+    from wf.client.prune import Pruned as Pruned
     from wf.client.schedules import ScheduleView as ScheduleView
     from wf.client.timeline.model import Timeline as Timeline
     from wf.client.views import ChunkView as ChunkView
     from wf.client.views import EventView as EventView
     from wf.client.views import RunView as RunView
     from wf.client.views import TokenView as TokenView
+    from wf.client.why import Why as Why
     from wf.engine.author import Context as Context
     from wf.engine.author import current as current
     from wf.engine.author import logger as logger
@@ -110,9 +112,11 @@ _HOMES = {
     "wf.client.filters": ("RunFilters",),
     "wf.client.handles": ("Handle",),
     "wf.client.outside": ("AsyncHandle",),
+    "wf.client.prune": ("Pruned",),
     "wf.client.schedules": ("ScheduleView",),
     "wf.client.timeline.model": ("Timeline",),
     "wf.client.views": ("ChunkView", "EventView", "RunView", "TokenView"),
+    "wf.client.why": ("Why",),
     "wf.engine.author": ("Context", "current", "logger", "now", "patched", "random", "uuid4"),
     "wf.engine.config": ("Config", "Retries"),
     "wf.engine.core.batches": ("BatchHandle", "Item"),

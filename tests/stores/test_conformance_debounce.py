@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from random import Random
 from typing import Any
 
@@ -24,6 +25,7 @@ def late(world: World, payload: bytes, delay: int = 10, **columns: Any) -> NewRu
     run = world.new(payload=payload, **columns)
     run.debounce = Debounced(of.pop("key", "k"), delay * SECOND, **of)
     run.start_at = run.created_at + delay * SECOND
+    run.options = json.dumps({"debounce": {"key": run.debounce.key}}).encode()
     return run
 
 

@@ -76,6 +76,7 @@ def statements() -> dict[str, str]:
     }
     found["LOCKED_TOKEN"] = sql.LOCKED_TOKEN.format("id")
     found["get_runs"] = f"{cold.RUNS} WHERE r.id = ANY (%s::bytea[])"
+    found |= {f"of a run {n}": text for n, text in enumerate(operations.OF_RUNS)}
     found |= {f"lead {n}": lead.sql.replace("?", "%s") for n, lead in enumerate(LEADS)}
     return {name: numbered(text) for name, text in found.items()}
 
