@@ -15,6 +15,8 @@ from wf.history.postgres_arrays import byteas, int8s, table
 from wf.history.rows import DueKind, tags_json
 from wf.history.store import in_rows
 
+THERE: Final = "SELECT id FROM runs WHERE id = ANY (%s::bytea[])"
+
 HOLD: Final = """INSERT INTO debounces AS k (environment, task, key, run_id)
 SELECT a.environment, a.task, a.key, a.run_id
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) AS a(environment, task, key, run_id)
@@ -54,7 +56,10 @@ SELECT * FROM unnest(%s::text[], %s::bytea[], %s::bytea[]) ON CONFLICT DO NOTHIN
 
 def debouncing(runs: Sequence[NewRun]) -> Plan[dict[bytes, tuple[bytes, Triggered]]]:
     """Push the runs of keys that have one. Answers which run each of these is; MADE: to be made, as
-    it is then."""
+    it is then, or a repeat."""
+    there = {bytes(row[0]) for row in (yield THERE, [byteas(in_rows(run.id for run in runs))])}
+    answers = {run_id: (run_id, Triggered.MADE) for run_id in there}
+    runs = [run for run in runs if run.id not in there]
     first = {key_of(run): run.id for run in reversed(runs)}
     rows = yield HOLD, table("tttb", [(*key, run_id) for key, run_id in first.items()])
     holders = {bytes(row[3]): (row[0], row[1], row[2]) for row in rows}
@@ -72,7 +77,7 @@ def debouncing(runs: Sequence[NewRun]) -> Plan[dict[bytes, tuple[bytes, Triggere
         ids = [push.held.run_id for push in pushes]
         yield PUT_OFF, [byteas(ids), int8s([push.start_at for push in pushes])]
         yield from _rewriting(pushes)
-    return settled.answers
+    return answers | settled.answers
 
 
 def _rewriting(pushes: Sequence[Push]) -> Plan[None]:

@@ -105,7 +105,12 @@ def test_a_batch_makes_one_run_of_a_key_and_a_repeat_none(world: World) -> None:
     repeat = late(world, b"2", id=batch[0].id, created_at=batch[0].created_at)
     assert world.trigger_how(repeat) == (repeat.id, Triggered.MADE)
     assert world.run(batch[0].id) == before
-    assert len(world.store.list_runs(RunFilter(ENVIRONMENT))) == 3
+    world.store.cancel([batch[0].id], world.now())
+    following = late(world, b"9")
+    assert world.trigger_how(following) == (following.id, Triggered.MADE)
+    assert world.trigger_how(repeat) == (repeat.id, Triggered.MADE), "a repeat pushes nobody"
+    assert world.run(following.id).payload == b"9"
+    assert len(world.store.list_runs(RunFilter(ENVIRONMENT))) == 4
 
 
 def test_a_child_learns_which_run_it_is(world: World) -> None:
