@@ -268,8 +268,8 @@ def _of_ended() -> Iterator[Check]:
 
 def _of_unknown() -> Iterator[Check]:
     """Rows of runs that are not there."""
-    beside_it = ("inbox", "messages", "slots", "gathers", "notes", "streams")
-    for table, column in (*_LIVES_IN, *((table, "run_id") for table in beside_it)):
+    beside_it = ("events", "inbox", "messages", "slots", "gathers", "notes", "streams", "tags")
+    for table, column in (*_LIVES_IN, *((table, "run_id") for table in (*beside_it, "debounces"))):
         beside = f"AND x.kind <> {DueKind.TOKEN.value}" if table == "due" else ""
         sql = f"""SELECT x.{column} FROM {table} x
         WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = x.{column}) {beside}"""

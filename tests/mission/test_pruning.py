@@ -128,6 +128,7 @@ def test_what_is_pruned_is_chosen_by_age_status_and_task(client: wf.Client, data
     assert len(client.runs.list()) == 4
     assert client.prune(0, status="canceled").runs == 1
     assert client.prune(0, task="helper").runs == 1
+    assert command("audit", database=database).stdout == "all is well\n"
     assert {run.id for run in client.runs.list()} == {done.id, live.id}
     with pytest.raises(wf.PayloadError, match="runs that have ended"):
         client.prune(0, status="delayed")
