@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from wf.history import postgres_sql as sql
+from wf.history import pruning
 from wf.history.postgres_arrays import byteas, int8s, table
 from wf.history.postgres_debounce import PUT_OFF, UNTAG
 from wf.history.postgres_pool import Connection, send
 from wf.history.postgres_rows import transaction
-from wf.history.pruning import DOOMED, OF_A_RUN, Doomed, still_going
+from wf.history.pruning import OF_A_RUN, Doomed, still_going
 from wf.history.store import in_rows
 
 PARKED: Final = f"""WITH parked AS (
@@ -24,7 +25,7 @@ LOCK: Final = """SELECT count(*) FROM (
  SELECT id FROM runs WHERE id = ANY (%s::bytea[]) ORDER BY id FOR UPDATE) locked"""
 """Before runs are removed: a replay that refers to one of them waits, and does not find it."""
 
-DOOM: Final = f"{DOOMED} = ANY (%s::bytea[])"
+DOOM: Final = f"{pruning.DOOMED} = ANY (%s::bytea[])"
 
 CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id = ANY (%s::bytea[])"
 

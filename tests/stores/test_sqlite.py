@@ -304,3 +304,28 @@ def test_stores_in_threads_claim_each_run_once(path: Path) -> None:
     for each in (first, *stores):
         each.close()
     assert not Path(f"{path}-wal").exists()
+
+
+def test_a_scrub_leaves_no_trace_of_what_was_removed(store: SQLiteStore, path: Path) -> None:
+    """Neither where SQLite itself does not overwrite what is deleted."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA secure_delete = OFF")
+    row = ("INSERT INTO blobs (hash, data) VALUES (?, ?)", (b"1", b"a trace " * 500))
+    other.execute(*row)
+    other.execute("DELETE FROM blobs")
+    assert files_with("a trace", path)
+    now = store.now()
+    kept = NewRun(new_id(now), "dev", "t", b"null", created_at=now)
+    store.trigger([kept])
+    store.scrub()
+    assert files_with("a trace", path) == []
+    assert list(store.get_runs([kept.id])) == [kept.id]
+    other.close()
+
+
+def files_with(text: str, path: Path) -> list[str]:
+    """In a process of its own: closing the file in this one would drop SQLite's locks on it."""
+    files = [path, *path.parent.glob(f"{path.name}-*")]
+    looked = subprocess.run(["grep", "-l", "-a", text, *files], capture_output=True, check=False)
+    assert looked.returncode < 2, looked.stderr
+    return looked.stdout.decode().splitlines()
