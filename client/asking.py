@@ -8,8 +8,9 @@ from typing import Any, Final, cast
 
 from wf.engine.core.batches import members_of
 from wf.engine.core.decisions import Member
+from wf.engine.core.names import check_name
 from wf.engine.core.runnable import Runnable
-from wf.engine.core.triggers import check_name, trigger_options, with_defaults
+from wf.engine.core.triggers import trigger_options, with_defaults
 from wf.engine.core.values import Shape
 from wf.history.errors import NotFound
 from wf.history.ids import parse

@@ -12,9 +12,10 @@ from wf.engine.core.cron import cron as checked_cron
 from wf.engine.core.cron import zone_of
 from wf.engine.core.durations import from_ms, to_ms
 from wf.engine.core.firing import backfill, change, pause, resume, trigger
+from wf.engine.core.names import check_name
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.schedules import declare, new_schedule
-from wf.engine.core.triggers import BatchOptions, check_name
+from wf.engine.core.triggers import BatchOptions
 from wf.history.errors import DeclarationError, NotFound, StoreUnavailable
 from wf.history.ids import new_id, parse, show
 from wf.history.schedules import (

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from wf.engine.core.durations import from_ms
 from wf.engine.core.execution import Execution
 from wf.engine.core.info import RunInfo
+from wf.engine.core.names import check_name
 from wf.engine.core.operation import current_execution
 from wf.engine.core.outcome import text_of
-from wf.engine.core.triggers import check_name
 from wf.history.errors import Error
 from wf.history.ids import show
 
@@ -98,7 +98,8 @@ class StepContext:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`wf.current()`. `parent` and `root` are run ids; `step` is None in a body."""
+    """`wf.current()`. `parent` and `root` are run ids; `step` is None in a body; `queue` is the
+    task's own where it was told no other."""
 
     run: RunContext
     task: TaskContext

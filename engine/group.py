@@ -34,8 +34,8 @@ class Group:
 
     @property
     def makes_work(self) -> bool:
-        """It makes runs or marks that this worker may take at once."""
-        return any(
+        """It makes runs or marks that this worker may take at once, or frees a slot."""
+        return any(body.run.queue and body.leaves for body in self.bodies) or any(
             a.children
             or a.waits
             or a.cancels

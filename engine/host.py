@@ -55,7 +55,7 @@ class Host:
     ) -> None:
         check_executors(registry, settings.executors)
         settings.python = settings.python or f"{sys.version_info.major}.{sys.version_info.minor}"
-        known = (registry.ids, registry.code, registry.hooked_ends)
+        known = (registry.ids, registry.code, registry.hooked_ends, registry.queues)
         info = WorkerInfo(machine.this_host(), os.getpid(), *known)
         clock = clock or DatabaseClock()
         self.worker = Worker(store, registry, clock, settings, info)

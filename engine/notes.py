@@ -17,8 +17,9 @@ from typing import Any, Final
 from wf.engine.author import Pad, step_call
 from wf.engine.core.execution import Execution
 from wf.engine.core.info import RunInfo
+from wf.engine.core.names import check_name
 from wf.engine.core.operation import current_execution
-from wf.engine.core.triggers import check_name, check_tags
+from wf.engine.core.triggers import check_tags
 from wf.engine.core.values import Shape
 from wf.history.errors import Error, PayloadError, PayloadTooLarge
 from wf.history.limits import MAX_CHUNK_BYTES, MAX_METADATA_BYTES

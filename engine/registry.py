@@ -12,6 +12,7 @@ from wf.engine.core.hooks import NO_HOOKS, Hooks
 from wf.engine.core.runnable import Runnable
 from wf.engine.telling import hooks_task
 from wf.history.errors import DeclarationError, UnknownTask
+from wf.history.queues import Limits
 
 AnyRunnable = Runnable[..., Any]
 
@@ -98,6 +99,29 @@ class Registry:
     @property
     def ids(self) -> list[str]:
         return list(self._by_id)
+
+    @property
+    def queues(self) -> dict[str, str]:
+        """Task by task that has one."""
+        found = {runnable.id: runnable.settings.queue for runnable in self}
+        return {task: queue for task, queue in found.items() if queue is not None}
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """What decorators say of queues. Raises DeclarationError where two contradict each
+        other."""
+        found: dict[str, tuple[Limits, AnyRunnable]] = {}
+        for runnable in self:
+            queue, limits = runnable.settings.queue, runnable.settings.limits
+            if queue is None or limits is None:
+                continue
+            known, first = found.setdefault(queue, (limits, runnable))
+            if known != limits:
+                raise DeclarationError(
+                    f"the queue {queue!r} has other limits at {runnable.location} than at "
+                    f"{first.location}: name one wf.Queue(…), and give that to both"
+                )
+        return {queue: limits for queue, (limits, _) in found.items()}
 
     @property
     def code(self) -> str:

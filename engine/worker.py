@@ -162,6 +162,9 @@ class Worker:
 
     def _joined(self, now: int) -> Lease:
         if self.lease is None:
+            limits = self.registry.limits
+            if limits:
+                self.store.declare_queues(self.settings.environment, [*limits.items()])
             self.lease = self.store.join(self.settings.environment, self.info)
             self.lease.lease_ms = self.settings.lease_ms
             self.beaten_at = self._ticked_at
@@ -369,11 +372,11 @@ class Worker:
 
     def _take_claims(self, committed: Committed, claim: Claim, now: int) -> None:
         claimed = committed.claimed
-        self._is_hinted = self._is_hinted or len(claimed) >= claim.limit
+        self._is_hinted = self._is_hinted or committed.again or len(claimed) >= claim.limit
         if not claimed:
-            self._store_due = (
-                self.store.next_due(self.settings.environment, self.settings.root) or NEVER
-            )
+            due = self.store.next_due(self.settings.environment, self.settings.root) or NEVER
+            # Without room it cannot act on what is due in queues.
+            self._store_due = due if claim.limit else max(due, now + self.settings.poll_ms)
             return
         try:
             histories = self.store.load(

@@ -15,6 +15,7 @@ from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_CHUNKS, MAX_LIST
 from wf.history.model import Awaited, Run, Token, WorkerInfo
 from wf.history.notes import Chunk
 from wf.history.pruning import Pruning
+from wf.history.queues import QueueLooks
 from wf.history.reading import RUNS, read_run
 from wf.history.rows import TOKEN_COLUMNS, TOKEN_STATUS, token_of
 from wf.history.schedules import ScheduleLooks
@@ -24,7 +25,7 @@ _T = TypeVar("_T")
 _EVENTS: Final = "seq, kind, ordinal, at, name, digest, attempt, took, data"
 
 
-class Looks(Pruning, ScheduleLooks, ABC):
+class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
     """The reading half of a Store. SQL is written with `?`, and has no other `?` or `%` in it."""
 
     @abstractmethod

@@ -12,6 +12,7 @@ from wf.history.events import Event, Status
 from wf.history.limits import LEASE_MS
 from wf.history.messages import Message, NewMessage
 from wf.history.notes import Note
+from wf.history.queues import Limits
 from wf.history.turns import Ending, NextChapter
 
 EMPTY: Final = cast("Callable[[], list[Any]]", list)
@@ -48,9 +49,11 @@ class NewRun:
     """None: the run is its own root."""
     tags: Sequence[str] = ()
     queue: str = ""
-    """"" is the task's own queue."""
+    """"" : it waits in none."""
     key: str = ""
-    """concurrency key"""
+    """Concurrency key, within the queue."""
+    limits: Limits | None = None
+    """What its trigger says of the queue, which is made or changed; None: nothing."""
     priority: int = 0
     start_at: int = 0
     """Not before this time (a delay); 0: at once."""
@@ -275,6 +278,8 @@ class Lease:
 @dataclass(slots=True)
 class Committed:
     claimed: list[Claimed] = field(default_factory=EMPTY)
+    again: bool = False
+    """There may be more at once: in queues that were not looked at, or not to their ends."""
 
 
 # --- what people read
@@ -384,3 +389,5 @@ class WorkerInfo:
     """A content hash of the worker's code."""
     hooks: Mapping[str, int] = field(default_factory=dict[str, int])
     """By task that has hooks for ends: of which ends (`history.hooks.bit`)."""
+    queues: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of tasks that have one: who triggers them by name goes there."""

@@ -13,8 +13,9 @@ from typing import Any, Final, cast
 from psycopg import BaseConnection
 from psycopg import errors as pg
 
-from wf.history import postgres_schedules
+from wf.history import postgres_queues, postgres_schedules
 from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_due as due
 from wf.history import postgres_sql_workers as workers
 from wf.history.borrowed import async_driver_of, driver_of, is_async
 from wf.history.cold import Looks
@@ -62,6 +63,7 @@ from wf.history.postgres_rows import (
 )
 from wf.history.postgres_step import AsyncPostgresStep, PostgresStep, is_done
 from wf.history.postgres_wake import Wakes
+from wf.history.queues import Limits, QueueChange
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import Move, Schedule
 from wf.history.settling import refuse_conflicts
@@ -85,6 +87,8 @@ class PostgresStore(Looks):
         """Of its own: steps that hold their transactions must not keep a worker from committing."""
         self._wakes = Wakes(self.pool)
         self._beats: dict[int, float] = {}
+        self._looks: set[int] = set()
+        """Workers that found something to look at in queues: their next claim looks."""
         try:
             self.pool.run(lambda connection: _check(connection, url, create=create))
         except BaseException:
@@ -242,6 +246,25 @@ class PostgresStore(Looks):
     def drop_schedules(self, ids: Sequence[bytes]) -> None:
         postgres_schedules.drop(self.pool, ids)
 
+    # --- queues -----------------------------------------------------------------------------------
+
+    def declare_queues(self, environment: str, queues: Sequence[tuple[str, Limits]]) -> None:
+        def work(connection: Connection) -> None:
+            with transaction(connection):
+                postgres_queues.declare(connection, environment, queues)
+
+        self.pool.run(work)
+        self.hint()
+
+    def change_queue(self, environment: str, name: str, change: QueueChange) -> bool:
+        def work(connection: Connection) -> bool:
+            with transaction(connection):
+                return postgres_queues.change(connection, environment, name, change)
+
+        is_there = self.pool.run(work)
+        self.hint()
+        return is_there
+
     # --- steps ------------------------------------------------------------------------------------
 
     def begin(self, place: StepPlace | None) -> PostgresStep:
@@ -267,7 +290,9 @@ class PostgresStore(Looks):
             with transaction(connection):
                 send(connection, workers.JOIN, row)
                 hooks = int8s([info.hooks.get(task, 0) for task in tasks])
-                send(connection, workers.RUNNABLES, [environment, texts(tasks), hooks])
+                queues = texts([info.queues.get(task, "") for task in tasks])
+                known = [environment, texts(tasks), hooks, queues]
+                send(connection, workers.RUNNABLES, known)
                 parked = send(connection, workers.UNPARK, [environment, texts(tasks), info.code])
                 send(connection, sql.MARK, [now])
             return parked.fetchall()[0][1] > 0
@@ -281,7 +306,8 @@ class PostgresStore(Looks):
     ) -> Committed:
         if not activations and claim is not None and self._idle(lease, claim, now):
             return Committed()
-        group = Group(lease, activations, claim, now)
+        looks = lease.worker in self._looks
+        group = Group(lease, activations, claim, now, looks)
         try:
             written = self._write(group, all_due=False)
         except pg.InvalidTextRepresentation:
@@ -290,7 +316,10 @@ class PostgresStore(Looks):
         self._beats[lease.worker] = time.monotonic()
         if written.told:
             self.hint()
-        return Committed(written.claimed)
+        if claim is None:
+            return Committed()
+        (self._looks.add if written.stirred else self._looks.discard)(lease.worker)
+        return Committed(written.claimed, written.again or (written.stirred and not looks))
 
     def _write(self, group: Group, *, all_due: bool) -> Written:
         try:
@@ -310,10 +339,16 @@ class PostgresStore(Looks):
             now,
             texts(list(claim.tasks) if claim.limit > 0 else []),
             lease.environment,
+            lease.environment,
+            now,
+            texts(list(claim.tasks) if claim.limit > 0 else []),
         ]
-        ((alive, busy),) = self.pool.run(lambda c: look(c, sql.IDLE, values))
+        ((alive, busy, stirred),) = self.pool.run(lambda c: look(c, sql.IDLE, values))
         if not alive:
             raise self._refused(lease, None)
+        if stirred and claim.limit > 0:
+            self._looks.add(lease.worker)
+            return False
         return not busy
 
     def beat(self, lease: Lease) -> None:
@@ -360,6 +395,7 @@ class PostgresStore(Looks):
 
         self.pool.run(work)
         self._beats.pop(lease.worker, None)
+        self._looks.discard(lease.worker)
         self.hint()
 
     def _orphan(self, connection: Connection, lost: list[int], now: int, why: Reason) -> None:
@@ -367,10 +403,10 @@ class PostgresStore(Looks):
         send(connection, workers.UNROUTED)
 
     def next_due(self, environment: str, root: bytes | None = None) -> int | None:
-        text = sql.NEXT_DUE if root is None else sql.NEXT_DUE_UNDER
+        text = due.NEXT_DUE if root is None else due.NEXT_DUE_UNDER
         values = {"environment": environment, "root": root}
-        due: int | None = self.pool.run(lambda c: look(c, text, values))[0][0]
-        return due
+        at: int | None = self.pool.run(lambda c: look(c, text, values))[0][0]
+        return at
 
     # --- wake-ups ---------------------------------------------------------------------------------
 

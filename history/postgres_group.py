@@ -6,14 +6,16 @@ The order of the statements is the order of locks in `postgres_sql`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
 from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_due as due
 from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
 from wf.history.events import Status
+from wf.history.lanes import shared
 from wf.history.messages import Message
 from wf.history.model import (
     Activation,
@@ -42,6 +44,7 @@ from wf.history.postgres_rows import (
     take_keys,
     transaction,
 )
+from wf.history.postgres_slots import Looking
 from wf.history.rows import RUN_WIDTH, DueKind, run_of
 from wf.history.settling import settlements
 from wf.history.store import in_rows
@@ -53,6 +56,8 @@ class Group:
     activations: Sequence[Activation]
     claim: Claim | None
     now: int
+    looks: bool = False
+    """Queues may be stirred: the claim looks at them."""
 
 
 @dataclass(slots=True)
@@ -60,25 +65,35 @@ class Written:
     claimed: list[Claimed]
     told: bool
     """Marks were made or runs ended."""
+    stirred: bool = False
+    """There is something to look at in queues, or was."""
+    again: bool = False
 
 
 def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
     """Commit a group. With `all_due` also what is due and is no simple mark; without, fails with
     InvalidTextRepresentation where there is such a thing. DivisionByZero: fenced, or landed."""
     activations = sorted(group.activations, key=attrgetter("run_id"))
-    claimed: list[Cursor] = []
+    handed = Handed()
     lease = group.lease
     with transaction(connection, lease.lease_ms):
         send(connection, sql.FENCE, [lease.worker, lease.group_no, sql.tag(lease.worker)])
         if not all_due:
             _simple_due(connection, group)
         told = bool(activations) and _activations(connection, group, activations)
+        released = _let_go(connection, lease, activations)
         if all_due:
             told = _all_due(connection, group) or told
         marked = send(connection, sql.MARK, [group.now])
         if group.claim is not None:
-            claimed = _claim(connection, group, group.claim)
-    return Written(_claimed(claimed), told or marked.rowcount > 0)
+            handed = _claim(connection, group, group.claim)
+    claimed, stirred = _claimed(handed)
+    told = told or handed.told or marked.rowcount > 0 or _has_stirred(released)
+    return Written(claimed, told, stirred or handed.looked, handed.again)
+
+
+def _has_stirred(released: Cursor | None) -> bool:
+    return released is not None and bool(released.fetchall()[0][1])
 
 
 # --- activations ---------------------------------------------------------------------------------
@@ -120,7 +135,6 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
         send(connection, sql.GATHERED, [byteas(gathered)])
     if endings:
         end_runs(connection, endings)
-    _let_go(connection, group.lease, activations)
     return bool(children or notes or cancels or endings)
 
 
@@ -244,23 +258,26 @@ def _turn(connection: Connection, activations: Sequence[Activation], now: int) -
     send(connection, sql.TELL, [nothing, ids, nothing, ids, ids])
 
 
-def _let_go(connection: Connection, lease: Lease, activations: Sequence[Activation]) -> None:
-    """Runs that are nobody's any more."""
+def _let_go(
+    connection: Connection, lease: Lease, activations: Sequence[Activation]
+) -> Cursor | None:
+    """Runs that are nobody's any more. Answers what RELEASED does."""
     resting = [a for a in activations if a.release and not a.ending and not a.blocked]
     parked = [(a.run_id, a.blocked) for a in activations if a.blocked and not a.ending]
     if not resting and not parked:
-        return
+        return None
     parked_ids = [run_id for run_id, _ in parked]
     rest = [a.run_id for a in resting if not a.is_put_off]
     put_off = [a.run_id for a in resting if a.is_put_off]
-    send(connection, sql.RELEASED, [byteas(rest + put_off + parked_ids), byteas(rest)])
-    due = [(a.run_id, a.due_at) for a in resting if a.due_at]
-    if due:
-        send(connection, sql.DUE_AT, [lease.environment, *table("bi", due)])
+    released = send(connection, sql.RELEASED, [byteas(rest + put_off + parked_ids), byteas(rest)])
+    due_rows = [(a.run_id, a.due_at) for a in resting if a.due_at]
+    if due_rows:
+        send(connection, sql.DUE_AT, [lease.environment, *table("bi", due_rows)])
     if parked:
         rows = [(run_id, b.reason, b.detail, b.since, b.next) for run_id, b in parked]
         send(connection, sql.DELETE_DUE, [byteas(parked_ids)])
         send(connection, sql.BLOCKED, [lease.worker, *table("bttit", rows)])
+    return released
 
 
 # --- what is due ---------------------------------------------------------------------------------
@@ -275,13 +292,13 @@ def _scope(group: Group) -> tuple[bool, dict[str, Any]]:
 
 def _simple_due(connection: Connection, group: Group) -> None:
     under, values = _scope(group)
-    send(connection, sql.DUE_UNDER if under else sql.DUE, values)
+    send(connection, due.DUE_UNDER if under else due.DUE, values)
 
 
 def _all_due(connection: Connection, group: Group) -> bool:
     """Runs that start, go on or expire, tokens that time out. Answers whether runs ended."""
     under, values = _scope(group)
-    rows = send(connection, sql.DUE_RUNS_UNDER if under else sql.DUE_RUNS, values)
+    rows = send(connection, due.DUE_RUNS_UNDER if under else due.DUE_RUNS, values)
     resumed: list[bytes] = []
     started: list[bytes] = []
     ttl: list[tuple[bytes, int]] = []
@@ -304,15 +321,15 @@ def _all_due(connection: Connection, group: Group) -> bool:
     done = {*resumed, *started} - {run_id for run_id, _ in ttl}
     send(connection, sql.DELETE_DUE, [byteas(in_rows(done))])
     if ttl:
-        send(connection, sql.DUE_TTL, table("bi", ttl))
+        send(connection, due.DUE_TTL, table("bi", ttl))
     end_never_begun(connection, late, Status.EXPIRED, group.now)
     send(connection, sql.NOTE_WOKEN, [byteas(resumed)])
     send(connection, sql.NOTE_NEW, [byteas(started)])
-    tokens = send(connection, sql.DUE_TOKENS_UNDER if under else sql.DUE_TOKENS, values).fetchall()
+    tokens = send(connection, due.DUE_TOKENS_UNDER if under else due.DUE_TOKENS, values).fetchall()
     if tokens:
         ids = in_rows(row[0] for row in tokens)
         end_tokens(connection, ids, "TIMED_OUT", None, group.now)
-    send(connection, sql.DUE_NO_MORE, values)
+    send(connection, due.DUE_NO_MORE, values)
     return bool(late)
 
 
@@ -321,8 +338,8 @@ def _unqueue(connection: Connection, run_ids: list[bytes]) -> list[bytes]:
     if not run_ids:
         return []
     ids = byteas(run_ids)
-    taken = send(connection, sql.UNQUEUE, [ids]).fetchall()
-    marked = send(connection, sql.QUEUED, [ids]).fetchall()
+    taken = send(connection, due.UNQUEUE, [ids]).fetchall()
+    marked = send(connection, due.QUEUED, [ids]).fetchall()
     late = [bytes(row[0]) for row in taken]
     begun = set(run_ids) - set(late) - {bytes(row[0]) for row in marked}
     send(connection, sql.DELETE_DUE, [byteas(in_rows(begun))])
@@ -332,41 +349,83 @@ def _unqueue(connection: Connection, run_ids: list[bytes]) -> list[bytes]:
 # --- the claim -----------------------------------------------------------------------------------
 
 
-def _claim(connection: Connection, group: Group, claim: Claim) -> list[Cursor]:
+@dataclass(slots=True)
+class Handed:
+    """What a claim has sent; its answers are read when the group is committed."""
+
+    runs: list[Cursor] = field(default_factory=list[Cursor])
+    rest: list[Cursor] = field(default_factory=list[Cursor])
+    """Inboxes, and messages."""
+    again: bool = False
+    told: bool = False
+    looked: bool = False
+    """Queues were stirred."""
+
+
+def _claim(connection: Connection, group: Group, claim: Claim) -> Handed:
     worker = group.lease.worker
+    tasks = list(dict.fromkeys(claim.tasks))
     values = {
         "worker": worker,
         "environment": group.lease.environment,
-        "tasks": texts(list(dict.fromkeys(claim.tasks)) if claim.limit > 0 else []),
+        "tasks": texts(tasks if claim.limit > 0 else []),
         "limit": max(claim.limit, 0),
         "root": claim.root,
         "python": claim.python,
         "now": group.now,
     }
     text = workers.CLAIM if claim.root is None else workers.CLAIM_UNDER
-    runs = send(connection, text, values)
-    if not claim.resync:
-        return [runs, send(connection, workers.INBOXES), send(connection, messages.MESSAGES)]
-    return [
-        runs,
-        send(connection, workers.OWNED, [worker]),
-        send(connection, workers.OWNED_INBOXES, [worker]),
-        send(connection, messages.OWNED_MESSAGES, [worker]),
-    ]
+    handed = Handed()
+    if group.looks and claim.limit > 0 and tasks:
+        _look(connection, group, claim, values, handed)
+    else:
+        handed.runs = [send(connection, text, values)]
+    if claim.resync:
+        handed.runs.append(send(connection, workers.OWNED, [worker]))
+        handed.rest = [
+            send(connection, workers.OWNED_INBOXES, [worker]),
+            send(connection, messages.OWNED_MESSAGES, [worker]),
+        ]
+    else:
+        handed.rest = [send(connection, workers.INBOXES), send(connection, messages.MESSAGES)]
+    return handed
 
 
-def _claimed(cursors: Sequence[Cursor]) -> list[Claimed]:
-    if not cursors:
-        return []
-    *runs, inboxes, unread = cursors
+def _look(
+    connection: Connection, group: Group, claim: Claim, values: dict[str, Any], handed: Handed
+) -> None:
+    """Runs of no queue, and those that get slots of queues."""
+    looking = Looking(connection, values)
+    if claim.root is not None:
+        looking.look_under()
+        handed.runs = [send(connection, workers.CLAIM_UNDER, values)]
+        share = claim.limit
+    else:
+        handed.looked = looking.look()
+        share = shared(claim.limit, group.lease) if handed.looked else claim.limit
+        handed.runs = [send(connection, workers.CLAIM, values | {"limit": share})]
+    if looking.queues:
+        free = [row for row in handed.runs[0].fetchall() if row[0] is not None]
+        handed.runs[0].scroll(0, mode="absolute")
+        handed.runs += looking.admit(claim.limit - len(free))
+        looking.again = looking.again or share <= len(free) < claim.limit
+    handed.again, handed.told = looking.again, looking.told
+
+
+def _claimed(handed: Handed) -> tuple[list[Claimed], bool]:
+    """And whether queues are stirred."""
     claimed: dict[bytes, Claimed] = {}
-    for cursor in runs:
+    stirred = False
+    for cursor in handed.runs:
         for row in cursor.fetchall():
-            if row[0] not in claimed:
+            stirred = stirred or bool(row[RUN_WIDTH + 2 :] and row[RUN_WIDTH + 2])
+            if row[0] is not None and row[0] not in claimed:
                 why, seq = row[RUN_WIDTH : RUN_WIDTH + 2]
                 claimed[row[0]] = Claimed(run_of(row), Reason(why), seq, [])
-    for row in inboxes.fetchall():
-        claimed[row[1]].inbox.append(InboxRow(*row))
-    for row in unread.fetchall():
-        claimed[row[1]].messages.append(Message(*row))
-    return list(claimed.values())
+    if handed.rest:
+        inboxes, unread = handed.rest
+        for row in inboxes.fetchall():
+            claimed[row[1]].inbox.append(InboxRow(*row))
+        for row in unread.fetchall():
+            claimed[row[1]].messages.append(Message(*row))
+    return list(claimed.values()), stirred

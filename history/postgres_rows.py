@@ -13,6 +13,7 @@ from typing import Any, Final
 import psycopg
 
 from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_due as due
 from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
 from wf.history.borrowed import Plan
@@ -27,6 +28,7 @@ from wf.history.model import NewRun, NewToken, Triggered
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_debounce import debouncing
 from wf.history.postgres_pool import Connection, Cursor, send
+from wf.history.postgres_queues import follow, making_queues
 from wf.history.rows import (
     NEVER_BEGAN,
     TOKEN_STATUS,
@@ -117,6 +119,7 @@ def making(runs: Sequence[NewRun]) -> Plan[list[Answer]]:
     except IdempotencyConflict:
         yield "ROLLBACK TO SAVEPOINT wf_keys", ()
         raise
+    yield from making_queues(runs)
     yield from _made(runs, answers)
     return answers
 
@@ -164,7 +167,8 @@ def _answers(
 
 
 def insert_runs(connection: Connection, runs: Sequence[NewRun], answers: Sequence[Answer]) -> None:
-    """Those that are to be made, by the answers of `take_keys`."""
+    """Those that are to be made, by the answers of `take_keys`; and their queues."""
+    follow(connection, making_queues(runs))
     for statement, values in _made(runs, answers):
         send(connection, statement, values)
 
@@ -248,7 +252,7 @@ def end_tokens(
 ) -> None:
     """Waiting tokens end, and who waits for them is told. Their rows are locked by the caller."""
     ids = byteas(tokens)
-    send(connection, sql.TOKENS_ENDED, [TOKEN_STATUS[status], now, data, ids])
+    send(connection, due.TOKENS_ENDED, [TOKEN_STATUS[status], now, data, ids])
     send(connection, sql.DELETE_DUE, [ids])
     send(connection, sql.TELL, [_NOTHING, _NOTHING, ids, _NOTHING, _NOTHING])
 

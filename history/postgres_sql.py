@@ -14,7 +14,8 @@ updates its row, then looks who waits; a claim takes marks away, then reads inbo
 
 *Order.* A transaction takes locks in this order, each by rising id: its worker (the fence);
 idempotency keys; `runs` (all that it ends, waits for, sends to, cancels or writes notes about, in
-one statement: the one that ends them where there is nothing else); `tokens`; `waits` of what has
+one statement: the one that ends them where there is nothing else); `queues` that its triggers make
+or change; `tokens`; `waits` of what has
 ended; `gathers` of those who waited; the marks of all that it wakes, in one statement, last. What
 comes after, the claim, waits for nobody: it skips what is locked. So do the pass over due rows,
 which comes in the middle, and the removal of an ended run's own marks and waits, which others
@@ -27,7 +28,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from wf.history.limits import DUE_ROWS
 from wf.history.model import InboxKind, Reason
 from wf.history.rows import GOES_ON_WAITING, NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
 
@@ -51,6 +51,24 @@ def note(name: str, ids: str) -> str:
 
 def noted(name: str) -> str:
     return f"coalesce(nullif(current_setting('wf.{name}', true), ''), '{{}}')::bytea[]"
+
+
+def stir_marks(marks: str) -> str:
+    """Stirs for what was marked: those of a CTE, with MARKED."""
+    return f"""INSERT INTO stirs (environment, task, queue, key)
+ SELECT DISTINCT environment, task, queue, key FROM {marks} WHERE queue <> '' AND owner IS NULL"""
+
+
+MARKED: Final = "environment, task, queue, key, owner"
+
+
+def stir_slots(slots: str) -> str:
+    """Stirs for what is owned no more: those of a CTE, with SLOT."""
+    return f"""INSERT INTO stirs (environment, queue, key)
+ SELECT DISTINCT environment, queue, key FROM {slots} WHERE queue IS NOT NULL"""
+
+
+SLOT: Final = "owned.environment, owned.queue, owned.key"
 
 
 # --- the frame -----------------------------------------------------------------------------------
@@ -112,9 +130,12 @@ IDLE: Final = """SELECT
  EXISTS (SELECT FROM ready WHERE owner = %s)
  OR EXISTS (SELECT FROM due WHERE environment = %s AND at <= %s)
  OR EXISTS (SELECT FROM unnest(%s::text[]) t(task) CROSS JOIN LATERAL (
-  SELECT FROM ready WHERE environment = %s AND task = t.task AND owner IS NULL LIMIT 1) m)"""
-"""(worker, worker, environment, now, tasks, environment): is this worker alive; is there anything
-to do? Writes nothing: that is what a poll costs."""
+  SELECT FROM ready WHERE environment = %s AND task = t.task AND owner IS NULL AND queue = ''
+  LIMIT 1) m),
+ EXISTS (SELECT FROM stirs WHERE environment = %s AND at <= %s
+  AND task = ANY (array_prepend('', %s::text[])))"""
+"""(worker, worker, environment, now, tasks, environment, environment, now, tasks): is this worker
+alive; is there anything to do; is there in queues? Writes nothing: that is what a poll costs."""
 
 # --- runs that are made --------------------------------------------------------------------------
 
@@ -143,7 +164,9 @@ RUNS: Final = f"""WITH made AS (
 marked AS (
  INSERT INTO ready (run_id, environment, task, queue, key, priority, at, reason)
  SELECT id, environment, task, queue, key, priority, created_at, {_NEW}
- FROM made WHERE start_at <= created_at),
+ FROM made WHERE start_at <= created_at
+ RETURNING {MARKED}),
+stirred AS ({stir_marks("marked")}),
 later AS (
  INSERT INTO due (id, environment, at, kind)
  SELECT id, environment,
@@ -258,7 +281,7 @@ FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::int
  AS a(run_id, chapter, place, kind, ordinal, at, name, digest, attempt, took, data)"""
 """… and goes on with these."""
 
-ENDED: Final = """WITH a AS (
+ENDED: Final = f"""WITH a AS (
  SELECT *, 0 AS live
  FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::bytea[], %s::bytea[])
   AS a(id, status, at, output, failure) ORDER BY id),
@@ -275,7 +298,8 @@ canceled AS (
  UPDATE tokens SET status = 3, ended_at = a.at FROM a
  WHERE tokens.run_id = a.id AND tokens.status = a.live
  RETURNING tokens.id),
-disowned AS (DELETE FROM owned USING a WHERE owned.run_id = a.id),
+disowned AS (DELETE FROM owned USING a WHERE owned.run_id = a.id RETURNING {SLOT}),
+stirred AS ({stir_slots("disowned")}),
 unmarked AS (
  DELETE FROM ready WHERE run_id IN (
   SELECT run_id FROM ready WHERE run_id IN (SELECT id FROM a) FOR UPDATE SKIP LOCKED)),
@@ -340,111 +364,28 @@ ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, detail = excluded.d
  since = excluded.since, next = excluded.next, code = excluded.code"""
 
 RELEASED: Final = f"""WITH gone AS (
- DELETE FROM owned USING unnest(%s::bytea[]) AS a(id) WHERE owned.run_id = a.id RETURNING a.id),
+ DELETE FROM owned USING unnest(%s::bytea[]) AS a(id) WHERE owned.run_id = a.id
+ RETURNING a.id, {SLOT}),
 unrouted AS (
  UPDATE ready SET owner = NULL WHERE run_id IN (
   SELECT m.run_id FROM gone JOIN ready m ON m.run_id = gone.id
-  WHERE m.owner IS NOT NULL FOR UPDATE OF m SKIP LOCKED)),
+  WHERE m.owner IS NOT NULL FOR UPDATE OF m SKIP LOCKED)
+ RETURNING {MARKED}),
+freed AS ({stir_slots("gone")} RETURNING 1),
+heard AS ({stir_marks("unrouted")} RETURNING 1),
 unread AS (
  SELECT DISTINCT run_id AS id FROM inbox i
  WHERE run_id = ANY (%s::bytea[]) AND NOT {GOES_ON_WAITING})
-SELECT {note("woken", "unread")}"""
+SELECT {note("woken", "unread")}, EXISTS (SELECT FROM freed) OR EXISTS (SELECT FROM heard)"""
 """(released or parked, released): a run that leaves something unread has something to do; one that
 is parked or put off could not read it, and is marked by what comes next. Marks that were routed are
-for all."""
+for all. Answers also whether queues are stirred."""
 
 DUE_AT: Final = f"""INSERT INTO due (id, environment, at, kind)
 SELECT id, %s, at, {int(DueKind.RESUME)} FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at)
 ON CONFLICT (id) DO UPDATE SET at = excluded.at, kind = excluded.kind"""
 
-# --- what becomes due ----------------------------------------------------------------------------
-
-_PLAIN: Final = (
-    f"(d.kind = {int(DueKind.RESUME)} OR d.kind = {int(DueKind.START)} AND r.ttl_ms = 0)"
-)
-_IS_DUE: Final = "d.environment = %(environment)s AND d.at <= %(now)s"
-_WAITED_UNDER: Final = """(
- EXISTS (SELECT FROM tokens x JOIN runs u ON u.id = x.run_id
-  WHERE x.id = d.id AND u.root_id = %(root)s)
- OR EXISTS (SELECT FROM waits w JOIN runs u ON u.id = w.run_id
-  WHERE w.target = d.id AND u.root_id = %(root)s))"""
-"""A token that a descendant made or waits for."""
-_ANY_UNDER: Final = (
-    f" AND (r.root_id = %(root)s OR d.kind = {int(DueKind.TOKEN)} AND {_WAITED_UNDER})"
-)
-
-
-_FIRST: Final = f"FROM due d WHERE {_IS_DUE} ORDER BY d.at LIMIT {DUE_ROWS}"
-_FIRST_UNDER: Final = f"""FROM due d LEFT JOIN runs r ON r.id = d.id
- WHERE {_IS_DUE}{_ANY_UNDER} ORDER BY d.at LIMIT {DUE_ROWS}"""
-"""The first due rows, alone: a join could be planned from its other end, with a million overdue."""
-
-
-def _due(first: str) -> str:
-    return f"""WITH picked AS MATERIALIZED (
- SELECT d.id, d.kind {first} FOR UPDATE OF d SKIP LOCKED),
-seen AS MATERIALIZED (
- SELECT d.id, d.kind, coalesce({_PLAIN}, false) AS plain
- FROM picked d LEFT JOIN runs r ON r.id = d.id),
-gone AS (DELETE FROM due USING seen WHERE due.id = seen.id AND seen.plain)
-SELECT {note("woken", f"seen WHERE plain AND kind = {int(DueKind.RESUME)}")},
- {note("new", f"seen WHERE plain AND kind = {int(DueKind.START)}")},
- (SELECT CASE WHEN count(*) > 0 THEN ('due ' || count(*))::int END FROM seen WHERE NOT plain)"""
-
-
-DUE: Final = _due(_FIRST)
-"""Runs whose time has come are noted for MARK. Where something else is due (an expiry, a token),
-fails with invalid_text_representation: the group is written again, the long way."""
-
-DUE_UNDER: Final = _due(_FIRST_UNDER)
-"""The same among the descendants of one run; so are all that are called `under`."""
-
-
-def _due_runs(first: str) -> str:
-    return f"""SELECT d.id, d.kind, d.at, r.ttl_ms FROM (SELECT d.id {first}) x
-JOIN due d ON d.id = x.id JOIN runs r ON r.id = x.id ORDER BY d.at
-FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF r SKIP LOCKED"""
-
-
-DUE_RUNS: Final = _due_runs(_FIRST)
-DUE_RUNS_UNDER: Final = _due_runs(_FIRST_UNDER)
-"""The long way: all runs of which something is due, with their rows locked."""
-
-
-def _due_tokens(first: str) -> str:
-    return f"""SELECT d.id FROM (SELECT d.id {first}) x
-JOIN due d ON d.id = x.id AND d.kind = {int(DueKind.TOKEN)} JOIN tokens t ON t.id = x.id
-ORDER BY d.id FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED"""
-
-
-DUE_TOKENS: Final = _due_tokens(_FIRST)
-DUE_TOKENS_UNDER: Final = _due_tokens(_FIRST_UNDER)
-
-DUE_NO_MORE: Final = f"""DELETE FROM due WHERE id IN (
- SELECT x.id FROM (SELECT d.id, d.kind {_FIRST}) x
- WHERE x.kind <> {int(DueKind.TOKEN)} AND NOT EXISTS (SELECT FROM runs r WHERE r.id = x.id))"""
-"""Of runs that somebody has removed."""
-
-UNQUEUE: Final = f"""DELETE FROM ready WHERE run_id IN (
- SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[]) AND reason = {_NEW}
- FOR UPDATE SKIP LOCKED)
-RETURNING run_id"""
-"""Takes the marks of runs that never began; one that is being claimed is left to its claim."""
-
-QUEUED: Final = "SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[])"
-
 DELETE_DUE: Final = "DELETE FROM due WHERE id = ANY (%s::bytea[])"
-
-DUE_TTL: Final = f"""UPDATE due SET at = a.at, kind = {int(DueKind.TTL)}
-FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at) WHERE due.id = a.id"""
-
-TOKENS_ENDED: Final = """UPDATE tokens SET status = %s, ended_at = %s, data = %s
-WHERE id = ANY (%s::bytea[]) AND status = 0"""
-
-NEXT_DUE: Final = "SELECT min(at) FROM due WHERE environment = %(environment)s"
-
-NEXT_DUE_UNDER: Final = f"""SELECT min(d.at) FROM due d LEFT JOIN runs r ON r.id = d.id
-WHERE d.environment = %(environment)s{_ANY_UNDER}"""
 
 # --- cancel --------------------------------------------------------------------------------------
 
@@ -476,7 +417,7 @@ SELECT {note("new", "a")}"""
 
 # --- marks ---------------------------------------------------------------------------------------
 
-MARK: Final = f"""INSERT INTO ready
+MARK: Final = f"""WITH marked AS (INSERT INTO ready
  (run_id, environment, task, queue, key, priority, at, reason, owner)
 SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority,
  CASE WHEN m.reason = {_NEW} THEN r.start_at ELSE %s END, m.reason, o.worker
@@ -485,7 +426,9 @@ FROM (SELECT id, min(reason) AS reason FROM (
   UNION ALL SELECT unnest({noted("woken")}), {_RESUME}) u GROUP BY id) m
 JOIN runs r ON r.id = m.id LEFT JOIN owned o ON o.run_id = m.id
 ORDER BY r.id
-ON CONFLICT (run_id) DO UPDATE SET at = ready.at"""
+ON CONFLICT (run_id) DO UPDATE SET at = ready.at RETURNING {MARKED}),
+stirred AS ({stir_marks("marked")})
+SELECT 1 FROM marked LIMIT 1"""
 """Marks all runs noted by earlier statements. The update that changes nothing locks a mark that is
 there: a claim skips it until we have committed, and will see our inbox rows."""
 

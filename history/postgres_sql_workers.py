@@ -10,7 +10,7 @@ from typing import Final
 
 from wf.history.events import Kind
 from wf.history.model import Reason
-from wf.history.postgres_sql import CLOCK, note, noted
+from wf.history.postgres_sql import CLOCK, MARKED, SLOT, note, noted, stir_marks, stir_slots
 from wf.history.rows import columns
 
 _NEW, _RESUME, _TAKEN = (int(reason) for reason in Reason)
@@ -18,13 +18,9 @@ _NEW, _RESUME, _TAKEN = (int(reason) for reason in Reason)
 # --- the claim -----------------------------------------------------------------------------------
 
 _CLAIM: Final = f"""WITH mine AS MATERIALIZED (
- SELECT run_id, reason FROM ready WHERE owner = %(worker)s FOR UPDATE SKIP LOCKED),
+ {{mine}} FOR UPDATE OF m SKIP LOCKED),
 general AS MATERIALIZED (
- SELECT m.run_id, m.reason FROM unnest(%(tasks)s::text[]) AS t(task) CROSS JOIN LATERAL (
-  SELECT q.run_id, q.reason, q.priority, q.at FROM ready q{{root}}
-  WHERE q.environment = %(environment)s AND q.task = t.task AND q.owner IS NULL
-  ORDER BY q.priority DESC, q.at, q.run_id LIMIT %(limit)s FOR UPDATE OF q SKIP LOCKED) m
- ORDER BY m.priority DESC, m.at, m.run_id LIMIT %(limit)s),
+ {{general}}),
 others AS MATERIALIZED (
  SELECT p.run_id, o.worker
  FROM (SELECT run_id FROM mine UNION ALL SELECT run_id FROM general) p
@@ -50,30 +46,91 @@ began AS (
   CASE WHEN seq = 0 THEN %(python)s ELSE '' END
  FROM live WHERE seq = 0 OR reason = {_TAKEN}),
 own AS (
- INSERT INTO owned (run_id, worker) SELECT id, %(worker)s FROM live
- ON CONFLICT (run_id) DO UPDATE SET worker = excluded.worker),
+ {{own}}),
 undue AS (
  DELETE FROM due WHERE id IN (
   SELECT d.id FROM live JOIN due d ON d.id = live.id FOR UPDATE OF d SKIP LOCKED)),
 unblocked AS (DELETE FROM blocked USING live WHERE blocked.run_id = live.id),
 dropped AS (
  DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM taken EXCEPT ALL SELECT id FROM live)),
-noted AS MATERIALIZED (SELECT {note("claimed", "live")})
+noted AS MATERIALIZED (SELECT {note("claimed", "live")}){{more}}
 SELECT {columns("live")},
  CASE WHEN live.seq = 0 THEN {_NEW} ELSE live.reason END,
- CASE WHEN live.seq = 0 OR live.reason = {_TAKEN} THEN live.seq + 1 ELSE live.seq END
-FROM live CROSS JOIN noted
+ CASE WHEN live.seq = 0 OR live.reason = {_TAKEN} THEN live.seq + 1 ELSE live.seq END,
+ s.stirred
+FROM (SELECT {{stirred}} AS stirred) s LEFT JOIN (live CROSS JOIN noted) ON true
 ORDER BY live.rank DESC, live.marked_at, live.id"""
 
-CLAIM: Final = _CLAIM.replace("{root}", "")
+_MINE: Final = """SELECT m.run_id, m.reason FROM ready m WHERE m.owner = %(worker)s
+ AND (m.queue = '' OR (SELECT o.worker FROM owned o WHERE o.run_id = m.run_id) = %(worker)s)"""
+_FREE: Final = """SELECT m.run_id, m.reason FROM unnest(%(tasks)s::text[]) AS t(task)
+ CROSS JOIN LATERAL (
+  SELECT q.run_id, q.reason, q.priority, q.at FROM ready q{root}
+  WHERE q.environment = %(environment)s AND q.task = t.task AND q.owner IS NULL AND q.queue = ''
+  ORDER BY q.priority DESC, q.at, q.run_id LIMIT %(limit)s FOR UPDATE OF q SKIP LOCKED) m
+ ORDER BY m.priority DESC, m.at, m.run_id LIMIT %(limit)s"""
+_OWN: Final = """INSERT INTO owned (run_id, worker) SELECT id, %(worker)s FROM live
+ ON CONFLICT (run_id) DO UPDATE SET worker = excluded.worker"""
+_STRAYS: Final = f""",
+strays AS (
+ UPDATE ready SET owner = NULL WHERE run_id IN (
+  SELECT m.run_id FROM ready m WHERE m.owner = %(worker)s AND m.queue <> ''
+  AND (SELECT o.worker FROM owned o WHERE o.run_id = m.run_id) IS DISTINCT FROM %(worker)s
+  FOR UPDATE OF m SKIP LOCKED)
+ RETURNING {MARKED}),
+restirred AS ({stir_marks("strays")})"""
+"""Marks in queues that were routed to us after we had let go: those runs need slots again."""
+
+
+def _claim(parts: dict[str, str]) -> str:
+    text = _CLAIM
+    for name, part in parts.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
+
+
+_BASE: Final = {"mine": _MINE, "own": _OWN, "more": _STRAYS}
+
+CLAIM: Final = _claim(
+    _BASE
+    | {
+        "general": _FREE.replace("{root}", ""),
+        "stirred": """EXISTS (SELECT FROM stirs WHERE environment = %(environment)s
+ AND at <= %(now)s AND task = ANY (array_prepend('', %(tasks)s::text[])))""",
+    }
+)
 """Takes marks away, the worker's own and the best of its tasks, and answers their runs. A mark of a
 run that has ended is dropped with its inbox; one of a run that another live worker owns is routed
-to that worker, also where it was ours: its sender may have seen us own the run before we let go."""
+to that worker, also where it was ours: its sender may have seen us own the run before we let go.
+The last column of all rows, of which there is one at least, says whether queues are stirred."""
 
-CLAIM_UNDER: Final = _CLAIM.replace(
-    "{root}", " JOIN runs u ON u.id = q.run_id AND u.root_id = %(root)s"
+CLAIM_UNDER: Final = _claim(
+    _BASE
+    | {
+        "general": _FREE.replace(
+            "{root}", " JOIN runs u ON u.id = q.run_id AND u.root_id = %(root)s"
+        ),
+        "stirred": """EXISTS (SELECT FROM ready q JOIN runs u ON u.id = q.run_id
+ WHERE q.environment = %(environment)s AND q.queue <> '' AND q.owner IS NULL
+ AND u.root_id = %(root)s)""",
+    }
 )
 """The same among the descendants of one run."""
+
+CLAIM_CHOSEN: Final = _claim(
+    {
+        "mine": """SELECT m.run_id, m.reason FROM unnest(%(chosen)s::bytea[]) AS c(id)
+ JOIN ready m ON m.run_id = c.id WHERE m.owner IS NULL""",
+        "general": "SELECT run_id, reason FROM mine WHERE false",
+        "own": """INSERT INTO owned (run_id, worker, environment, queue, key)
+ SELECT id, %(worker)s, environment, queue, key FROM live
+ ON CONFLICT (run_id) DO UPDATE SET worker = excluded.worker, environment = excluded.environment,
+  queue = excluded.queue, key = excluded.key""",
+        "more": "",
+        "stirred": "false",
+    }
+)
+"""Takes the marks of these runs, to which queues give slots."""
 
 _ROWS: Final = "i.id, i.run_id, i.kind, i.chapter, i.ordinal, i.at, i.name, i.data, i.place"
 
@@ -103,11 +160,12 @@ VALUES (%s, 0, {CLOCK}, {CLOCK}, %s, %s, %s, %s, %s)"""
 
 BEAT: Final = f"UPDATE workers SET beat = {CLOCK} WHERE id = %s"
 
-RUNNABLES: Final = f"""INSERT INTO runnables AS n (environment, task, first_seen, hooks)
-SELECT %s, task, {CLOCK}, hooks FROM unnest(%s::text[], %s::int8[]) AS t(task, hooks)
+RUNNABLES: Final = f"""INSERT INTO runnables AS n (environment, task, first_seen, hooks, queue)
+SELECT %s, task, {CLOCK}, hooks, queue
+FROM unnest(%s::text[], %s::int8[], %s::text[]) AS t(task, hooks, queue)
 ORDER BY task COLLATE "C"
-ON CONFLICT (environment, task) DO UPDATE SET hooks = excluded.hooks
-WHERE n.hooks <> excluded.hooks"""
+ON CONFLICT (environment, task) DO UPDATE SET hooks = excluded.hooks, queue = excluded.queue
+WHERE n.hooks <> excluded.hooks OR n.queue <> excluded.queue"""
 
 HOOKED: Final = """SELECT r.id, r.environment, r.task, r.root_id
 FROM unnest(%s::bytea[]) AS a(id) JOIN runs r ON r.id = a.id
@@ -140,17 +198,24 @@ LEAVE: Final = "DELETE FROM workers WHERE id = %s"
 
 ORPHANED: Final = f"""WITH gone AS (
  DELETE FROM owned WHERE worker = ANY (%s::int8[])
-  OR NOT EXISTS (SELECT FROM workers w WHERE w.id = owned.worker) RETURNING run_id)
-INSERT INTO ready AS m (run_id, environment, task, queue, key, priority, at, reason)
-SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, %s, %s
-FROM gone JOIN runs r ON r.id = gone.run_id WHERE r.status = 0 ORDER BY r.id
-ON CONFLICT (run_id) DO UPDATE SET owner = NULL,
- reason = CASE WHEN m.reason = {_NEW} THEN {_NEW} ELSE excluded.reason END"""
+  OR NOT EXISTS (SELECT FROM workers w WHERE w.id = owned.worker) RETURNING run_id, {SLOT}),
+freed AS ({stir_slots("gone")}),
+marked AS (
+ INSERT INTO ready AS m (run_id, environment, task, queue, key, priority, at, reason)
+ SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, %s, %s
+ FROM gone JOIN runs r ON r.id = gone.run_id WHERE r.status = 0 ORDER BY r.id
+ ON CONFLICT (run_id) DO UPDATE SET owner = NULL,
+  reason = CASE WHEN m.reason = {_NEW} THEN {_NEW} ELSE excluded.reason END
+ RETURNING {MARKED})
+{stir_marks("marked")}"""
 """(workers, now, reason): what they owned is marked."""
 
-UNROUTED: Final = """UPDATE ready SET owner = NULL WHERE run_id IN (
- SELECT m.run_id FROM ready m WHERE m.owner IS NOT NULL
- AND NOT EXISTS (SELECT FROM workers w WHERE w.id = m.owner) FOR UPDATE OF m SKIP LOCKED)"""
+UNROUTED: Final = f"""WITH freed AS (
+ UPDATE ready SET owner = NULL WHERE run_id IN (
+  SELECT m.run_id FROM ready m WHERE m.owner IS NOT NULL
+  AND NOT EXISTS (SELECT FROM workers w WHERE w.id = m.owner) FOR UPDATE OF m SKIP LOCKED)
+ RETURNING {MARKED})
+{stir_marks("freed")}"""
 """Frees marks whose owner is gone. One that is being written now is freed by the next take-over."""
 
 NOW: Final = f"SELECT {CLOCK}"

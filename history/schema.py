@@ -1,4 +1,4 @@
-"""The schema, once, for both stores. `python -m wf.history.schema` writes it as DDL into `sql/`.
+"""The schema, once, for both stores. `python -m wf.history.ddl` writes it into `sql/`.
 
 *What changes and what does not.* `events` is append-only. `runs` holds what a user sees; no column
 of it that changes in a run's life is in an index, so that Postgres updates it in place (HOT). What
@@ -12,8 +12,7 @@ instead of two.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -28,15 +27,9 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    create_mock_engine,
     text,
 )
-from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeEngine
-
-from wf.history.version import SCHEMA_VERSION
-
-Dialect = Literal["sqlite", "postgresql"]
 
 schema: Final = MetaData()
 
@@ -206,7 +199,19 @@ _table(
         text("priority DESC"),
         "at",
         "run_id",
-        **_where("owner IS NULL"),
+        **_where("owner IS NULL AND queue = ''"),
+    ),
+    Index(
+        "ready_in_lane",
+        "environment",
+        "queue",
+        "key",
+        "task",
+        text("(reason = 0)"),
+        text("priority DESC"),
+        "at",
+        "run_id",
+        **_where("owner IS NULL AND queue <> ''"),
     ),
     Index("ready_of_owner", "owner", **_where("owner IS NOT NULL")),
 )
@@ -216,6 +221,10 @@ _table(
     "run_id",
     _int("worker"),
     _key("run_id", LargeBinary()),
+    _maybe("environment", Text()),
+    _maybe("queue", Text()),
+    _maybe("key", Text()),
+    Index("owned_slots", "environment", "queue", "key", **_where("queue IS NOT NULL")),
 )
 
 _table(
@@ -313,37 +322,82 @@ _table(
     _int("hooks", SmallInteger(), default=0),
     _key("environment", Text()),
     _key("task", Text()),
+    _text("queue"),
 )
 
+# `ceiling`, `key_ceiling`: as many slots may be held still, from before a limit was lowered.
+# `said`: the limits that code said last.
 _table(
     "queues",
     "environment name",
-    _maybe("rate_ms", BigInteger()),
+    _int("rate_ms", default=0),
+    _int("key_rate_ms", default=0),
+    _int("turn", default=0),
     _maybe("concurrency_limit", Integer()),
     _int("per_key_limit", Integer(), default=1),
     _maybe("rate_limit", Integer()),
+    _maybe("key_rate_limit", Integer()),
+    _int("ceiling", Integer(), default=0),
+    _int("key_ceiling", Integer(), default=0),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
     _key("environment", Text()),
     _key("name", Text()),
+    _text("said"),
 )
 
+# Something may start here: for workers of a task, or ("") for any.
 _table(
-    "slots",
-    "run_id",
-    _key("run_id", LargeBinary()),
+    "stirs",
+    "id",
+    Column("id", _ROW_ID, Identity(always=False), nullable=False, autoincrement=True),
+    _int("at", default=0),
     _text("environment", None),
+    _text("task"),
     _text("queue", None),
     _text("key"),
-    Index("slots_of_lane", "environment", "queue", "key"),
+    Index("stirs_to_take", "environment", "task", "at", "queue", "key"),
+    rowid=True,
 )
 
+# `at`, `rank`, `priority`: of the run that goes next; no `at`: nothing may.
 _table(
     "lanes",
-    "environment queue key",
-    _int("served_at", default=0),
+    "environment queue key task",
+    _maybe("at", BigInteger()),
+    _int("served", default=0),
+    _int("priority", Integer(), default=0),
+    _int("rank", SmallInteger(), default=0),
     _key("environment", Text()),
     _key("queue", Text()),
     _key("key", Text()),
+    _key("task", Text()),
+    Index(
+        "lanes_in_order",
+        "environment",
+        "queue",
+        "task",
+        "rank",
+        text("priority DESC"),
+        "served",
+        "at",
+        "key",
+        **_where("at IS NOT NULL"),
+    ),
+    Index("lanes_closed", "environment", "queue", "served", **_where("at IS NULL")),
+)
+
+# First starts in queues with a rate, as long as they count.
+_table(
+    "starts",
+    "id",
+    Column("id", _ROW_ID, Identity(always=False), nullable=False, autoincrement=True),
+    _int("at"),
+    _text("environment", None),
+    _text("queue", None),
+    _text("key"),
+    Index("starts_of_queue", "environment", "queue", "at"),
+    Index("starts_of_key", "environment", "queue", "key", "at"),
+    rowid=True,
 )
 
 _table(
@@ -437,61 +491,3 @@ _table(
 )
 
 _table("blobs", "hash", _key("hash", LargeBinary()), _bytes("data"), rowid=True)
-
-
-def ddl(dialect: Dialect) -> str:
-    """The script that makes an empty database into one of SCHEMA_VERSION."""
-    lines = ["-- Made from history/schema.py by `python -m wf.history.schema`: change it there.\n"]
-    engine = create_mock_engine(f"{dialect}://", _discard)
-    for table in schema.tables.values():
-        # Table.indexes is a set: without an order the script would differ from time to time.
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        for element in (CreateTable(table), *map(CreateIndex, indexes)):
-            compiled = str(element.compile(dialect=engine.dialect)).replace("\t", "    ")
-            text_lines = [line.rstrip() for line in compiled.strip().splitlines()]
-            if " WITHOUT ROWID" in text_lines:
-                text_lines[1:] = _key_first(text_lines[1:], table)
-            lines.append("\n".join(text_lines) + ";\n")
-        if dialect == "postgresql" and "fillfactor" in table.info:
-            fill = table.info["fillfactor"]
-            lines.append(f"ALTER TABLE {table.name} SET (fillfactor = {fill});\n")
-    lines.append(f"INSERT INTO meta (version) VALUES ({SCHEMA_VERSION});\n")
-    return "\n".join(lines)
-
-
-def _key_first(lines: list[str], table: Table) -> list[str]:
-    """`PRAGMA integrity_check` of SQLite 3.40 sees a NULL in every row of a table WITHOUT ROWID
-    whose first column is not the first of its key."""
-    names = [column.name for column in table.primary_key.columns]
-    word = {name: f'"{name}"' if f'"{name}"' in "".join(lines) else name for name in names}
-    keys = [next(line for line in lines if line.split()[0] == word[name]) for name in names]
-    return keys + [line for line in lines if line not in keys]
-
-
-def _discard(*_: object) -> None: ...
-
-
-_SHORT: Final[dict[Dialect, str]] = {"sqlite": "sqlite", "postgresql": "postgres"}
-_HERE: Final = Path(__file__).parent
-
-
-def head_file(dialect: Dialect) -> Path:
-    """Where the script stands."""
-    return _HERE / "sql" / f"head_{_SHORT[dialect]}.sql"
-
-
-def first_file(dialect: Dialect) -> Path:
-    """The script of the first revision: the head's, until there is a second one."""
-    return _HERE / "migrations" / "versions" / f"0001_{_SHORT[dialect]}.sql"
-
-
-def write() -> None:
-    for dialect in _SHORT:
-        script = ddl(dialect)
-        head_file(dialect).write_text(script, encoding="utf-8")
-        if SCHEMA_VERSION == 1:
-            first_file(dialect).write_text(script, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write()

@@ -29,6 +29,7 @@ from wf.history.model import (
     WorkerInfo,
 )
 from wf.history.notes import Note
+from wf.history.queues import STIR_DUE, STIR_OF_ROOT, Limits, QueueChange
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import DROP, INSERT, MOVE, Move, Schedule, move_of, row_of
 from wf.history.settling import refuse_conflicts
@@ -44,9 +45,9 @@ from wf.history.sqlite_group import write_group
 from wf.history.sqlite_join import join
 from wf.history.sqlite_notes import has_metadata, write_notes
 from wf.history.sqlite_operations import prune, reschedule, unblock
+from wf.history.sqlite_queues import change_queue, declare
 from wf.history.sqlite_rows import (
     End,
-    Transaction,
     cancel_runs,
     end_tokens,
     make_runs,
@@ -56,6 +57,7 @@ from wf.history.sqlite_rows import (
     send_messages,
 )
 from wf.history.sqlite_step import AsyncSQLiteStep, SQLiteStep
+from wf.history.sqlite_transaction import Transaction
 from wf.history.step import StepPlace
 from wf.history.wakeups import Wakeups
 
@@ -200,6 +202,22 @@ class SQLiteStore(Looks):
         with self.database.write() as db:
             db.executemany(DROP, [(id,) for id in ids])
 
+    # --- queues -----------------------------------------------------------------------------------
+
+    def declare_queues(self, environment: str, queues: Sequence[tuple[str, Limits]]) -> None:
+        with self.database.write() as db:
+            tx = Transaction(db, self.now())
+            for name, limits in queues:
+                declare(tx, environment, name, limits)
+        self._tell(tx)
+
+    def change_queue(self, environment: str, name: str, change: QueueChange) -> bool:
+        with self.database.write() as db:
+            tx = Transaction(db, self.now())
+            is_there = change_queue(tx, environment, name, change)
+        self._tell(tx)
+        return is_there
+
     # --- steps ------------------------------------------------------------------------------------
 
     def begin(self, place: StepPlace | None) -> SQLiteStep:
@@ -228,9 +246,14 @@ class SQLiteStore(Looks):
             )  # fmt: skip
             tasks = dict.fromkeys(info.tasks)
             db.executemany(
-                "INSERT INTO runnables (environment, task, first_seen, hooks) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET hooks = excluded.hooks WHERE hooks <> excluded.hooks",
-                [(environment, task, now, info.hooks.get(task, 0)) for task in tasks],
+                "INSERT INTO runnables (environment, task, first_seen, hooks, queue)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET hooks = excluded.hooks,"
+                " queue = excluded.queue"
+                " WHERE hooks <> excluded.hooks OR queue <> excluded.queue",
+                [
+                    (environment, task, now, info.hooks.get(task, 0), info.queues.get(task, ""))
+                    for task in tasks
+                ],
             )
             parked = "SELECT run_id, task FROM blocked WHERE environment = ? AND code <> ?"
             rows = db.execute(parked, (environment, info.code)).fetchall()
@@ -257,7 +280,7 @@ class SQLiteStore(Looks):
                 write_group(tx, lease, activations)
             pass_time(tx, lease.environment, claim.root if claim is not None else None)
             if claim is not None:
-                answer.claimed = hand_out(tx, lease, claim)
+                answer = hand_out(tx, lease, claim)
         lease.group_no += 1
         self._tell(tx)
         return answer
@@ -302,13 +325,17 @@ class SQLiteStore(Looks):
         self._tell(tx)
 
     def next_due(self, environment: str, root: bytes | None = None) -> int | None:
-        sql = "SELECT min(d.at) FROM due d WHERE d.environment = :environment"
+        due = "SELECT min(d.at) AS at FROM due d WHERE d.environment = :environment"
+        stir = STIR_DUE
         if root is not None:
-            sql += f" AND {OF_ROOT}"
+            due, stir = f"{due} AND {OF_ROOT}", f"{stir} AND {STIR_OF_ROOT}"
         with self.database.read() as db:
-            row = db.execute(sql, {"root": root, "environment": environment}).fetchone()
-        due: int | None = row[0]
-        return due
+            row = db.execute(
+                f"SELECT min(at) FROM ({due} UNION ALL {stir})",
+                {"root": root, "environment": environment},
+            ).fetchone()
+        at: int | None = row[0]
+        return at
 
     # --- wake-ups ---------------------------------------------------------------------------------
 

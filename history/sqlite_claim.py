@@ -8,18 +8,21 @@ from operator import attrgetter
 from typing import Any, Final
 
 from wf.history.events import Kind, Status
+from wf.history.lanes import shared
 from wf.history.limits import DUE_ROWS, MESSAGES_AHEAD
 from wf.history.messages import Message
-from wf.history.model import Claim, Claimed, InboxRow, Lease, Reason, Run
+from wf.history.model import Claim, Claimed, Committed, InboxRow, Lease, Reason, Run
 from wf.history.rows import RUN_COLUMNS, DueKind, run_of
-from wf.history.sqlite_rows import (
-    INSERT_DUE,
-    INSERT_EVENTS,
-    End,
+from wf.history.sqlite_rows import INSERT_DUE, INSERT_EVENTS, End, end_never_begun, end_tokens, mark
+from wf.history.sqlite_slots import NO_SLOT, Admitted, Slot, admit, admit_under, stirred
+from wf.history.sqlite_transaction import (
+    MARKED,
+    OWNED,
+    UNROUTE,
     Transaction,
-    end_never_begun,
-    end_tokens,
-    mark,
+    give_back_slots,
+    stir,
+    stir_marks,
 )
 
 OF_ROOT: Final = f"""(CASE WHEN d.kind = {DueKind.TOKEN.value} THEN
@@ -35,6 +38,7 @@ _MARK_NEW: Final = f"""INSERT INTO ready
  (run_id, environment, task, queue, key, priority, at, reason)
 SELECT id, environment, task, queue, key, priority, ?, {Reason.NEW.value}
 FROM runs WHERE id = ? AND status = 0 ON CONFLICT DO NOTHING"""
+_LANES_OF: Final = "SELECT DISTINCT environment, task, queue, key FROM ready WHERE run_id IN"
 _TAKE: Final = f"""INSERT INTO ready
  (run_id, environment, task, queue, key, priority, at, reason)
 SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, r.created_at, {Reason.TAKEN.value}
@@ -84,7 +88,9 @@ def _start(tx: Transaction, delayed: Sequence[tuple[bytes, int]]) -> list[bytes]
         else:
             ttl.append((run_id, until, DueKind.TTL.value, environment))
     gone = set(late)
-    tx.db.executemany(_MARK_NEW, [(at, run_id) for run_id, at in delayed if run_id not in gone])
+    begin = [(at, run_id) for run_id, at in delayed if run_id not in gone]
+    tx.db.executemany(_MARK_NEW, begin)
+    stir(tx, tx.rows(_LANES_OF, [run_id for _, run_id in begin], "AND queue <> ''"))
     tx.db.executemany(INSERT_DUE, ttl)
     return late
 
@@ -92,33 +98,54 @@ def _start(tx: Transaction, delayed: Sequence[tuple[bytes, int]]) -> list[bytes]
 # --- handing out ----------------------------------------------------------------------------------
 
 
-def hand_out(tx: Transaction, lease: Lease, claim: Claim) -> list[Claimed]:
-    """Runs of this worker that were marked (or all of them), then new ones by priority and age."""
-    reasons: dict[bytes, int] = dict.fromkeys(_mine(tx, lease, claim), Reason.RESUME.value)
-    chosen = _choose(tx, lease, claim) if claim.limit > 0 and claim.tasks else []
-    marks = dict(tx.rows("DELETE FROM ready WHERE run_id IN", chosen, "RETURNING run_id, reason"))
-    reasons |= {run_id: marks[run_id] for run_id in chosen}
-    if not reasons:
-        return []
+def hand_out(tx: Transaction, lease: Lease, claim: Claim) -> Committed:
+    """Runs of this worker that were marked (or all of them), new ones by priority and age, and
+    those that get slots of queues."""
+    mine = _mine(tx, lease, claim)
+    fresh: dict[bytes, int] = {}
+    admitted = Admitted()
+    if claim.limit > 0 and claim.tasks:
+        stirs = stirred(tx, lease, claim) if claim.root is None else []
+        share = shared(claim.limit, lease) if stirs else claim.limit
+        chosen = _choose(tx, lease, claim, share)
+        taken = tx.rows("DELETE FROM ready WHERE run_id IN", chosen, "RETURNING run_id, reason")
+        fresh = dict(taken)
+        fresh = {run_id: fresh[run_id] for run_id in chosen}
+        if claim.root is not None:
+            admitted = admit_under(tx, lease, claim, claim.limit - len(chosen))
+        elif stirs:
+            admitted = admit(tx, lease, claim, claim.limit - len(chosen), stirs)
+            admitted.again = admitted.again or len(chosen) == share
+        fresh |= admitted.reasons
+    reasons = dict.fromkeys(mine, Reason.RESUME.value) | fresh
+    runs = _live(tx, reasons)
+    _own(tx, lease, [run_id for run_id in fresh if run_id in runs], admitted.slots)
+    known = [(runs[run_id], why) for run_id, why in reasons.items() if run_id in runs]
+    return Committed(_open(tx, known, claim), admitted.again)
+
+
+def _live(tx: Transaction, run_ids: Iterable[bytes]) -> dict[bytes, Run]:
+    """Those that have not ended; of the others nothing is left."""
     runs: dict[bytes, Run] = {}
     ended: list[bytes] = []
-    for row in tx.rows(f"SELECT {RUN_COLUMNS}, status FROM runs WHERE id IN", reasons):
+    for row in tx.rows(f"SELECT {RUN_COLUMNS}, status FROM runs WHERE id IN", run_ids):
         if row[-1]:
             ended.append(row[0])
         else:
             runs[row[0]] = run_of(row)
     for table in ("inbox", "owned"):
         tx.execute(f"DELETE FROM {table} WHERE run_id IN", ended)
-    fresh = [run_id for run_id in chosen if run_id in runs]
+    return runs
+
+
+def _own(tx: Transaction, lease: Lease, fresh: Sequence[bytes], slots: dict[bytes, Slot]) -> None:
+    """These runs are the worker's, with their slots."""
     tx.db.executemany(
-        "INSERT INTO owned (run_id, worker) VALUES (?, ?)",
-        [(run_id, lease.worker) for run_id in fresh],
+        "INSERT INTO owned (run_id, worker, environment, queue, key) VALUES (?, ?, ?, ?, ?)",
+        [(run_id, lease.worker, *slots.get(run_id, NO_SLOT)) for run_id in fresh],
     )
     tx.execute("DELETE FROM due WHERE id IN", fresh)
     tx.execute("DELETE FROM blocked WHERE run_id IN", fresh)
-    return _open(
-        tx, [(runs[run_id], why) for run_id, why in reasons.items() if run_id in runs], claim
-    )
 
 
 def _mine(tx: Transaction, lease: Lease, claim: Claim) -> list[bytes]:
@@ -132,12 +159,12 @@ def _mine(tx: Transaction, lease: Lease, claim: Claim) -> list[bytes]:
     return sorted(row[0] for row in routed)
 
 
-def _choose(tx: Transaction, lease: Lease, claim: Claim) -> list[bytes]:
-    """The first `limit` marks that are for all. Each task's own are read in the order of its
-    index."""
+def _choose(tx: Transaction, lease: Lease, claim: Claim, limit: int) -> list[bytes]:
+    """The first `limit` marks that are for all and in no queue. Each task's own are read in the
+    order of its index."""
     found: list[tuple[int, int, bytes]] = []
     sql = "SELECT -m.priority, m.at, m.run_id FROM ready m"
-    where = "m.owner IS NULL AND m.environment = ? AND m.task = ?"
+    where = "m.owner IS NULL AND m.queue = '' AND m.environment = ? AND m.task = ?"
     values: list[Any] = []
     if claim.root is not None:
         sql += " CROSS JOIN runs r ON r.id = m.run_id"
@@ -145,9 +172,9 @@ def _choose(tx: Transaction, lease: Lease, claim: Claim) -> list[bytes]:
         values.append(claim.root)
     text = f"{sql} WHERE {where} ORDER BY m.priority DESC, m.at, m.run_id LIMIT ?"
     for task in dict.fromkeys(claim.tasks):
-        found += tx.db.execute(text, (lease.environment, task, *values, claim.limit))
+        found += tx.db.execute(text, (lease.environment, task, *values, limit))
     found.sort()
-    return [run_id for _, _, run_id in found[: claim.limit]]
+    return [run_id for _, _, run_id in found[:limit]]
 
 
 by_id: Final = attrgetter("id")
@@ -196,8 +223,9 @@ def give_back(tx: Transaction, lease: Lease) -> None:
     """The worker goes; what it owns is marked for all, and goes on as if it had been let go."""
     worker = (lease.worker,)
     tx.db.execute("DELETE FROM workers WHERE id = ?", worker)
-    tx.db.execute("UPDATE ready SET owner = NULL WHERE owner = ?", worker)
-    owned = tx.db.execute("DELETE FROM owned WHERE worker = ? RETURNING run_id", worker).fetchall()
+    stir_marks(tx, tx.db.execute(f"{UNROUTE} owner = ? {MARKED}", worker))
+    owned = tx.db.execute(f"DELETE FROM owned WHERE worker = ? {OWNED}", worker).fetchall()
+    give_back_slots(tx, owned)
     if owned:
         mark(tx, [row[0] for row in owned])
     tx.told = True
@@ -205,9 +233,10 @@ def give_back(tx: Transaction, lease: Lease) -> None:
 
 def free_orphans(tx: Transaction) -> None:
     """What belongs to workers that have no row any more is marked for all."""
-    taken = tx.db.execute(_TAKE).rowcount
-    tx.db.execute("DELETE FROM owned WHERE worker NOT IN (SELECT id FROM workers)")
-    freed = tx.db.execute(
-        "UPDATE ready SET owner = NULL WHERE owner NOT IN (SELECT id FROM workers)"
-    ).rowcount
-    tx.told = tx.told or taken + freed > 0
+    lost = "NOT IN (SELECT id FROM workers)"
+    taken = tx.db.execute(f"{_TAKE} {MARKED}").fetchall()
+    stir_marks(tx, taken)
+    give_back_slots(tx, tx.db.execute(f"DELETE FROM owned WHERE worker {lost} {OWNED}"))
+    freed = tx.db.execute(f"{UNROUTE} owner {lost} {MARKED}").fetchall()
+    stir_marks(tx, freed)
+    tx.told = tx.told or bool(taken or freed)

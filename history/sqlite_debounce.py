@@ -11,7 +11,7 @@ from wf.history.model import NewRun, Triggered
 from wf.history.rows import DueKind, tag_rows, tags_json
 
 if TYPE_CHECKING:
-    from wf.history.sqlite_rows import Transaction
+    from wf.history.sqlite_transaction import Transaction
 
 _HELD: Final = f"""SELECT r.id, r.created_at, d.at, r.tags
 FROM debounces k JOIN runs r ON r.id = k.run_id

@@ -19,7 +19,6 @@ from wf.history.sqlite_rows import (
     INSERT_INBOX,
     End,
     RunEnd,
-    Transaction,
     cancel_runs,
     end_runs,
     end_tokens,
@@ -28,6 +27,14 @@ from wf.history.sqlite_rows import (
     mark,
     send_messages,
     tell,
+)
+from wf.history.sqlite_transaction import (
+    MARKED,
+    OWNED,
+    UNROUTE,
+    Transaction,
+    give_back_slots,
+    stir_marks,
 )
 from wf.history.turns import NextChapter
 
@@ -237,8 +244,8 @@ def _let_go(tx: Transaction, lease: Lease, released: Sequence[Activation]) -> No
     if not released:
         return
     ids = [a.run_id for a in released]
-    tx.execute("DELETE FROM owned WHERE run_id IN", ids)
-    tx.execute("UPDATE ready SET owner = NULL WHERE owner IS NOT NULL AND run_id IN", ids)
+    give_back_slots(tx, tx.rows("DELETE FROM owned WHERE run_id IN", ids, OWNED))
+    stir_marks(tx, tx.rows(f"{UNROUTE} owner IS NOT NULL AND run_id IN", ids, MARKED))
     resting = [a for a in released if a.blocked is None]
     unread = {
         row[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from wf.history.notes import Note, Noted, by_run, rewritten, tagged
-from wf.history.sqlite_rows import Transaction
+from wf.history.sqlite_transaction import Transaction
 
 _READ: Final = """SELECT r.id, r.options, r.tags, n.metadata, coalesce(n.tags, '[]')
 FROM runs r LEFT JOIN notes n ON n.run_id = r.id WHERE r.id IN"""

@@ -7,7 +7,8 @@ from typing import Final
 
 from wf.history.pruning import DOOMED, OF_A_RUN, Doomed, still_going
 from wf.history.sqlite_debounce import PUT_OFF, START_AT
-from wf.history.sqlite_rows import Transaction, mark
+from wf.history.sqlite_rows import mark
+from wf.history.sqlite_transaction import Transaction
 
 _CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id IN"
 _FORKED: Final = "SELECT origin_id FROM runs WHERE status = 0 AND origin_id IN"

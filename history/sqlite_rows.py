@@ -6,11 +6,9 @@ meanwhile), on as many rows as there are, with a number of statements that does 
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from wf.history.debouncing import debounced
 from wf.history.errors import IdempotencyConflict
@@ -31,10 +29,15 @@ from wf.history.rows import (
 )
 from wf.history.settling import refuse_conflicts
 from wf.history.sqlite_debounce import debounce
-
-_SIZES: Final = (1, 8, 64, 500)
-"""Lengths of `IN (…)`: few different texts, so that each is prepared once. The rest is padded."""
-_LISTS: Final = {size: f"({', '.join('?' * size)})" for size in _SIZES}
+from wf.history.sqlite_queues import queues_of
+from wf.history.sqlite_transaction import (
+    MARKED,
+    OWNED,
+    Transaction,
+    give_back_slots,
+    stir,
+    stir_marks,
+)
 
 INSERT_EVENTS: Final = (
     "INSERT INTO events "
@@ -58,15 +61,13 @@ _MARK: Final = f"""INSERT INTO ready
  (run_id, environment, task, queue, key, priority, at, reason, owner)
 SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, r.created_at,
  {Reason.RESUME.value}, o.worker
-FROM runs r LEFT JOIN owned o ON o.run_id = r.id WHERE r.id = ? AND r.status = 0
-ON CONFLICT DO NOTHING"""
+FROM runs r LEFT JOIN owned o ON o.run_id = r.id WHERE r.status = 0 AND r.id IN"""
 _END_RUN: Final = "UPDATE runs SET status = ?, output = ?, failure = ?, ended_at = ? WHERE id = ?"
 _FREE_KEY: Final = """DELETE FROM idempotency WHERE run_id = ? AND (environment, task, key) =
  (SELECT environment, task, idempotency_key FROM runs WHERE id = ?)"""
 _HOOKED: Final = """SELECT r.id, r.environment, r.task, r.root_id
 FROM runs r JOIN runnables n ON n.environment = r.environment AND n.task = r.task WHERE r.id IN"""
 _OF_A_LIVE_RUN: Final = (
-    ("owned", "run_id"),
     ("ready", "run_id"),
     ("due", "id"),
     ("inbox", "run_id"),
@@ -78,43 +79,11 @@ _OF_A_LIVE_RUN: Final = (
 )
 
 
-class Statements(Protocol):
-    """What a connection does for us."""
-
-    def execute(self, sql: str, parameters: Any = ..., /) -> sqlite3.Cursor: ...
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor: ...
-
-
-@dataclass(slots=True)
-class Transaction:
-    db: Statements
-    now: int
-    told: bool = False
-    """Marks were made or runs ended: others want to know."""
-
-    def rows(self, before: str, ids: Iterable[bytes], after: str = "") -> Iterator[Any]:
-        """All rows of `before (ids) after`, a list at a time."""
-        for texts, part in _lists(ids):
-            yield from self.db.execute(f"{before} {texts} {after}", part)
-
-    def execute(self, before: str, ids: Iterable[bytes], after: str = "") -> None:
-        for texts, part in _lists(ids):
-            self.db.execute(f"{before} {texts} {after}", part)
-
-
 class End(NamedTuple):
     """A run or token that ends: what its waiters are told."""
 
     name: str
     data: bytes | None
-
-
-def _lists(ids: Iterable[bytes]) -> Iterator[tuple[str, Sequence[bytes]]]:
-    rest = list(ids)
-    while rest:
-        size = next((size for size in _SIZES if size >= len(rest)), _SIZES[-1])
-        part, rest = rest[:size], rest[size:]
-        yield _LISTS[size], part + part[-1:] * (size - len(part))
 
 
 # --- made -----------------------------------------------------------------------------------------
@@ -139,6 +108,7 @@ def make_runs(tx: Transaction, runs: Sequence[NewRun]) -> list[tuple[bytes, Trig
                 fresh.append(run)
         answers.append(answer)
     if fresh:
+        queues_of(tx, runs)
         _insert_runs(tx, fresh)
     return answers
 
@@ -200,6 +170,7 @@ def _insert_runs(tx: Transaction, runs: Sequence[NewRun]) -> None:
         tx.db.executemany("UPDATE runs SET origin_id = ? WHERE id = ?", origins)
     if ready:
         tx.db.executemany(_INSERT_READY, ready)
+        stir(tx, ((row[1], row[2], row[3], row[4]) for row in ready if row[3]))
     if due:
         tx.db.executemany(INSERT_DUE, due)
     tx.told = True
@@ -230,7 +201,7 @@ def make_tokens(tx: Transaction, tokens: Sequence[NewToken]) -> None:
 
 def mark(tx: Transaction, run_ids: Iterable[bytes]) -> None:
     """There is something to do for these runs. Routed to their owners where they have one."""
-    tx.db.executemany(_MARK, [(run_id,) for run_id in run_ids])
+    stir_marks(tx, tx.rows(_MARK, dict.fromkeys(run_ids), f"ON CONFLICT DO NOTHING {MARKED}"))
     tx.told = True
 
 
@@ -319,6 +290,7 @@ def end_runs(tx: Transaction, ends: dict[bytes, RunEnd]) -> None:
         _END_RUN,
         [(STORED[end.status], end.output, end.failure, end.at, run) for run, end in ends.items()],
     )
+    give_back_slots(tx, tx.rows("DELETE FROM owned WHERE run_id IN", ends, OWNED))
     for table, column in _OF_A_LIVE_RUN:
         tx.execute(f"DELETE FROM {table} WHERE {column} IN", ends)
     badly = [(run, run) for run, end in ends.items() if end.status is not Status.COMPLETED]

@@ -14,7 +14,8 @@ from wf.history.errors import Error, Fenced, TransactionTooLong
 from wf.history.limits import STEP_TRANSACTION_SECONDS
 from wf.history.model import InboxKind
 from wf.history.sqlite_database import Database
-from wf.history.sqlite_rows import INSERT_INBOX, Transaction, mark
+from wf.history.sqlite_rows import INSERT_INBOX, mark
+from wf.history.sqlite_transaction import Transaction
 from wf.history.step import StepPlace
 
 _OWNED: Final = "SELECT 1 FROM owned WHERE run_id = ? AND worker = ?"

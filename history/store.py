@@ -42,11 +42,12 @@ from wf.history.model import (
 from wf.history.notes import Chunk, Note
 from wf.history.operations import OperationStore
 from wf.history.pruning import PruneStore
+from wf.history.queues import QueueStore
 from wf.history.schedules import ScheduleStore
 from wf.history.step import StepStore
 
 
-class Store(StepStore, ScheduleStore, OperationStore, PruneStore, Protocol):
+class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Protocol):
     """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database
     is out of reach.
 

@@ -249,7 +249,8 @@ class Simulation:
             lease_ms=LEASE_MS,
         )
         clock = SkewedClock(self.clock)
-        info = WorkerInfo("sim", self._count, self.scenario.registry.ids, code)
+        registry = self.scenario.registry
+        info = WorkerInfo("sim", self._count, registry.ids, code, queues=registry.queues)
         random = Random(self.random.getrandbits(64))
 
         def door(name: str, call: Callable[[], T]) -> T:

@@ -29,6 +29,7 @@ from wf.history.notes import Chunk, Note
 from wf.history.step import AsyncStepTransaction, StepPlace, StepTransaction
 from wf.history.store import Store
 from wf.testing.door import Door as Door
+from wf.testing.queued import WatchedQueues
 from wf.testing.scheduled import WatchedSchedules
 
 WRITES: Final = frozenset(
@@ -36,7 +37,7 @@ WRITES: Final = frozenset(
         *("trigger", "cancel", "send", "create_tokens", "end_token", "note"),
         *("join", "commit", "commit_step", "beat", "take_over", "leave"),
         *("add_schedules", "move_schedules", "drop_schedules", "reschedule", "unblock"),
-        "prune",
+        *("prune", "declare_queues", "change_queue"),
     }
 )
 """The calls that change the store."""
@@ -75,7 +76,7 @@ class WatchedStep:
             raise
 
 
-class WatchedStore(WatchedSchedules):
+class WatchedStore(WatchedSchedules, WatchedQueues):
     """A `Store` whose calls go through `door`. Where the door raises StoreUnavailable the caller's
     lease is as it was before, whatever has happened in the store: the answer is lost."""
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from wf.engine.core.handles import Token as Token
     from wf.engine.core.operation import Gen as Gen
     from wf.engine.core.operation import Operation as Operation
+    from wf.engine.core.queues import Queue as Queue
+    from wf.engine.core.queues import Rate as Rate
     from wf.engine.core.restart import restart as restart
     from wf.engine.core.retry import Retry as Retry
     from wf.engine.core.runnable import Runnable as Runnable
@@ -122,6 +124,7 @@ _HOMES = {
     "wf.engine.core.batches": ("BatchHandle", "Item"),
     "wf.engine.core.handles": ("RunHandle", "Token"),
     "wf.engine.core.operation": ("Gen", "Operation"),
+    "wf.engine.core.queues": ("Queue", "Rate"),
     "wf.engine.core.restart": ("restart",),
     "wf.engine.core.retry": ("Retry",),
     "wf.engine.core.runnable": ("Runnable", "step", "task"),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from wf.engine.core.callers import Begun, StepCaller, Trigger, cannot_wait
 from wf.engine.core.decisions import CancelRun, TriggerChild
 from wf.engine.core.handles import RunHandle, settle_run
 from wf.engine.core.info import digest_of
 from wf.engine.core.operation import OperationFuture
+from wf.engine.core.steps import just_run, step_error
 from wf.engine.core.triggers import is_keyed, with_defaults
 from wf.history.errors import DeclarationError
-from wf.history.events import Event, Kind
+from wf.history.events import Event, Kind, Status
 from wf.history.ids import derived_id
 from wf.history.model import Triggered
 from wf.history.settling import conflict
@@ -151,6 +153,29 @@ class ChildCall(Trigger[T]):
         if not _outside:
             import_module("wf.client.outside")
         return _outside[0](self._runnable, self._encode, self._options, self._awaited_child)
+
+
+class QueuedStepCall(ChildCall[T]):
+    """`await some_step(x)` of a step that has a queue: a child run, which waits there. It fails as
+    a step does."""
+
+    __slots__ = ()
+    verb = "step"
+
+    def _settle_awaited(self, execution: Execution, future: OperationFuture, event: Event) -> None:
+        if event.kind == Kind.CHILD_ENDED and event.name == Status.FAILED:
+            execution.issued_when[event.ordinal] = execution.ordinal
+            future.set_exception(step_error(self._runnable.id, event))
+        else:
+            super()._settle_awaited(execution, future, event)
+
+    def begin_in(self, step: StepCaller) -> bool:
+        """A step that another one awaits just runs, as a part of it."""
+        return False
+
+    def outside(self) -> Coroutine[Any, Any, Any]:
+        args, kwargs = cast("partial[bytes]", self._encode).args
+        return just_run(self._runnable, args, kwargs)
 
 
 def _on_cancel(execution: Execution, future: OperationFuture) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from wf.engine.core.decisions import AwaitMessage, SendMessage
 from wf.engine.core.execution import Execution
 from wf.engine.core.info import digest_of
+from wf.engine.core.names import check_name
 from wf.engine.core.operation import Operation, OperationFuture
-from wf.engine.core.triggers import check_name
 from wf.engine.core.values import Shape
 from wf.history.errors import AlreadyEnded, Error, MessageTimedOut, NotFound
 from wf.history.events import Event, Kind

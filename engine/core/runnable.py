@@ -30,21 +30,19 @@ from typing import (
 from wf.engine.core.batches import BatchCall, BatchHandle, Item
 from wf.engine.core.callables import THREAD, as_function
 from wf.engine.core.callers import Trigger
-from wf.engine.core.children import ChildCall
+from wf.engine.core.children import ChildCall, QueuedStepCall
 from wf.engine.core.durations import Duration, milliseconds
 from wf.engine.core.handles import RunHandle
 from wf.engine.core.hooks import NO_HOOKS, Hookable, HookOptions, Hooks, hooks_of
+from wf.engine.core.names import check_name
 from wf.engine.core.operation import Gen, Operation
+from wf.engine.core.queues import Queue, queue_name
 from wf.engine.core.retry import DEFAULT_STEP_RETRY, NO_RETRY, Retry
 from wf.engine.core.steps import StepCall, settle_step
-from wf.engine.core.triggers import (
-    BatchOptions,
-    TriggerOptions,
-    check_name,
-    trigger_options,
-)
+from wf.engine.core.triggers import BatchOptions, TriggerOptions, trigger_options
 from wf.engine.core.values import Signature
 from wf.history.errors import DeclarationError, RunError
+from wf.history.queues import Limits
 
 if TYPE_CHECKING:
     from wf.engine.core.schedules import Declared
@@ -72,6 +70,7 @@ class StepOptions(HookOptions, total=False):
     tags: Iterable[str]
     ttl: Duration
     max_duration: Duration
+    queue: str | Queue
 
 
 class TaskOptions(HookOptions, total=False):
@@ -82,6 +81,7 @@ class TaskOptions(HookOptions, total=False):
     tags: Iterable[str]
     ttl: Duration
     max_duration: Duration
+    queue: str | Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,9 @@ class Settings:
     tags: tuple[str, ...] = ()
     ttl_ms: int = 0
     max_duration_ms: int = 0
+    queue: str | None = None
+    limits: Limits | None = None
+    """What the decorator says of that queue; None: only its name."""
 
 
 class _Zero(Protocol[R_co]):
@@ -168,8 +171,12 @@ class Runnable(Hookable[R], Generic[P, R]):
     # -- in a body
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Operation[R]:
-        """Run the step, or start the task as a child and wait for it."""
+        """Run the step, or start the task as a child and wait for it. A step with a queue goes
+        through that, as a child."""
         if self.kind == "step":
+            if self.settings.queue is not None:
+                encode = partial(self.signature.encode_call, args, kwargs)
+                return QueuedStepCall(self, encode, {}, awaited=True, depth=3)
             return StepCall(self, args, kwargs, depth=3)
         return self._child(partial(self.signature.encode_call, args, kwargs), {}, awaited=True)
 
@@ -325,7 +332,7 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     `def` runs in a thread, `async def` on the worker's shared loop. `wf.step(fn, id="…")` wraps
     what is there already: a function of a library, a partial, a bound method, a builtin. Options:
     id, retry, timeout (per attempt), executor ("process", or a name that the engine knows),
-    at_most_once, tags, ttl.
+    at_most_once, tags, ttl, queue.
     Raises DeclarationError for a function that cannot be one.
     """
     if fn is None:
@@ -343,8 +350,8 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     """A durable function: `async def`, or a generator that returns `wf.Gen[T]`.
 
     Its body is replayed from the history, so it only orchestrates: steps, waits, tokens, other
-    tasks, and plain Python in between. Options: id, retry, tags, ttl. Raises DeclarationError for a
-    function that cannot be one.
+    tasks, and plain Python in between. Options: id, retry, tags, ttl, queue. Raises
+    DeclarationError for a function that cannot be one.
     """
     if fn is None:
         return partial(_declare, kind="task", given=options)
@@ -402,13 +409,13 @@ def _declare(fn: Any, kind: str, given: dict[str, Any]) -> Runnable[..., Any]:
             f"id={id!r}: use letters, digits and . _ / - (at most 128), "
             "starting with one of the first two"
         )
-    settings = _settings(kind, name, given)
+    settings = _settings(kind, name, id, given)
     if settings.executor != THREAD:
         _check_importable(fn, settings.executor)
     return Runnable(fn, kind, id, settings, hooks_of(given, f"@wf.{kind} {name}"))
 
 
-def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
+def _settings(kind: str, name: str, id: str, given: dict[str, Any]) -> Settings:
     options = StepOptions if kind == "step" else TaskOptions
     allowed = options.__required_keys__ | options.__optional_keys__
     for option in given:
@@ -426,6 +433,7 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
             f"@wf.step {name}: at_most_once and a retry exclude each other; "
             "take retry= away, or at_most_once="
         )
+    queue = given.get("queue")
     default = NO_RETRY if kind == "task" or at_most_once else DEFAULT_STEP_RETRY
     return Settings(
         retry=retry or default,
@@ -440,6 +448,8 @@ def _settings(kind: str, name: str, given: dict[str, Any]) -> Settings:
         max_duration_ms=milliseconds(given["max_duration"], "max_duration")
         if given.get("max_duration") is not None
         else 0,
+        queue=queue_name(queue, id),
+        limits=queue.limits if isinstance(queue, Queue) else None,
     )
 
 

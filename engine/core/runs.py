@@ -11,6 +11,7 @@ from wf.engine.core.info import RunInfo
 from wf.engine.core.triggers import is_keyed
 from wf.history.ids import member_id
 from wf.history.model import Debounced, NewRun, Run
+from wf.history.queues import Limits
 
 DEFAULT_KEY_TTL_MS: Final = 30 * 86_400_000
 """An idempotency key lives 30 days unless the trigger says otherwise."""
@@ -42,6 +43,7 @@ def new_run(
     key = options.get("idempotency_key", "")
     if key and options.get("scope") == "run" and parent is not None:
         key = f"{parent.id.hex()}/{key}"
+    queue, limits = _queue(options, task)
     return NewRun(
         id=run_id,
         environment=environment,
@@ -51,8 +53,9 @@ def new_run(
         parent_id=parent.id if parent is not None else None,
         root_id=(parent.root_id or parent.id) if parent is not None else None,
         tags=options.get("tags", ()),
-        queue=options.get("queue", ""),
+        queue=queue,
         key=options.get("concurrency_key", ""),
+        limits=limits,
         priority=options.get("priority", 0),
         start_at=start_at if start_at > now else 0,
         ttl_ms=options.get("ttl", 0),
@@ -92,6 +95,17 @@ def replay_of(origin: Run, run_id: bytes, payload: bytes, now: int) -> NewRun:
 
 def _debounced(given: dict[str, Any]) -> Debounced:
     return Debounced(given["key"], given["delay"], given["mode"] == "leading", given["max_delay"])
+
+
+def _queue(options: dict[str, Any], task: str) -> tuple[str, Limits | None]:
+    """Its name, and what the trigger says of it. A key without a queue is one of the task's own."""
+    given = options.get("queue")
+    if given is None:
+        return task if options.get("concurrency_key") else "", None
+    if isinstance(given, str):
+        return given, None
+    said: dict[str, Any] = given
+    return said["name"] or task, Limits(**said["limits"])
 
 
 def _start_at(delay: int | dict[str, int], now: int) -> int:

@@ -9,9 +9,10 @@ from typing import Any, Final, Unpack, cast
 
 from wf.engine.core.cron import Cron, check_choice
 from wf.engine.core.cron import cron as checked_cron
+from wf.engine.core.names import check_name
 from wf.engine.core.runnable import Runnable, TaskDecorator, TaskOptions
 from wf.engine.core.runnable import task as declare_task
-from wf.engine.core.triggers import check_name, trigger_options, with_defaults
+from wf.engine.core.triggers import trigger_options, with_defaults
 from wf.history.errors import DeclarationError
 from wf.history.ids import derived_id
 from wf.history.schedules import Ambiguous, CatchUp, Nonexistent, Overlap, Schedule

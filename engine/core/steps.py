@@ -70,14 +70,15 @@ class StepCall(Operation[T]):
         return False
 
     def outside(self) -> Coroutine[Any, Any, T]:
-        return _just_run(self._runnable, self._args, self._kwargs)
+        return just_run(self._runnable, self._args, self._kwargs)
 
 
 _FINISHED = Kind.STEP_FINISHED
 _ENDS = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
 
 
-async def _just_run(runnable: Runnable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+async def just_run(runnable: Runnable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    """What a step's call outside any body does."""
     run_here = import_module("wf.engine.triggering").run_here
     return await run_here(runnable.fn, args, kwargs)
 
@@ -108,11 +109,12 @@ def settle_step(
 
 
 def step_error(step: str, event: Event) -> StepFailed:
-    """The exception for a step that failed for good. A fresh one each time."""
+    """The exception for a step that failed for good, here or as a run of its own. A fresh one each
+    time."""
     told = Failure.decode(event.data)
+    after = f" after {event.attempt} attempt{'s' if event.attempt > 1 else ''}"
     error = _ERRORS.get(told.type, StepFailed)(
-        f"{step} failed after {event.attempt} attempt{'s' if event.attempt > 1 else ''}: "
-        f"{told.type}: {told.message}",
+        f"{step} failed{after if event.attempt else ''}: {told.type}: {told.message}",
         type=told.type,
         traceback=told.traceback,
         ordinal=event.ordinal,

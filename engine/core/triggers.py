@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from wf.engine.core.durations import Duration, milliseconds, to_ms
+from wf.engine.core.names import check_name as check_name
+from wf.engine.core.names import is_text
+from wf.engine.core.queues import Queue, queue_option
 from wf.engine.core.values import Shape
 from wf.history.errors import DeclarationError, PayloadTooLarge
 from wf.history.limits import MAX_METADATA_BYTES, MAX_TAGS
@@ -41,7 +44,7 @@ class BatchOptions(TypedDict, total=False):
     """Where an idempotency key is taken with another payload: the run that has it is returned, or
     IdempotencyConflict raised."""
     concurrency_key: str
-    queue: str
+    queue: str | Queue
     delay: Duration | datetime
     ttl: Duration
     tags: Iterable[str]
@@ -61,9 +64,6 @@ class TriggerOptions(BatchOptions, total=False):
     debounce: Debounce
 
 
-MAX_NAME_BYTES: Final = 512
-"""A key or a name in UTF-8: several of them are one row of an index, which on Postgres may have
-2,700."""
 MAX_PRIORITY: Final = 2**31 - 1
 """As databases store it."""
 MAX_TAG_LENGTH = 256
@@ -79,7 +79,9 @@ def trigger_options(given: dict[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         match name:
-            case "idempotency_key" | "concurrency_key" | "queue" | "version":
+            case "queue":
+                checked[name] = queue_option(value)
+            case "idempotency_key" | "concurrency_key" | "version":
                 checked[name] = check_name(value, name)
             case "idempotency_key_ttl" | "ttl" | "max_duration":
                 checked[name] = milliseconds(value, name)
@@ -161,36 +163,16 @@ def with_defaults(settings: Settings, options: dict[str, Any]) -> dict[str, Any]
         merged["tags"] = list(dict.fromkeys([*settings.tags, *options.get("tags", ())]))
     if settings.ttl_ms and "ttl" not in options:
         merged["ttl"] = settings.ttl_ms
+    if settings.queue is not None and "queue" not in options:
+        merged["queue"] = settings.queue
     return merged
-
-
-def check_name(value: Any, what: str) -> str:
-    """A string that every store can hold and look up. Raises DeclarationError."""
-    if not isinstance(value, str) or not value:
-        raise DeclarationError(f"{what}={value!r}: give a string that is not empty")
-    if not _is_text(value) or "\0" in value:
-        raise DeclarationError(f"{what}={value!r}: leave out NUL and lone surrogates")
-    if len(value.encode()) > MAX_NAME_BYTES:
-        raise DeclarationError(
-            f"{what} has {len(value.encode()):,} bytes: give at most {MAX_NAME_BYTES}, "
-            "a digest of something longer, say"
-        )
-    return value
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_tags(value: Iterable[Any]) -> list[str]:
     """Tags as a list. Raises DeclarationError."""
     tags = [value] if isinstance(value, str) else list(value)
     if len(tags) > MAX_TAGS or not all(
-        isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH and _is_text(tag) for tag in tags
+        isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH and is_text(tag) for tag in tags
     ):
         raise DeclarationError(
             f"tags={value!r}: give at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"

@@ -182,7 +182,6 @@ ORPHANS = [
     "INSERT INTO due (id, environment, at, kind) VALUES (?, 'e', 1, 0)",
     "INSERT INTO inbox (run_id, kind, at, name) VALUES (?, 3, 1, '')",
     "INSERT INTO waits (run_id, target, chapter, ordinal, place) VALUES (?, 'x', 1, 1, 0)",
-    "INSERT INTO slots (run_id, environment, queue, key) VALUES (?, 'e', 'q', '')",
     "INSERT INTO notes (run_id) VALUES (?)",
     "INSERT INTO streams (run_id, name, seq, at, data) VALUES (?, 's', 1, 1, 'x')",
     "INSERT INTO idempotency (run_id, environment, task, key, digest) VALUES (?,'e','t','k','x')",
@@ -212,13 +211,31 @@ def test_more_slots_than_the_limit_are_named(scene: Scene) -> None:
     )
     for run_id in (scene.asking, scene.sleeping):
         scene.execute(
-            "INSERT INTO slots (run_id, environment, queue, key) VALUES (?, 'dev', 'mail', 'k')",
+            "INSERT INTO owned (run_id, worker, environment, queue, key)"
+            " VALUES (?, 1, 'dev', 'mail', 'k')",
             (parse("run", run_id),),
         )
-    found = [str(breach) for breach in scene.audit()]
+    found = [str(breach) for breach in scene.audit() if breach.invariant == "I11"]
+    own = "it has a queue, and is owned without a slot of it, or has none, and holds one"
     assert found == [
         "I11 mail: 2 runs hold slots, its limit is 1",
-        "I11 mail: 2 runs of key k hold slots, its limit per key is 1",
+        "I11 mail: 2 runs of one key hold slots, its limit per key is 1",
+        *(f"I11 {run_id}: {own}" for run_id in sorted((scene.asking, scene.sleeping))),
+    ]
+
+
+def test_runs_that_wait_where_nobody_looks_are_named(scene: Scene) -> None:
+    run_id, later = parse("run", scene.asking), parse("run", scene.sleeping)
+    mark = (
+        "INSERT INTO ready (run_id, environment, task, at, reason, queue, key)"
+        " VALUES (?, 'dev', 't', 1, 1, '{}', 'k')"
+    )
+    scene.execute(mark.format("mail"), (run_id,))
+    scene.execute(mark.format("nowhere"), (later,))
+    scene.execute("INSERT INTO queues (environment, name) VALUES ('dev', 'mail')", ())
+    assert [str(breach) for breach in scene.audit()] == [
+        f"I5 {scene.sleeping}: it waits in queue nowhere, which is not there",
+        f"I5 {scene.asking}: it waits in queue mail under key 'k', and nobody will look there",
     ]
 
 

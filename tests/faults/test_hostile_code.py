@@ -12,8 +12,9 @@ import pytest
 import wf
 from tests.faults.world import World
 from wf.engine.alarms import SLACK, Alarms
+from wf.engine.core.names import MAX_NAME_BYTES
 from wf.engine.core.outcome import MAX_TEXT
-from wf.engine.core.triggers import MAX_NAME_BYTES, trigger_options
+from wf.engine.core.triggers import trigger_options
 from wf.engine.registry import Registry
 from wf.engine.worker import GROUP_BYTES
 from wf.history.errors import DeclarationError

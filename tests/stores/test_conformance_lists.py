@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from tests.stores.world import ENVIRONMENT, TASK, World
+from wf.history.ddl import head_file
 from wf.history.events import Status
 from wf.history.ids import made_at, new_id
 from wf.history.listing import lead_of
 from wf.history.model import Activation, Blocked, NewRun, Run, RunFilter, Wait
 from wf.history.notes import Note, NoteKind, encode
 from wf.history.rows import DueKind
-from wf.history.schema import head_file
 
 HOUR = 3_600_000
 TABLES = "(runs|r|tags|ready|due|owned|waits|listening|blocked)( USING .*)?"

@@ -17,7 +17,9 @@ from wf.history import cold
 from wf.history import postgres_debounce as debounce
 from wf.history import postgres_operations as operations
 from wf.history import postgres_sql as sql
+from wf.history import postgres_sql_due as due
 from wf.history import postgres_sql_messages as messages
+from wf.history import postgres_sql_queues as queues
 from wf.history import postgres_sql_workers as workers
 from wf.history.events import Status
 from wf.history.ids import new_id
@@ -69,7 +71,7 @@ def statements() -> dict[str, str]:
     """Each with $1, $2, … for its parameters."""
     found = {
         name: text
-        for module in (sql, messages, debounce, operations, workers)
+        for module in (sql, due, messages, queues, debounce, operations, workers)
         for name, text in vars(module).items()
         if name[0].isupper() and name not in RARE | RESYNC | SESSION and isinstance(text, str)
         if re.match("WITH|SELECT|INSERT|UPDATE|DELETE", text)
@@ -94,7 +96,7 @@ def numbered(text: str) -> str:
 
 def value_of(kind: str) -> Any:
     """A parameter of this type, as a worker's group has it."""
-    scalar = {"bytea": new_id(0), "text": "1"}.get(kind.removesuffix("[]"), 1)
+    scalar = {"bytea": new_id(0), "text": "1", "boolean": True}.get(kind.removesuffix("[]"), 1)
     return [scalar] * MANY if kind.endswith("[]") else scalar
 
 

@@ -1,4 +1,4 @@
--- Made from history/schema.py by `python -m wf.history.schema`: change it there.
+-- Made from history/schema.py by `python -m wf.history.ddl`: change it there.
 
 CREATE TABLE meta (
     version INTEGER NOT NULL
@@ -109,16 +109,23 @@ CREATE TABLE ready (
 )
  WITHOUT ROWID;
 
+CREATE INDEX ready_in_lane ON ready (environment, queue, "key", task, (reason = 0), priority DESC, at, run_id) WHERE owner IS NULL AND queue <> '';
+
 CREATE INDEX ready_of_owner ON ready (owner) WHERE owner IS NOT NULL;
 
-CREATE INDEX ready_to_claim ON ready (environment, task, priority DESC, at, run_id) WHERE owner IS NULL;
+CREATE INDEX ready_to_claim ON ready (environment, task, priority DESC, at, run_id) WHERE owner IS NULL AND queue = '';
 
 CREATE TABLE owned (
     run_id BLOB NOT NULL,
     worker BIGINT NOT NULL,
+    environment TEXT,
+    queue TEXT,
+    "key" TEXT,
     PRIMARY KEY (run_id)
 )
  WITHOUT ROWID;
+
+CREATE INDEX owned_slots ON owned (environment, queue, "key") WHERE queue IS NOT NULL;
 
 CREATE TABLE due (
     id BLOB NOT NULL,
@@ -215,6 +222,7 @@ CREATE TABLE runnables (
     task TEXT NOT NULL,
     first_seen BIGINT NOT NULL,
     hooks SMALLINT DEFAULT 0 NOT NULL,
+    queue TEXT DEFAULT '' NOT NULL,
     PRIMARY KEY (environment, task)
 )
  WITHOUT ROWID;
@@ -222,34 +230,62 @@ CREATE TABLE runnables (
 CREATE TABLE queues (
     environment TEXT NOT NULL,
     name TEXT NOT NULL,
-    rate_ms BIGINT,
+    rate_ms BIGINT DEFAULT 0 NOT NULL,
+    key_rate_ms BIGINT DEFAULT 0 NOT NULL,
+    turn BIGINT DEFAULT 0 NOT NULL,
     concurrency_limit INTEGER,
     per_key_limit INTEGER DEFAULT 1 NOT NULL,
     rate_limit INTEGER,
+    key_rate_limit INTEGER,
+    ceiling INTEGER DEFAULT 0 NOT NULL,
+    key_ceiling INTEGER DEFAULT 0 NOT NULL,
     paused BOOLEAN DEFAULT false NOT NULL,
+    said TEXT DEFAULT '' NOT NULL,
     PRIMARY KEY (environment, name)
 )
  WITHOUT ROWID;
 
-CREATE TABLE slots (
-    run_id BLOB NOT NULL,
+CREATE TABLE stirs (
+    id INTEGER NOT NULL,
+    at BIGINT DEFAULT 0 NOT NULL,
     environment TEXT NOT NULL,
+    task TEXT DEFAULT '' NOT NULL,
     queue TEXT NOT NULL,
     "key" TEXT DEFAULT '' NOT NULL,
-    PRIMARY KEY (run_id)
-)
- WITHOUT ROWID;
+    PRIMARY KEY (id)
+);
 
-CREATE INDEX slots_of_lane ON slots (environment, queue, "key");
+CREATE INDEX stirs_to_take ON stirs (environment, task, at, queue, "key");
 
 CREATE TABLE lanes (
     environment TEXT NOT NULL,
     queue TEXT NOT NULL,
     "key" TEXT NOT NULL,
-    served_at BIGINT DEFAULT 0 NOT NULL,
-    PRIMARY KEY (environment, queue, "key")
+    task TEXT NOT NULL,
+    at BIGINT,
+    served BIGINT DEFAULT 0 NOT NULL,
+    priority INTEGER DEFAULT 0 NOT NULL,
+    rank SMALLINT DEFAULT 0 NOT NULL,
+    PRIMARY KEY (environment, queue, "key", task)
 )
  WITHOUT ROWID;
+
+CREATE INDEX lanes_closed ON lanes (environment, queue, served) WHERE at IS NULL;
+
+CREATE INDEX lanes_in_order ON lanes (environment, queue, task, rank, priority DESC, served, at, "key") WHERE at IS NOT NULL;
+
+CREATE TABLE starts (
+    id INTEGER NOT NULL,
+    at BIGINT NOT NULL,
+    environment TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    "key" TEXT DEFAULT '' NOT NULL,
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX starts_of_key ON starts (environment, queue, "key", at);
+
+CREATE INDEX starts_of_queue ON starts (environment, queue, at);
 
 CREATE TABLE schedules (
     created_at BIGINT NOT NULL,

@@ -1,0 +1,108 @@
+"""The statements of what becomes due: runs that start, go on or expire, tokens that time out."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from wf.history import queues
+from wf.history.limits import DUE_ROWS
+from wf.history.model import Reason
+from wf.history.postgres_sql import note
+from wf.history.rows import DueKind
+
+_NEW: Final = int(Reason.NEW)
+
+
+def _sent(text: str) -> str:
+    """With parameters as psycopg writes them."""
+    return re.sub(r":(\w+)", r"%(\1)s", text)
+
+
+_PLAIN: Final = (
+    f"(d.kind = {int(DueKind.RESUME)} OR d.kind = {int(DueKind.START)} AND r.ttl_ms = 0)"
+)
+_IS_DUE: Final = "d.environment = %(environment)s AND d.at <= %(now)s"
+_WAITED_UNDER: Final = """(
+ EXISTS (SELECT FROM tokens x JOIN runs u ON u.id = x.run_id
+  WHERE x.id = d.id AND u.root_id = %(root)s)
+ OR EXISTS (SELECT FROM waits w JOIN runs u ON u.id = w.run_id
+  WHERE w.target = d.id AND u.root_id = %(root)s))"""
+"""A token that a descendant made or waits for."""
+_ANY_UNDER: Final = (
+    f" AND (r.root_id = %(root)s OR d.kind = {int(DueKind.TOKEN)} AND {_WAITED_UNDER})"
+)
+
+
+_FIRST: Final = f"FROM due d WHERE {_IS_DUE} ORDER BY d.at LIMIT {DUE_ROWS}"
+_FIRST_UNDER: Final = f"""FROM due d LEFT JOIN runs r ON r.id = d.id
+ WHERE {_IS_DUE}{_ANY_UNDER} ORDER BY d.at LIMIT {DUE_ROWS}"""
+"""The first due rows, alone: a join could be planned from its other end, with a million overdue."""
+
+
+def _due(first: str) -> str:
+    return f"""WITH picked AS MATERIALIZED (
+ SELECT d.id, d.kind {first} FOR UPDATE OF d SKIP LOCKED),
+seen AS MATERIALIZED (
+ SELECT d.id, d.kind, coalesce({_PLAIN}, false) AS plain
+ FROM picked d LEFT JOIN runs r ON r.id = d.id),
+gone AS (DELETE FROM due USING seen WHERE due.id = seen.id AND seen.plain)
+SELECT {note("woken", f"seen WHERE plain AND kind = {int(DueKind.RESUME)}")},
+ {note("new", f"seen WHERE plain AND kind = {int(DueKind.START)}")},
+ (SELECT CASE WHEN count(*) > 0 THEN ('due ' || count(*))::int END FROM seen WHERE NOT plain)"""
+
+
+DUE: Final = _due(_FIRST)
+"""Runs whose time has come are noted for MARK. Where something else is due (an expiry, a token),
+fails with invalid_text_representation: the group is written again, the long way."""
+
+DUE_UNDER: Final = _due(_FIRST_UNDER)
+"""The same among the descendants of one run; so are all that are called `under`."""
+
+
+def _due_runs(first: str) -> str:
+    return f"""SELECT d.id, d.kind, d.at, r.ttl_ms FROM (SELECT d.id {first}) x
+JOIN due d ON d.id = x.id JOIN runs r ON r.id = x.id ORDER BY d.at
+FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF r SKIP LOCKED"""
+
+
+DUE_RUNS: Final = _due_runs(_FIRST)
+DUE_RUNS_UNDER: Final = _due_runs(_FIRST_UNDER)
+"""The long way: all runs of which something is due, with their rows locked."""
+
+
+def _due_tokens(first: str) -> str:
+    return f"""SELECT d.id FROM (SELECT d.id {first}) x
+JOIN due d ON d.id = x.id AND d.kind = {int(DueKind.TOKEN)} JOIN tokens t ON t.id = x.id
+ORDER BY d.id FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED"""
+
+
+DUE_TOKENS: Final = _due_tokens(_FIRST)
+DUE_TOKENS_UNDER: Final = _due_tokens(_FIRST_UNDER)
+
+DUE_NO_MORE: Final = f"""DELETE FROM due WHERE id IN (
+ SELECT x.id FROM (SELECT d.id, d.kind {_FIRST}) x
+ WHERE x.kind <> {int(DueKind.TOKEN)} AND NOT EXISTS (SELECT FROM runs r WHERE r.id = x.id))"""
+"""Of runs that somebody has removed."""
+
+UNQUEUE: Final = f"""DELETE FROM ready WHERE run_id IN (
+ SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[]) AND reason = {_NEW}
+ FOR UPDATE SKIP LOCKED)
+RETURNING run_id"""
+"""Takes the marks of runs that never began; one that is being claimed is left to its claim."""
+
+QUEUED: Final = "SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[])"
+
+DUE_TTL: Final = f"""UPDATE due SET at = a.at, kind = {int(DueKind.TTL)}
+FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at) WHERE due.id = a.id"""
+
+TOKENS_ENDED: Final = """UPDATE tokens SET status = %s, ended_at = %s, data = %s
+WHERE id = ANY (%s::bytea[]) AND status = 0"""
+
+NEXT_DUE: Final = f"""SELECT LEAST(
+ (SELECT min(at) FROM due WHERE environment = %(environment)s), ({_sent(queues.STIR_DUE)}))"""
+
+NEXT_DUE_UNDER: Final = f"""SELECT LEAST(
+ (SELECT min(d.at) FROM due d LEFT JOIN runs r ON r.id = d.id
+  WHERE d.environment = %(environment)s{_ANY_UNDER}),
+ ({_sent(queues.STIR_DUE)} AND {_sent(queues.STIR_OF_ROOT)}))"""
