@@ -37,7 +37,7 @@ class Handle(Generic[T]):
         self.decode = decode
         self.id = show("run", run_id)
         self.is_cached = triggered is not Triggered.MADE
-        """An idempotency key was taken: this is the run that was there before."""
+        """An idempotency key was taken, or a debounce pushed: this run was there before."""
         self.payload_differs = triggered is Triggered.CACHED_DIFFERS
         """… and it was given another payload."""
 

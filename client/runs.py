@@ -17,7 +17,7 @@ from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.messages import encode_message
 from wf.engine.core.runs import replay_of
 from wf.history.errors import AlreadyEnded, NotFound, WrongStatus
-from wf.history.hooks import task_of_hooks
+from wf.history.hooks import SUFFIX, task_of_hooks
 from wf.history.ids import new_id, show
 from wf.history.limits import MAX_LIST
 from wf.history.model import Run, RunFilter
@@ -205,10 +205,11 @@ class Runs:
         return run_filter(self._client.environment, self._client.store.now(), filters)
 
     def _pages(self, wanted: RunFilter) -> Iterator[Sequence[Run]]:
-        """All that fit, newest first. None that is started meanwhile is among them."""
+        """All that fit, newest first. None that is started meanwhile is among them, nor one that
+        tells hooks of another run."""
         wanted = replace(wanted, limit=PAGE)
         while page := self._client.store.list_runs(wanted):
-            yield page
+            yield [run for run in page if not run.task.endswith(SUFFIX)]
             wanted = replace(wanted, before=page[-1].id)
 
     def _get(self, shown: str) -> Run:

@@ -138,8 +138,3 @@ def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """The items, as many at a time as one statement takes."""
     for start in range(0, len(items), INSERT_ROWS):
         yield items[start : start + INSERT_ROWS]
-
-
-def marks(items: Sequence[Any]) -> str:
-    """`?, ?, ?`"""
-    return ", ".join("?" * len(items))

@@ -115,14 +115,25 @@ class RunLists(ABC):
             where.append(condition)
             values += more
         if filter.status:
-            where.append(f"({DERIVED}) IN ({', '.join('?' * len(filter.status))})")
-            values += [STATUS_NUMBER[status] for status in filter.status]
+            ended = [STORED[status] for status in filter.status if status in STORED]
+            live = [STATUS_NUMBER[status] for status in filter.status if status not in STORED]
+            stored = [*ended, 0] if live else ended
+            where.append(f"r.status IN ({marks(stored)})")  # known before anything is joined
+            values += stored
+            if live:
+                where.append(f"({DERIVED}) IN ({marks([*ended, *live])})")
+                values += [*ended, *live]
         return where, values
 
 
 def _bounds(filter: RunFilter) -> tuple[bytes, bytes]:
     before = oldest(filter.until) if filter.until else _LAST
     return min(before, filter.before or _LAST), oldest(filter.since)
+
+
+def marks(items: Sequence[Any]) -> str:
+    """`?, ?, ?`"""
+    return ", ".join("?" * len(items))
 
 
 def oldest(at_ms: int) -> bytes:

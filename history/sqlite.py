@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from wf.history.borrowed import async_driver_of, driver_of
-from wf.history.cold import Looks, marks
+from wf.history.cold import Looks
 from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
 from wf.history.ids import show
 from wf.history.limits import BUSY_TIMEOUT_MS
+from wf.history.listing import marks
 from wf.history.messages import NewMessage, Sent
 from wf.history.model import (
     Activation,

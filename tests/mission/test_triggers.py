@@ -263,6 +263,35 @@ def test_s35_tags_and_the_other_options_are_kept(client: wf.Client) -> None:
     )  # fmt: skip
 
 
+@wf.step(retry=wf.Retry(max_attempts=3, min_delay="1ms", jitter=False))
+async def pay(order: str) -> str:
+    """The vendor takes the money, and the answer is lost twice."""
+    step = wf.current().step
+    assert step is not None
+    tasks.note(f"{step.idempotency_key} {order}")
+    if step.attempt < 3:
+        raise ConnectionError("no answer")
+    return step.idempotency_key
+
+
+@wf.task
+async def buy(order: str) -> str:
+    return await pay(order)
+
+
+async def test_s80_keys_on_the_trigger_and_on_the_vendors_call_make_retries_safe(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = tmp_path / "ledger"
+    monkeypatch.setenv("WF_LEDGER", str(ledger))
+    async with wf.Engine(database, [buy, pay]):
+        runs = [await buy.trigger("A-1", idempotency_key="order-A-1") for _ in range(3)]
+        keys = {await run.result() for run in runs}
+    asked = ledger.read_text().splitlines()
+    assert len({run.id for run in runs}) == len(keys) == 1
+    assert asked == [f"{keys.pop()} A-1"] * 3, "the vendor was asked thrice, under one key"
+
+
 # --- debounce -------------------------------------------------------------------------------------
 
 
