@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN...]", help="run_… Or filters.", show_default=False),
+    typer.Argument(metavar="RUN", help="run_… Or filters.", show_default=False),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which runs the filters find.")]
 
