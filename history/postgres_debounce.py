@@ -1,6 +1,6 @@
 """Debounced triggers on Postgres: their keys are locked as idempotency keys are, by their order,
 then the runs that have them. A worker's pass over due times skips what is locked here, and is
-waited for."""
+not waited for."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ RETURNING environment, task, key, run_id"""
 
 HELD: Final = f"""SELECT r.id, r.created_at, d.at, r.tags
 FROM runs r JOIN due d ON d.id = r.id AND d.kind = {int(DueKind.START)}
-WHERE r.id = ANY (%s::bytea[]) ORDER BY r.id FOR NO KEY UPDATE"""
-"""Those runs of keys that are delayed, locked. Follows HOLD."""
+WHERE r.id = ANY (%s::bytea[]) ORDER BY r.id
+FOR NO KEY UPDATE OF r FOR UPDATE OF d SKIP LOCKED"""
+"""Those runs of keys that are delayed, locked. Follows HOLD. Who cancels or reschedules one has
+locked its row, and is waited for; a due time that is locked beside it is over, and its run starts:
+waiting for that worker could be waiting for one that waits for our key."""
 
 MOVE: Final = """UPDATE debounces k SET run_id = a.run_id
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) AS a(environment, task, key, run_id)
