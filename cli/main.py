@@ -13,8 +13,10 @@ import typer
 from wf.cli import (
     acting,
     audit,
+    check,
     db,
     errors,
+    export,
     init,
     prune,
     run,
@@ -53,6 +55,8 @@ app.add_typer(acting.app)
 app.add_typer(tokens.app)
 app.add_typer(schedules.app)
 app.command("worker")(worker.worker)
+app.command("check")(check.check)
+app.command("export")(export.export)
 app.command("audit")(audit.audit)
 app.command("prune")(prune.prune)
 app.add_typer(db.app)

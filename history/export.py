@@ -1,0 +1,64 @@
+"""Runs as a file: a SQLite database of wf with nothing else in it, to be looked at, replayed and
+kept beside tests."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, cast
+
+from wf.history.errors import BadURL
+from wf.history.model import Run, RunFilter
+from wf.history.open import open_store
+from wf.history.schema import schema
+from wf.history.store import Store
+
+PAGE_RUNS: Final = 500
+"""Runs in one look for those below another."""
+_TABLES: Final = (
+    ("runs", "id"),
+    ("events", "run_id"),
+    ("notes", "run_id"),
+    ("streams", "run_id"),
+    ("tokens", "run_id"),
+    ("blocked", "run_id"),
+)
+"""What tells of a run what happened, and the column that names it. What is due, owned or unread is
+left out: nobody works on a file."""
+
+Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+
+
+def export(store: Store, run: Run, file: Path) -> list[Run]:
+    """Write a run and all runs below it into a new file; answers them.
+
+    Raises BadURL where the file is there, StoreUnavailable.
+    """
+    if file.exists():
+        raise BadURL(f"{file} is there already: name another file, or remove it")
+    runs = _with_those_below(store, run)
+    open_store(str(file)).close()
+    query = cast("Query", store._query)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    with closing(sqlite3.connect(file)) as db, db:
+        for name, column in _TABLES:
+            names = [one.name for one in schema.tables[name].columns]
+            asked = f"SELECT {', '.join(names)} FROM {name} WHERE {column} = ?"
+            told = f"INSERT INTO {name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            for one in runs:
+                db.executemany(told, query(asked, [one.id]))
+    return runs
+
+
+def _with_those_below(store: Store, run: Run) -> list[Run]:
+    of_root = RunFilter(run.environment, root_id=run.root_id or run.id, limit=PAGE_RUNS)
+    family: list[Run] = []
+    while page := store.list_runs(of_root):
+        family += page
+        of_root.before = page[-1].id
+    below = {run.id: run}
+    for one in sorted(family, key=lambda one: one.id):  # parents are older than their children
+        if one.parent_id in below:
+            below[one.id] = one
+    return list(below.values())

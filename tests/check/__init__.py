@@ -1,0 +1,1 @@
+"""What `wf check` finds, and what it leaves alone."""
