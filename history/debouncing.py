@@ -116,5 +116,7 @@ def rewrite(run: NewRun, by: NewRun) -> None:
         setattr(run, name, getattr(by, name))
 
 
-REWRITTEN: Final = ("payload", "tags", "queue", "key", "priority", "ttl_ms", "version", "options")
+REWRITTEN: Final = (
+    *("payload", "tags", "queue", "limits", "key", "priority", "ttl_ms", "version", "options"),
+)
 """All that a trigger gives, but for when and by whom."""

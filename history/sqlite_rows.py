@@ -107,8 +107,9 @@ def make_runs(tx: Transaction, runs: Sequence[NewRun]) -> list[tuple[bytes, Trig
                 there.add(run.id)
                 fresh.append(run)
         answers.append(answer)
-    if fresh:
+    if fresh or pushed:
         queues_of(tx, runs)
+    if fresh:
         _insert_runs(tx, fresh)
     return answers
 

@@ -51,6 +51,16 @@ def test_each_trigger_pushes_the_one_run_and_the_last_payload_wins(world: World)
     assert world.trigger_how(third) == (third.id, Triggered.MADE), "the burst is over"
 
 
+def test_a_push_into_another_queue_starts_there(world: World) -> None:
+    worker = world.worker()
+    first = late(world, b"1")
+    world.trigger_how(first)
+    world.trigger_how(late(world, b"2", queue="narrow"))
+    world.skipped_ms = 11 * SECOND
+    (claimed,) = worker.claim()
+    assert (claimed.run.id, claimed.run.queue) == (first.id, "narrow")
+
+
 def test_leading_keeps_the_first_payload_and_is_pushed_as_well(world: World) -> None:
     first = late(world, b"1", is_leading=True, tags=["old"])
     world.trigger_how(first)
