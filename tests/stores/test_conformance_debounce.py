@@ -57,7 +57,7 @@ def test_a_push_into_another_queue_starts_there(world: World) -> None:
     world.trigger_how(first)
     world.trigger_how(late(world, b"2", queue="narrow"))
     world.skipped_ms = 11 * SECOND
-    (claimed,) = worker.claim()
+    (claimed,) = [*worker.claim(), *worker.claim()]  # what has become due may be the next one's
     assert (claimed.run.id, claimed.run.queue) == (first.id, "narrow")
 
 
