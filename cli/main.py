@@ -19,6 +19,7 @@ from wf.cli import (
     export,
     init,
     prune,
+    queues,
     run,
     schedules,
     send,
@@ -54,6 +55,7 @@ app.command("why")(why.why)
 app.add_typer(acting.app)
 app.add_typer(tokens.app)
 app.add_typer(schedules.app)
+app.add_typer(queues.app)
 app.command("worker")(worker.worker)
 app.command("check")(check.check)
 app.command("export")(export.export)

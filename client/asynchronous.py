@@ -14,6 +14,7 @@ from wf.client.feeds import follow_async
 from wf.client.filters import RunFilters
 from wf.client.outside import AsyncHandle, async_batch
 from wf.client.prune import Pruned
+from wf.client.queues import Queues
 from wf.client.runs import SAME
 from wf.client.schedules import Schedules
 from wf.client.tokens import Tokens
@@ -109,6 +110,17 @@ class AsyncSchedules:
         self.preview = _threaded(schedules.preview)
 
 
+class AsyncQueues:
+    """`client.queues`, awaitable."""
+
+    def __init__(self, queues: Queues) -> None:
+        self.list = _threaded(queues.list)
+        self.retrieve = _threaded(queues.retrieve)
+        self.pause = _threaded(queues.pause)
+        self.resume = _threaded(queues.resume)
+        self.set_limit = _threaded(queues.set_limit)
+
+
 class AsyncClient:
     """`url`: a database. `async with client:` makes it the ambient one, and lets the database go at
     the end."""
@@ -122,6 +134,7 @@ class AsyncClient:
         self.runs = AsyncRuns(self._client)
         self.tokens = AsyncTokens(self._client.tokens)
         self.schedules = AsyncSchedules(self._client.schedules)
+        self.queues = AsyncQueues(self._client.queues)
 
     async def __aenter__(self) -> Self:
         self._client.__enter__()
@@ -169,6 +182,7 @@ class AsyncClient:
     ) -> AsyncHandle[Any]: ...
     async def trigger(self, task: Any, payload: Any = None, /, **options: Any) -> AsyncHandle[Any]:
         """Start a run; a worker takes it up. Raises PayloadError before any run exists."""
+        options = await self._with_queue(task, options)
         handle = await self._client.trigger_encoded_async(*asked(task, payload, options))
         return AsyncHandle(self._client, handle)
 
@@ -192,4 +206,10 @@ class AsyncClient:
         self, task: Any, items: Iterable[Any], /, **options: Any
     ) -> BatchHandle[Any]:
         """Start a run for each item: all, or none. Raises PayloadError, naming the item."""
+        options = await self._with_queue(task, options)
         return await async_batch(self._client, task, items, trigger_options(options))
+
+    async def _with_queue(self, task: Any, options: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(task, str):
+            return options
+        return await asyncio.to_thread(self._client.with_queue, task, options)

@@ -16,6 +16,7 @@ from wf.client.ends import Ends
 from wf.client.filters import RunFilters
 from wf.client.handles import Handle
 from wf.client.prune import Pruned, prune
+from wf.client.queues import Queues
 from wf.client.runs import Runs
 from wf.client.schedules import Schedules
 from wf.client.tokens import Tokens
@@ -78,6 +79,7 @@ class Client:
         self.runs = Runs(self)
         self.tokens = Tokens(self)
         self.schedules = Schedules(self)
+        self.queues = Queues(self)
 
     @property
     def place(self) -> str:
@@ -121,7 +123,7 @@ class Client:
 
         Raises PayloadError before any run exists.
         """
-        return self.trigger_encoded(*asked(task, payload, options))
+        return self.trigger_encoded(*asked(task, payload, self.with_queue(task, options)))
 
     @overload
     def batch_trigger(
@@ -144,9 +146,16 @@ class Client:
 
         Raises PayloadError, naming the item, before any run exists.
         """
-        checked = trigger_options(options)
+        checked = trigger_options(self.with_queue(task, options))
         connection = checked.pop("connection", None)
         return self.batch_encoded(*batch_asked(task, items, checked), connection)
+
+    def with_queue(self, task: Any, options: dict[str, Any]) -> dict[str, Any]:
+        """A task that is only named goes into the queue that its workers declare."""
+        if not isinstance(task, str) or options.get("queue") is not None:
+            return options
+        queue = self.store.queue_of(self.environment, task)
+        return options | {"queue": queue} if queue else options
 
     def batch_encoded(
         self,

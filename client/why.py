@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -13,6 +14,7 @@ from wf.history.events import Event, Kind, Status
 from wf.history.ids import show
 from wf.history.limits import LEASE_MS
 from wf.history.model import Awaited, Run, Token, WorkerInfo
+from wf.history.queues import QueueState
 
 if TYPE_CHECKING:
     from wf.history.store import Store
@@ -56,6 +58,9 @@ class Situation:
     awaited: Awaited = field(default_factory=Awaited)
     runs: dict[bytes, Run] = field(default_factory=dict[bytes, Run])
     tokens: dict[bytes, Token] = field(default_factory=dict[bytes, Token])
+    queue: QueueState | None = None
+    holders: Sequence[bytes] = ()
+    """Runs with its key that hold slots."""
 
     @property
     def id(self) -> str:
@@ -67,6 +72,10 @@ def read(store: Store, run: Run) -> Situation:
     found = Situation(
         run, store.now(), run.status.ended or store.has_worker(run.environment, run.task)
     )
+    if run.queue and run.status in (Status.QUEUED, Status.WAITING):
+        found.queue = store.get_queue(run.environment, run.queue)
+        if run.key:
+            found.holders = store.slot_holders(run.environment, run.queue, run.key)
     if run.status is Status.EXECUTING:
         found.workers = dict(store.workers(run.environment))
     if run.status in (Status.EXECUTING, Status.WAITING):
@@ -121,11 +130,29 @@ def _of_ended(at: Situation) -> tuple[str, str]:
 def _of_queued(at: Situation) -> tuple[str, str]:
     if not at.has_worker:
         return f"waits for a worker: {_nobody(at)}", _worker(at)
-    # Here belongs what a queue says: a slot held by others, a pause, a rate.
-    queue = at.run.queue or at.run.task
     since = moment(at.run.start_at or at.run.created_at)
+    if at.queue is not None:
+        why, following = _of_queue(at, at.queue)
+        return f"stands in the queue {at.queue.name!r} since {since}: {why}", following
+    queue = at.run.queue or at.run.task
     stands = f"stands in the queue {queue!r} since {since}"
     return f"{stands}, and no live worker has come to it yet", "wf runs list --status executing"
+
+
+def _of_queue(at: Situation, queue: QueueState) -> tuple[str, str]:
+    """Why a run that has something to do gets no slot."""
+    limits, show_it = queue.limits, f"wf queues show {shlex.quote(queue.name)}"
+    if queue.paused:
+        return "it is paused", f"wf queues resume {shlex.quote(queue.name)}"
+    if limits.concurrency_limit is not None and queue.running >= limits.concurrency_limit:
+        held = f"{queue.running:,} of its {limits.concurrency_limit:,} slots are held"
+        return f"{held}, {queue.waiting:,} runs wait", show_it
+    if at.holders and len(at.holders) >= limits.per_key_limit:
+        holder = show("run", at.holders[0])
+        return f"the key {at.run.key!r} is held by {holder}", f"wf why {holder}"
+    if at.run.status is Status.QUEUED and (limits.rate_limit or limits.key_rate_limit):
+        return "its rate lets no more start now", show_it
+    return "no live worker has come to it yet", show_it
 
 
 def _of_executing(at: Situation) -> tuple[str, str]:
@@ -164,6 +191,9 @@ def _of_waiting(at: Situation) -> tuple[str, str]:
 
 def _awaited(at: Situation) -> tuple[str, str]:
     parts = list(_parts(at))
+    if not parts and at.queue is not None:
+        why, following = _of_queue(at, at.queue)
+        return f"a slot of the queue {at.queue.name!r}: {why}", following
     if not parts:
         return "a worker to go on with it", f"wf show {at.id}"
     words = [what for what, _ in parts]

@@ -28,6 +28,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Protocol
 
+from wf.history.limits import MAX_LIST
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -93,6 +95,10 @@ class QueueStore(Protocol):
         """The queue that the code of workers declares for the task; "": none."""
         ...
 
+    def slot_holders(self, environment: str, name: str, key: str) -> list[bytes]:
+        """Runs with this key that hold slots, MAX_LIST at most."""
+        ...
+
 
 # --- rows -----------------------------------------------------------------------------------------
 
@@ -146,6 +152,11 @@ class QueueLooks:
         sql = "SELECT queue FROM runnables WHERE environment = ? AND task = ?"
         rows = self._query(sql, [environment, task])
         return str(rows[0][0]) if rows else ""
+
+    def slot_holders(self, environment: str, name: str, key: str) -> list[bytes]:
+        """Runs with this key that hold slots, MAX_LIST at most."""
+        sql = "SELECT run_id FROM owned WHERE environment = ? AND queue = ? AND key = ? LIMIT ?"
+        return [bytes(row[0]) for row in self._query(sql, [environment, name, key, MAX_LIST])]
 
 
 def _state_of(row: Sequence[Any]) -> QueueState:

@@ -30,3 +30,7 @@ class WatchedQueues:
 
     def queue_of(self, environment: str, task: str) -> str:
         return self.door("queue_of", partial(self._queues.queue_of, environment, task))
+
+    def slot_holders(self, environment: str, name: str, key: str) -> list[bytes]:
+        call = partial(self._queues.slot_holders, environment, name, key)
+        return self.door("slot_holders", call)

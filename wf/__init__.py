@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wf.client.handles import Handle as Handle
     from wf.client.outside import AsyncHandle as AsyncHandle
     from wf.client.prune import Pruned as Pruned
+    from wf.client.queues import QueueView as QueueView
     from wf.client.schedules import ScheduleView as ScheduleView
     from wf.client.timeline.model import Timeline as Timeline
     from wf.client.views import ChunkView as ChunkView
@@ -115,6 +116,7 @@ _HOMES = {
     "wf.client.handles": ("Handle",),
     "wf.client.outside": ("AsyncHandle",),
     "wf.client.prune": ("Pruned",),
+    "wf.client.queues": ("QueueView",),
     "wf.client.schedules": ("ScheduleView",),
     "wf.client.timeline.model": ("Timeline",),
     "wf.client.views": ("ChunkView", "EventView", "RunView", "TokenView"),
