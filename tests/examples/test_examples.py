@@ -20,6 +20,7 @@ RUNS: dict[str, list[str]] = {
     "trial": [f"@{EXAMPLES}/onboarding.json"],
     "word_count": [str(EXAMPLES.parent / "README.md")],
     "data_pipeline": ["60000"],
+    "sync_orders": ['["berlin", "rome", "oslo"]'],
     "daily_digest": ['{"timestamp": "2025-06-02T09:00+02:00", "timezone": "Europe/Berlin"}'],
 }
 
@@ -61,6 +62,16 @@ def test_a_digest_tells_of_the_day_before(tmp_path: Path) -> None:
 def test_one_address_twice_is_welcomed_once(tmp_path: Path) -> None:
     output = output_of("welcome_batch", tmp_path)
     assert output == ["welcome, a@example.com", "welcome, b@example.com", "welcome, a@example.com"]
+
+
+def test_every_order_of_every_shop_reaches_the_vendor_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    output = output_of("sync_orders", tmp_path)
+    assert output == [f"{shop} {n}" for shop in ("berlin", "rome", "oslo") for n in (1, 2, 3)]
+    ledger = (tmp_path / "wf_sync_orders_vendor.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(ledger) == len({json.loads(line)["key"] for line in ledger}) == 9
 
 
 def test_the_agent_answers_and_tells_what_it_used(tmp_path: Path) -> None:
