@@ -185,8 +185,8 @@ class Life:
     # -- what must be true
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        found: Any = self.world.store._query(sql, [self.environment])  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        return found
+        store: Any = self.world.store
+        return store._query(sql, [self.environment])
 
     def slots(self) -> Counter[tuple[str, str]]:
         rows = self.query("SELECT queue, key FROM owned WHERE environment = ?")
