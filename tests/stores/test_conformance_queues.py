@@ -246,6 +246,16 @@ def test_a_key_with_many_runs_does_not_starve_one_with_one(world: World) -> None
     assert take(worker, 1_000, worker.ending(many[2])) == again
 
 
+def test_ten_thousand_waiting_runs_of_one_key_do_not_starve_another_key(world: World) -> None:
+    limited(world, concurrency_limit=1)
+    world.store.trigger([world.new(queue=QUEUE, key="big") for _ in range(10_000)])
+    worker = world.worker()
+    (first,) = take(worker)
+    small = queued(world, "small")
+    assert take(worker, 1_000, worker.ending(first)) == small
+    assert state(world).waiting == 9_999
+
+
 def test_keys_take_turns_also_within_one_claim(world: World) -> None:
     limited(world, concurrency_limit=4, per_key_limit=10)
     a, b = queued(world, "a", 10), queued(world, "b", 10)
