@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
-from wf.cli.tree import BatchNode, Node, RunNode, State, StepNode, TokenNode, Tree, WaitNode
+from wf.cli.tree import (
+    BatchNode,
+    MessageNode,
+    Node,
+    RunNode,
+    State,
+    StepNode,
+    TokenNode,
+    Tree,
+    WaitNode,
+)
 from wf.engine.core.durations import show_duration
 from wf.history.ids import show
 
@@ -67,6 +78,10 @@ class Commands:
     def complete(self, token: TokenNode) -> str:
         shown = show("token", token.token_id)
         return f"{self.program} tokens complete {shown} {example(token.schema)}{self.options}"
+
+    def send(self, run: RunNode, message: MessageNode) -> str:
+        name = shlex.quote(message.name)
+        return f"{self.program} send {show('run', run.run_id)} {name} JSON{self.options}"
 
 
 @dataclass(slots=True)
@@ -142,6 +157,9 @@ def _line(node: Node, guide: str, look: Look) -> Line:
         case TokenNode():
             line = Line(guide, node.state, "", "token")
             line.note = _note_of_token(node, look)
+        case MessageNode():
+            line = Line(guide, node.state, "", f"message {node.name}")
+            line.note = node.error if node.state.is_over else _limit(node, look)
         case BatchNode():
             line = Line(guide, node.state, "", f"{node.total} runs of {node.name}")
             line.note = f"{node.done} done" + (f", {node.failed} failed" if node.failed else "")
@@ -213,8 +231,12 @@ def _note_of_wait(node: WaitNode, look: Look) -> str:
 def _note_of_token(node: TokenNode, look: Look) -> str:
     if node.state.is_over:
         return node.error
-    limit = f", {left(node.until, look)} left, until {moment(node.until)}" if node.until else ""
-    return show("token", node.token_id) + limit
+    limit = _limit(node, look)
+    return show("token", node.token_id) + (f", {limit}" if limit else "")
+
+
+def _limit(node: Node, look: Look) -> str:
+    return f"{left(node.until, look)} left, until {moment(node.until)}" if node.until else ""
 
 
 def again(node: Node, look: Look) -> str:
@@ -243,7 +265,6 @@ def moment(ms: int) -> str:
 def example(schema: bytes) -> str:
     """Data that fits a JSON Schema, as a word of a shell."""
     import json
-    import shlex
 
     found: Any = json.loads(schema)
     if not found:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from wf.cli import draw
-from wf.cli.tree import BatchNode, Node, RunNode, State, TokenNode
+from wf.cli.tree import BatchNode, MessageNode, Node, RunNode, State, TokenNode
 from wf.engine.core.durations import show_duration
 from wf.history.ids import show
 
@@ -43,6 +43,8 @@ class Teller:
             state, text = State.QUEUED, f"{node.total} runs of {node.name} triggered"
         elif isinstance(node, TokenNode):
             state, text = self._of_token(node, what, look)
+        elif isinstance(node, MessageNode):
+            state, text = self._of_message(run, node)
         elif what == "waiting":
             state, text = self._of_wait(run, node, look)
         else:
@@ -86,6 +88,15 @@ class Teller:
         self._said.add((node.token_id, 0))
         limit = f" until {draw.moment(node.until)}" if node.until else ""
         return node.state, f"waiting{limit} for: {self._commands.complete(node)}"
+
+    def _of_message(self, run: RunNode, node: MessageNode) -> tuple[State, str]:
+        if node.state.is_over:
+            return node.state, f"message {node.name} {node.error or 'came'}"
+        if (run.run_id, -node.ordinal) in self._said:
+            return node.state, ""
+        self._said.add((run.run_id, -node.ordinal))
+        limit = f" until {draw.moment(node.until)}" if node.until else ""
+        return node.state, f"waiting{limit} for: {self._commands.send(run, node)}"
 
     def _of_wait(self, run: RunNode, node: Node, look: draw.Look) -> tuple[State, str]:
         if (run.run_id, node.until) in self._said:

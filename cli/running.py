@@ -19,7 +19,7 @@ from wf.cli.errors import SIGNALED, Failed, line_of
 from wf.cli.logs import logs_to
 from wf.cli.screen import Live, Plain, Screen, Silent, Standard
 from wf.cli.signals import Bell, Signals
-from wf.cli.tree import TokenNode, Tree, parents_first
+from wf.cli.tree import MessageNode, TokenNode, Tree, parents_first
 from wf.engine.core.runnable import Runnable
 from wf.engine.engine import default_database
 from wf.engine.loading import find, split_target
@@ -280,11 +280,11 @@ class Watch:
             raise Failed(f"{trouble}; then go on with {self.commands.resume}")
 
     def _offer_tokens(self, screen: Screen) -> None:
-        """On --resume: tokens that are open."""
+        """On --resume: tokens that are open, messages that are awaited."""
         with self._tree.lock:
             for node in list(self._tree):
                 for item in list(node.items.values()):
-                    if isinstance(item, TokenNode) and not item.state.is_over:
+                    if isinstance(item, TokenNode | MessageNode) and not item.state.is_over:
                         self._tree.tell(node, item, "awaited")
 
     def _stop(self, screen: Screen) -> Run:

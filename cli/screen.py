@@ -87,7 +87,7 @@ class Live:
         self._commands = commands
         self._is_ascii = is_ascii(stderr)
         self._is_last = False
-        self._offered: set[bytes] = set()
+        self._offered: set[str] = set()
         self._offers: list[str] = []
         self._writing = threading.RLock()
         """rich measures the old picture in one place and writes in another: one thread at a time,
@@ -129,16 +129,21 @@ class Live:
             self._live.stop()
 
     def _offer(self, run: RunNode, node: Node | None, what: str) -> None:
-        """How to complete a token, once, in a line that can be copied. Printed by who draws: the
-        tree's lock is held here, and drawing takes it."""
-        from wf.cli.tree import TokenNode
+        """How to complete a token, or send a message, once, in a line that can be copied. Printed
+        by who draws: the tree's lock is held here, and drawing takes it."""
+        from wf.cli.tree import MessageNode, TokenNode
 
-        if not isinstance(node, TokenNode) or node.token_id in self._offered:
+        if what not in {"token", "awaited"}:
             return
-        if what in {"token", "awaited"}:
-            self._offered.add(node.token_id)
-            said = f"{run.name} waits for a token; complete it with"
-            self._offers.append(f"{said}\n  {self._commands.complete(node)}")
+        if isinstance(node, TokenNode):
+            what, command = "a token; complete it", self._commands.complete(node)
+        elif isinstance(node, MessageNode):
+            what, command = "a message; send it", self._commands.send(run, node)
+        else:
+            return
+        if command not in self._offered:
+            self._offered.add(command)
+            self._offers.append(f"{run.name} waits for {what} with\n  {command}")
 
     def _render(self) -> Any:
         from rich.text import Text

@@ -67,6 +67,11 @@ class TokenNode(Node):
 
 
 @dataclass(slots=True)
+class MessageNode(Node):
+    """The next message of that name, which the body waits for."""
+
+
+@dataclass(slots=True)
 class BatchNode(Node):
     """Many runs in one line."""
 
@@ -86,6 +91,8 @@ class RunNode(Node):
     started_at: int = 0
     was_taken: bool = False
     items: dict[int, Node] = field(default_factory=dict[int, Node])
+    started: dict[bytes, Node] = field(default_factory=dict[bytes, Node])
+    """What it has no operation of: the runs that its steps started, or their batches, by id."""
     waits_until: int = 0
     """It sleeps, and goes on by itself then. 0: it does not."""
 
@@ -98,8 +105,10 @@ class RunNode(Node):
         return WaitNode(0, "wait", State.WAITING, until=self.waits_until)
 
     def ordered(self) -> list[Node]:
-        """Its operations in the order in which the body issued them, the open wait last."""
+        """Its operations in the order in which the body issued them, then what its steps started,
+        the open wait last."""
         items = [self.items[ordinal] for ordinal in sorted(self.items)]
+        items += self.started.values()
         waiting = self.waiting()
         return [*items, waiting] if waiting is not None else items
 
@@ -206,6 +215,7 @@ class Tree:
             node = RunNode(0, run.task, run_id=run.id, batch_id=run.batch_id or b"")
             self.runs[run.id] = node
             self.root = self.root or node
+            self._place(node, run)
         if not node.started_at:
             node.started_at = run.started_at or 0
         if node.chapter != run.chapter:
@@ -213,6 +223,22 @@ class Tree:
             node.until = 0
             node.items = {}
         return node
+
+    def _place(self, node: RunNode, run: Run) -> None:
+        """Below the run whose step started it, where no operation did."""
+        above = self.runs.get(run.parent_id) if run.parent_id is not None else None
+        if above is None:
+            return
+        if run.batch_id is None:
+            node.is_awaited = False
+            above.started[run.id] = node
+            return
+        if run.batch_id not in self.batches:
+            batch = BatchNode(0, run.task)
+            self.batches[run.batch_id] = above.started[run.batch_id] = batch
+        if run.batch_id in above.started:
+            batch = self.batches[run.batch_id]
+            batch.state, batch.total = State.RUNNING, batch.total + 1
 
     def _set_due(self, node: RunNode, due_at: int) -> None:
         if node.state.is_over:
@@ -225,7 +251,10 @@ class Tree:
         if waiting is not None:
             self.tell(node, waiting, "waiting")
         for item in node.items.values():
-            if isinstance(item, TokenNode) and item.is_awaited and not item.state.is_over:
+            is_awaited = isinstance(item, MessageNode) or (
+                isinstance(item, TokenNode) and item.is_awaited
+            )
+            if is_awaited and not item.state.is_over:
                 self.tell(node, item, "awaited")
 
     def _step(self, node: RunNode, ordinal: int, name: str) -> Node:
@@ -245,6 +274,8 @@ class Tree:
             self._apply_child(node, event, kind)
         elif kind in _OF_TOKENS:
             self._apply_token(node, event, kind)
+        elif kind in _OF_MESSAGES:
+            self._apply_message(node, event, kind)
         elif kind is Kind.BATCH_TRIGGERED:
             self._apply_batch(node, event)
         elif kind is Kind.TIMER_FIRED:
@@ -304,6 +335,7 @@ class Tree:
             self.runs.pop(before.run_id, None)
         child.ordinal = event.ordinal
         node.items[event.ordinal] = child
+        node.started.pop(target, None)
 
     def _apply_batch(self, node: RunNode, event: Event) -> None:
         batch_id = event.data or b""
@@ -312,6 +344,8 @@ class Tree:
             batch = BatchNode(event.ordinal, event.name, State.RUNNING, total=event.took)
             self.batches[batch_id] = batch
             self.tell(node, batch, "batch")
+        if node.started.pop(batch_id, None) is not None:
+            batch.ordinal, batch.total = event.ordinal, event.took
         node.items[event.ordinal] = batch
         self._settle(batch)
 
@@ -350,6 +384,19 @@ class Tree:
                 ended.until = 0
                 ended.error = "" if event.name == "COMPLETED" else _TOKEN_WORDS[event.name]
                 self.tell(node, ended, "answered")
+
+    def _apply_message(self, node: RunNode, event: Event, kind: Kind) -> None:
+        if kind is Kind.MESSAGE_AWAITED:
+            until = event.at + event.digest if event.digest else 0
+            awaited = MessageNode(event.ordinal, event.name, State.WAITING, until=until)
+            node.items[event.ordinal] = awaited
+            return
+        item = node.items.get(event.ordinal)
+        if item is not None:
+            came = kind is Kind.MESSAGE_RECEIVED
+            item.state, item.until = State.DONE if came else State.FAILED, 0
+            item.error = "" if came else "nobody sent it in time"
+            self.tell(node, item, "answered")
 
     def _end(self, node: RunNode, status: Status, data: bytes | None) -> None:
         node.state = _RUN_STATES[status]
@@ -405,6 +452,9 @@ _OF_CHILDREN: Final = frozenset(
     {Kind.CHILD_TRIGGERED, Kind.CHILD_AWAITED, Kind.CHILD_STARTED, Kind.CHILD_ENDED}
 )
 _OF_TOKENS: Final = frozenset({Kind.TOKEN_CREATED, Kind.TOKEN_AWAITED, Kind.TOKEN_ENDED})
+_OF_MESSAGES: Final = frozenset(
+    {Kind.MESSAGE_AWAITED, Kind.MESSAGE_RECEIVED, Kind.MESSAGE_TIMED_OUT}
+)
 _RUN_STATES: Final = {
     Status.COMPLETED: State.DONE,
     Status.FAILED: State.FAILED,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.cli.terminal import RUN_ID
 from wf.cli import draw
-from wf.cli.tree import State, TokenNode, Tree
+from wf.cli.tree import MessageNode, State, TokenNode, Tree
 from wf.engine.core.durations import show_duration
 from wf.history.events import Event, Failure, Kind, Status
+from wf.history.ids import show
 from wf.history.model import Activation, NewRun, NewToken, Run, Wait
 from wf.history.turns import NextChapter
 
@@ -123,6 +124,48 @@ def test_a_token_tells_the_command_that_completes_it() -> None:
     assert command.endswith(""" '{"ok": true}' --db x.db""")
     commit(made, Event(4, Kind.TOKEN_ENDED, 2, NOW, "TIMED_OUT"))
     assert drawn(made)[1] == "└─ ✗ token  nobody completed it in time"
+
+
+def test_a_message_that_is_awaited_has_a_line_and_a_command() -> None:
+    made = tree()
+    commit(
+        made,
+        Event(2, Kind.MESSAGE_AWAITED, 1, NOW, "go on", digest=90_000),
+        Event(3, Kind.MESSAGE_AWAITED, 2, NOW, "stop"),
+        release=True,
+        due_at=NOW + 90_000,
+    )
+    assert drawn(made)[1].startswith("├─ ◷ message go on  1m 30s left, until ")
+    assert drawn(made)[2:] == ["└─ ◷ message stop"]
+    message = made.runs[ROOT].items[1]
+    assert isinstance(message, MessageNode)
+    command = draw.Commands(" --db x.db").send(made.runs[ROOT], message)
+    assert command == f"wf send {show('run', ROOT)} 'go on' JSON --db x.db"
+    commit(made, Event(4, Kind.MESSAGE_RECEIVED, 2, NOW, "stop", data=b"1"))
+    assert drawn(made)[2] == "└─ ✓ message stop"
+    commit(made, Event(5, Kind.MESSAGE_TIMED_OUT, 1, NOW, "go on"))
+    assert drawn(made)[1] == "├─ ✗ message go on  nobody sent it in time"
+
+
+def test_what_a_step_started_stands_below_its_run_once() -> None:
+    made = tree()
+    commit(made, Event(2, Kind.STEP_FINISHED, 1, NOW, "s", took=5, attempt=1))
+    by_step = run(CHILD, "leaf")
+    by_step.parent_id = ROOT
+    made.claimed(by_step, [])
+    made.claimed(by_step, [])
+    for place in range(3):
+        member = run(bytes([9, place]) * 8, "many")
+        member.parent_id, member.batch_id = ROOT, b"batch"
+        made.claimed(member, [])
+        commit(made, Event(2, Kind.ENDED, 0, NOW, "COMPLETED"), of=member)
+    assert [line.partition("  ")[0] for line in drawn(made)[1:]] == [
+        "├─ ✓ s 5ms",
+        "├─ ⠋ leaf (not awaited) 0.0s",
+        "└─ ✓ 3 runs of many",
+    ]
+    commit(made, Event(3, Kind.CHILD_TRIGGERED, 2, NOW, "leaf", data=CHILD))
+    assert len(drawn(made)) == 4
 
 
 def test_the_next_attempt_of_a_task_begins_a_new_picture() -> None:
