@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
-from wf.engine.silence import OPENING
+from wf.engine.silence import OPENING, asides, guard_breakpoints
+
+LOOK_SECONDS: Final = 0.05
+"""How often it is looked whether a debugger that was opened was told to go on."""
 
 
 def is_debugged() -> bool:
@@ -39,3 +43,45 @@ def is_followed(thread: int) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+class Standstill:
+    """For how long threads of this process have stood in debuggers that they opened: time that no
+    step has to answer for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over = 0.0
+        self._since: dict[int, float] = {}
+
+    def count(self) -> None:
+        """From now on; may be called again."""
+        guard_breakpoints()
+        if self._opened not in asides:
+            asides.append(self._opened)
+
+    @property
+    def seconds(self) -> float:
+        with self._lock:
+            now = time.monotonic()
+            return self._over + sum(now - since for since in self._since.values())
+
+    def _opened(self) -> None:
+        """In the thread that opens a debugger."""
+        thread = threading.get_ident()
+        with self._lock:
+            if thread in self._since:
+                return
+            self._since[thread] = time.monotonic()
+        threading.Thread(
+            target=self._follow, args=(thread,), name="wf-debugger", daemon=True
+        ).start()
+
+    def _follow(self, thread: int) -> None:
+        while is_followed(thread):
+            time.sleep(LOOK_SECONDS)
+        with self._lock:
+            self._over += time.monotonic() - self._since.pop(thread)
+
+
+standstill: Final = Standstill()

@@ -8,7 +8,8 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
@@ -18,6 +19,7 @@ from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo, step_call
 from wf.engine.core.operation import calling_step
 from wf.engine.core.runnable import THREAD, Runnable
+from wf.engine.debugging import standstill
 from wf.engine.transaction import commit, commit_async, roll_back, roll_back_async
 from wf.engine.triggering import StepRuns
 
@@ -45,12 +47,20 @@ class StepOrder:
     timeout_ms: int = 0
     is_canceled: bool = False
     deadline: float | None = None
+    stood_at_start: float = 0.0
+    """`standstill.seconds` when the deadline was set."""
     task: asyncio.Task[StepOutcome] | None = field(default=None, repr=False)
     ending: threading.Lock = field(default_factory=threading.Lock, repr=False)
     stop: Callable[[], object] | None = field(default=None, repr=False)
     """How to end it where it runs; None: it runs in this process, or not yet."""
     page: Page | None = field(default=None, repr=False)
     """Where it notes what is to be written while it runs."""
+
+    def is_late(self, now: float) -> bool:
+        """Over its deadline, not counting what was spent in a debugger."""
+        if self.deadline is None or now <= self.deadline:
+            return False
+        return now - self.deadline > standstill.seconds - self.stood_at_start
 
     def claim_end(self) -> bool:
         """Say how it ends: to be asked by a step before it commits, and by who gives it up. True
@@ -123,6 +133,7 @@ class Steps:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
         self._threads = Threads(MAX_THREADS, self._run, "wf-step")
+        standstill.count()
 
     def start(self, orders: Iterable[StepOrder]) -> None:
         for_loop: list[StepOrder] = []
@@ -240,10 +251,11 @@ async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> Step
     try:
         args, kwargs = signature.decode_call(order.arguments)
         if order.timeout_ms:
-            limit = asyncio.timeout(order.timeout_ms / 1_000)
+            limit = asyncio.timeout(None)
             try:
                 async with limit:
-                    value = await order.runnable.fn(*args, **kwargs)
+                    with _bounding(limit, order.timeout_ms / 1_000):
+                        value = await order.runnable.fn(*args, **kwargs)
             finally:
                 timed_out = limit.expired()
         else:
@@ -267,6 +279,7 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
         return canceled(order)
     begun = seconds()
     if order.timeout_ms:
+        order.stood_at_start = standstill.seconds
         order.deadline = begun + order.timeout_ms / 1_000
     _enter(order)
     data: bytes | None = None
@@ -276,15 +289,36 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
     try:
         args, kwargs = signature.decode_call(order.arguments)
         data = signature.encode_result(order.runnable.fn(*args, **kwargs))
-        timed_out = order.deadline is not None and seconds() > order.deadline
+        timed_out = order.is_late(seconds())
         if timed_out:
             raise timeout_error(order)
         is_recorded = commit(order, data, _since(begun, seconds))
     except BaseException as error:
-        timed_out = timed_out or (order.deadline is not None and seconds() > order.deadline)
+        timed_out = timed_out or order.is_late(seconds())
         failed = roll_back(order, error)
         data, failed = None, timeout_error(order) if timed_out else failed
     return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out, is_recorded)
+
+
+@contextmanager
+def _bounding(limit: asyncio.Timeout, seconds: float) -> Generator[None]:
+    """Let it expire after so long, not counting what was spent in a debugger."""
+    loop = asyncio.get_running_loop()
+    stood = standstill.seconds
+
+    def over() -> None:
+        nonlocal stood, timer
+        more, stood = standstill.seconds - stood, standstill.seconds
+        if more > 0:
+            timer = loop.call_later(more, over)
+        else:
+            limit.reschedule(loop.time())
+
+    timer = loop.call_later(seconds, over)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _enter(order: StepOrder, loop: asyncio.AbstractEventLoop | None = None) -> StepRuns:
@@ -310,4 +344,4 @@ def _cancel_task(order: StepOrder) -> None:
 
 def cancel_state(order: StepOrder) -> bool:
     """`wf.current().cancel_requested` in a step: canceled, or over its timeout."""
-    return order.is_canceled or (order.deadline is not None and time.monotonic() > order.deadline)
+    return order.is_canceled or order.is_late(time.monotonic())
