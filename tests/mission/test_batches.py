@@ -21,10 +21,10 @@ async def test_s33_a_batch_of_ten_thousand_makes_one_run_for_each_item(database:
         assert [run.payload for run in first] == list(range(count - 1, count - 1_001, -1))
 
 
-async def test_s33_a_parent_of_many_gets_their_outputs_in_order(database: str) -> None:
+async def test_s33_a_parent_of_ten_thousand_gets_their_outputs_in_order(database: str) -> None:
     async with wf.Engine(database, [batched]):
-        handle = await batched.doubles_all.trigger(700)
-        assert await handle.result() == 700
+        handle = await batched.doubles_all.trigger(10_000)
+        assert await handle.result() == 10_000
         assert await batched.adds_up([1, 2, 3]) == 12
         history = wf.client().runs.history(handle.id)
     kinds = Counter(event.kind for event in history)
