@@ -62,6 +62,23 @@ async def asks_who(folder: str) -> dict[str, Any]:
     return await who(folder)
 
 
+@wf.step(executor="cluster")
+def who_elsewhere(folder: str) -> dict[str, Any]:
+    """What it logs and prints stays where the executor runs it."""
+    told = who.fn(folder)
+    try:
+        with wf.transaction():
+            pass
+    except wf.Error as error:
+        told["transaction"] = str(error)
+    return told
+
+
+@wf.task
+async def asks_elsewhere(folder: str) -> dict[str, Any]:
+    return await who_elsewhere(folder)
+
+
 @wf.step(executor="process")
 def tells(folder: str) -> int:
     """Goes on when somebody has seen what it says."""

@@ -201,6 +201,22 @@ async def test_a_step_runs_in_the_executor_that_it_names(database: str) -> None:
     assert told == [line.format("mine_0") for line in COMPUTED]
 
 
+async def test_in_a_named_executor_current_is_known_and_the_log_stays_there(
+    database: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ThreadPoolExecutor(1) as mine:
+        async with wf.Engine(database, [tasks], executors={"cluster": mine}):
+            handle = await tasks.asks_elsewhere.trigger(str(tmp_path))
+            told = await handle.result()
+    assert (told["pid"], told["run"], told["attempt"]) == (os.getpid(), handle.id, 1)
+    assert told["transaction"].startswith("wf.transaction() has no store where an executor runs")
+    assert capsys.readouterr().out == "printed in the process\n"  # "there" is this process
+    assert caplog.messages == ["logged in who-elsewhere", "an error line"]
+
+
 async def test_dask_is_such_an_executor(database: str) -> None:
     distributed: Any = import_module("distributed")
     cluster = distributed.LocalCluster(
