@@ -298,6 +298,8 @@ def _simple_due(connection: Connection, group: Group) -> None:
 def _all_due(connection: Connection, group: Group) -> bool:
     """Runs that start, go on or expire, tokens that time out. Answers whether runs ended."""
     under, values = _scope(group)
+    marks = send(connection, due.UNCLAIMED_UNDER if under else due.UNCLAIMED, values).fetchall()
+    values["unclaimed"] = byteas([row[0] for row in marks])
     rows = send(connection, due.DUE_RUNS_UNDER if under else due.DUE_RUNS, values)
     resumed: list[bytes] = []
     started: list[bytes] = []

@@ -60,15 +60,30 @@ DUE_UNDER: Final = _due(_FIRST_UNDER)
 """The same among the descendants of one run; so are all that are called `under`."""
 
 
+def _unclaimed(first: str) -> str:
+    return f"""SELECT m.run_id FROM (SELECT d.id, d.kind {first}) x
+JOIN ready m ON m.run_id = x.id AND m.reason = {_NEW} WHERE x.kind = {int(DueKind.TTL)}
+ORDER BY m.run_id FOR UPDATE OF m SKIP LOCKED"""
+
+
+UNCLAIMED: Final = _unclaimed(_FIRST)
+UNCLAIMED_UNDER: Final = _unclaimed(_FIRST_UNDER)
+"""Before DUE_RUNS: the marks of runs whose ttl is over, locked before their due rows, as by a
+claim: it takes the due row away, too, and would skip it where we held it."""
+
+
 def _due_runs(first: str) -> str:
     return f"""SELECT d.id, d.kind, d.at, r.ttl_ms FROM (SELECT d.id {first}) x
-JOIN due d ON d.id = x.id JOIN runs r ON r.id = x.id ORDER BY d.at
-FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF r SKIP LOCKED"""
+JOIN due d ON d.id = x.id JOIN runs r ON r.id = x.id
+WHERE d.kind <> {int(DueKind.TTL)} OR x.id = ANY (%(unclaimed)s::bytea[])
+ OR (SELECT count(*) FROM ready m WHERE m.run_id = x.id AND m.reason = {_NEW}) = 0
+ORDER BY d.at FOR UPDATE OF d SKIP LOCKED FOR NO KEY UPDATE OF r SKIP LOCKED"""
 
 
 DUE_RUNS: Final = _due_runs(_FIRST)
 DUE_RUNS_UNDER: Final = _due_runs(_FIRST_UNDER)
-"""The long way: all runs of which something is due, with their rows locked."""
+"""The long way: all runs of which something is due, with their rows locked. One that is being
+claimed now is left to its claim."""
 
 
 def _due_tokens(first: str) -> str:

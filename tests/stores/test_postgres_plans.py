@@ -31,7 +31,9 @@ RARE: Final = {"UNPARK", "ANY_LOST", "STUCK", "LOST", "ORPHANED", "UNROUTED"}
 """Statements about all workers, or all that is parked: when one joins or is lost."""
 RESYNC: Final = {"OWNED", "OWNED_INBOXES", "OWNED_MESSAGES"}
 """After a lost answer: they walk what is owned by anybody, which are a thousand runs a worker."""
-SESSION: Final = {"DUE_UNDER", "DUE_RUNS_UNDER", "DUE_TOKENS_UNDER", "NEXT_DUE_UNDER"}
+SESSION: Final = {
+    *("DUE_UNDER", "UNCLAIMED_UNDER", "DUE_RUNS_UNDER", "DUE_TOKENS_UNDER", "NEXT_DUE_UNDER")
+}
 """Of a worker that works for one run only: it may walk what is due."""
 LEADS: Final = [
     lead
