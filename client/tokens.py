@@ -26,7 +26,7 @@ class Tokens:
         """Hand in the data that runs wait for. Raises NotFound, AlreadyEnded, PayloadError where it
         does not fit."""
         token = self._get(token_id)
-        encoded = any_json.encode_unchecked(data)
+        encoded = any_json.encode_plain(data)
         check_data(encoded, token.schema, token_id)
         store = self._client.store
         return token_view(store.end_token(token.id, "COMPLETED", encoded, store.now()))

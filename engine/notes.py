@@ -136,7 +136,7 @@ _any: Final = Shape(Any, "a value")
 def _json(where: str, value: Any, limit: int) -> bytes:
     """JSON that both ends read alike. Raises PayloadError, PayloadTooLarge."""
     try:
-        data = encode(json.loads(_any.encode_unchecked(value)))
+        data = encode(json.loads(_any.encode_plain(value)))
     except PayloadTooLarge:
         raise
     except (PayloadError, ValueError, RecursionError) as error:

@@ -30,7 +30,7 @@ Send = Callable[[str, bytes], Coroutine[Any, Any, None]]
 
 def encode_message(name: Any, data: Any) -> tuple[str, bytes]:
     """What is stored of a message. Raises DeclarationError, PayloadError."""
-    return check_name(name, "name"), _any_json.encode_unchecked(data)
+    return check_name(name, "name"), _any_json.encode_plain(data)
 
 
 def unsent(outcome: Sent, run_id: bytes) -> Error | None:

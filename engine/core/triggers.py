@@ -185,7 +185,7 @@ _METADATA: Final = Shape(dict[str, Any], "metadata")
 
 def check_metadata(value: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata as plain JSON values. Raises PayloadError, PayloadTooLarge."""
-    data = _METADATA.encode_unchecked(dict(value))
+    data = _METADATA.encode_plain(dict(value))
     if len(data) > MAX_METADATA_BYTES:
         raise PayloadTooLarge(
             f"metadata is {len(data):,} bytes, over the limit of {MAX_METADATA_BYTES:,}: "

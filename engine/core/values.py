@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from math import isfinite
 from typing import Annotated, Any, Final, Literal, NotRequired, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -92,6 +93,14 @@ class Shape:
                 f"{self.where} is {len(data):,} bytes, over the limit of {MAX_PAYLOAD_BYTES:,}: "
                 "store it elsewhere and pass a reference"
             )
+        return data
+
+    def encode_plain(self, value: Any) -> bytes:
+        """JSON of a value that is read under another annotation, or none: it may come back as
+        plain values. Raises PayloadError for numbers that JSON does not have."""
+        data = self.encode_unchecked(value)
+        if b"null" in data and (lost := _not_finite(self._adapter.dump_python(value))) is not None:
+            raise PayloadError(f"{self.where}: {lost!r} is no number of JSON, write None or a text")
         return data
 
     def check(self, value: Any, data: bytes) -> None:
@@ -256,6 +265,20 @@ def _fields(value: Any) -> dict[str, Any]:
             name: getattr(value, name) for name in type(value).model_fields if name not in excluded
         }
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _not_finite(plain: Any) -> float | None:
+    """A number in it that is not finite."""
+    rest: list[Any] = [plain]
+    while rest:
+        one: Any = rest.pop()
+        if isinstance(one, float) and not isfinite(one):
+            return one
+        if isinstance(one, dict):
+            rest += cast("dict[Any, Any]", one).values()
+        elif isinstance(one, list | tuple | set | frozenset):
+            rest += cast("list[Any]", one)
+    return None
 
 
 PayloadForm = Literal["none", "bare", "object"]

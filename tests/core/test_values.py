@@ -293,3 +293,19 @@ def test_a_task_without_annotations_takes_any_json() -> None:
         return await body(1)
 
     assert play(parent, script=Script(child=lambda task, payload: child)).output == [1, "b"]
+
+
+class Reading(BaseModel):
+    celsius: float | None
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), [1, {"a": (float("inf"),)}], Reading(celsius=float("-inf"))]
+)
+def test_a_number_that_json_does_not_have_is_refused_where_no_annotation_is_read(
+    value: Any,
+) -> None:
+    shape = Shape(Any, "message")
+    with pytest.raises(PayloadError, match=r"message: -?(nan|inf) is no number of JSON"):
+        shape.encode_plain(value)
+    assert shape.encode_plain([None, Reading(celsius=None), 1.5]) == b'[null,{"celsius":null},1.5]'
