@@ -25,7 +25,7 @@ from wf.engine.core.values import Signature
 from wf.history.errors import NotFound, PayloadError, RunError, StepFailed
 from wf.history.events import Status
 from wf.history.hooks import task_of_hooks
-from wf.history.ids import parse, show
+from wf.history.ids import parse
 
 R = TypeVar("R")
 
@@ -96,8 +96,10 @@ class Completed(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Payload of a hook run. `after`: the hook run of an earlier moment, or ""."""
+    """Payload of a hook run. `run`: of which hooks are told. `after`: the hook run of an earlier
+    moment, or ""."""
 
+    run: str
     moment: str
     after: str = ""
 
@@ -115,7 +117,7 @@ def hooks_task(of: Runnable[..., Any], hooks: Hooks) -> Runnable[..., Any]:
         failed: list[Exception] = []
         for call in calls[notice.moment]:
             try:
-                await call(notice.moment)
+                await call(notice.run, notice.moment)
             except StepFailed as error:
                 logger.warning("a hook of %s: %s", of.id, error)
                 failed.append(error)
@@ -127,8 +129,8 @@ def hooks_task(of: Runnable[..., Any], hooks: Hooks) -> Runnable[..., Any]:
     return Runnable(tell, "task", task_of_hooks(of.id), Settings(NO_RETRY))
 
 
-def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str], None]:
-    """A hook as a step. Its argument is for people, who read the history."""
+def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str, str], None]:
+    """A hook as a step."""
     settings = _DEFAULT
     if isinstance(hook, Runnable):
         settings, hook = replace(hook.settings, executor=THREAD), hook.fn
@@ -136,12 +138,12 @@ def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str], None
         getattr(hook, "__call__", None)  # noqa: B004 - an object whose __call__ is async
     )
 
-    async def call_async(moment: str) -> None:
-        told: Any = hook(await asyncio.to_thread(_event, of, name))
+    async def call_async(run: str, moment: str) -> None:
+        told: Any = hook(await asyncio.to_thread(_event, of, name, run))
         await told
 
-    def call(moment: str) -> None:
-        told = hook(_event(of, name))
+    def call(run: str, moment: str) -> None:
+        told = hook(_event(of, name, run))
         if inspect.iscoroutine(told):
             asyncio.run(told)
 
@@ -153,15 +155,14 @@ def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str], None
 _DEFAULT: Final = Settings(DEFAULT_STEP_RETRY, retry_is_default=True)
 
 
-def _event(of: Runnable[..., Any], name: str) -> object:
+def _event(of: Runnable[..., Any], name: str, run_id: str) -> object:
     """What the hook is told, of the run as it is in the store. Called in its step."""
-    call = step_call.get()
-    assert call.store is not None
-    assert call.run.parent_id is not None
-    run = call.store.get_runs([call.run.parent_id]).get(call.run.parent_id)
+    store = step_call.get().store
+    assert store is not None
+    raw = parse("run", run_id)
+    run = store.get_runs([raw]).get(raw)
     if run is None:
-        shown = show("run", call.run.parent_id)
-        raise NotFound(f"the run {shown} was removed before its hooks were told of it")
+        raise NotFound(f"the run {run_id} was removed before its hooks were told of it")
     tags = (*run.tags, *run.added_tags)
     ctx = context_of(run_info(run), tags, False, run.status is Status.CANCELED, None)
     payload = _payload_of(of.signature, run.restarted_with or run.payload)

@@ -58,7 +58,9 @@ def hook_run(
 ) -> NewRun:
     """`seq`: which event of the run tells of the moment; 0: its end. `after`: the hook run of an
     earlier moment, which is waited for, so that hooks hear of things in their order."""
-    notice = {"moment": moment} | ({"after": show("run", after)} if after is not None else {})
+    notice = {"run": show("run", of.id), "moment": moment}
+    if after is not None:
+        notice["after"] = show("run", after)
     source = b"hooks" + of.id + seq.to_bytes(4, "big")
     place = min(seq or _LAST, _LAST)
     return NewRun(

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import wf
+from tests.faults import hooked
 from tests.faults import letters as mail
 from tests.faults.world import World
 from wf.engine.core.runnable import Runnable
@@ -475,6 +476,7 @@ SAMPLES: Final = [
     Sample(mail.restarting, [3, 3], 1, outside=mail.post, in_order=False, short=True),
     Sample(mail.advised, [1, 2, 3, "second"], outside=mail.post, in_order=False),
     Sample(mail.unhurried, ["second"]),
+    Sample(hooked.hooked, [4, "ValueError", "timed out"], in_order=False),
 ]
 
 REGISTRY: Final = Registry(
@@ -495,6 +497,7 @@ REGISTRY: Final = Registry(
         ),
         *(die, kills, kills_in_its_body, rest, rests),
         *(speak, told_child),
+        *hooked.TASKS,
         *(sample.task for sample in SAMPLES),
     ]
-)
+).with_hooks()

@@ -97,7 +97,7 @@ class World:
             self.registry,
             self.clock,
             WorkerSettings(**given),
-            WorkerInfo("test", self.seed, self.registry.ids, "code"),
+            WorkerInfo("test", self.seed, self.registry.ids, "code", self.registry.hooked_ends),
             random,
         )
         notebook = Notebook(store, self.clock)

@@ -10,6 +10,7 @@ import pytest
 from tests.stores.world import ENVIRONMENT, TASK, World, at_once
 from wf.history.events import Status
 from wf.history.hooks import bit, task_of_hooks
+from wf.history.ids import show
 from wf.history.model import Activation, Run, RunFilter
 
 HOOKS = task_of_hooks(TASK)
@@ -34,7 +35,7 @@ def test_a_queued_run_that_is_canceled_leaves_a_hook_run(world: World) -> None:
     run_id = world.trigger(parent_id=parent, root_id=parent)
     world.store.cancel([run_id], world.now())
     [run] = hook_runs(world)
-    assert json.loads(run.payload) == {"moment": "CANCELED"}
+    assert json.loads(run.payload) == {"run": show("run", run_id), "moment": "CANCELED"}
     assert (run.parent_id, run.root_id, run.environment) == (run_id, parent, ENVIRONMENT)
     assert run.created_at == world.run(run_id).ended_at
     worker = world.worker(HOOKS)
@@ -55,7 +56,7 @@ def test_a_run_that_expires_leaves_a_hook_run_for_who_claims_it_at_once(world: W
     [claimed] = worker.claim()
     assert world.status(run_id) is Status.EXPIRED
     assert (claimed.run.task, claimed.run.parent_id) == (HOOKS, run_id)
-    assert json.loads(claimed.run.payload) == {"moment": "EXPIRED"}
+    assert json.loads(claimed.run.payload) == {"run": show("run", run_id), "moment": "EXPIRED"}
 
 
 def test_an_end_that_no_hook_names_leaves_none(world: World) -> None:
