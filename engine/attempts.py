@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
 from wf.engine.core.decisions import End, Log, RunStep
 from wf.engine.core.outcome import failure_of, never_awaited
-from wf.engine.core.retry import Retry
+from wf.engine.core.retry import Elsewhere, Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import TIMED_OUT
+from wf.engine.verdict import judge
+from wf.history.errors import StepFailed
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.model import Run
 from wf.history.notes import Note
@@ -38,6 +40,16 @@ class StepOutcome:
     notes: Sequence[Note] = ()
     """What it noted, and is not written yet."""
 
+    @property
+    def seen(self) -> BaseException | None:
+        """What it raised; of one that was raised in another process, what is told of it."""
+        if self.failure is None or not isinstance(self.error, Elsewhere):
+            return self.error
+        told = self.failure
+        error = StepFailed(f"{told.type}: {told.message}", type=told.type, traceback=told.traceback)
+        error.message = told.message
+        return error
+
 
 def failed_attempt(
     step: RunStep, attempt: int, outcome: StepOutcome, retry: Retry, at: int, random: Random
@@ -50,7 +62,11 @@ def failed_attempt(
         failure = Failure(TIMED_OUT, str(error), code="WF3012")
     else:
         failure = outcome.failure or failure_of(error)
-    again = attempt < retry.max_attempts and not retry.gives_up(error)
+    verdict = judge(retry, outcome.seen, attempt)
+    if verdict.error is not None:
+        error = verdict.error
+        failure = failure_of(error)
+    again = attempt < retry.max_attempts and verdict.again(retry, error)
     return Event(
         0,
         Kind.STEP_ATTEMPT_FAILED if again else Kind.STEP_FAILED,
@@ -59,30 +75,39 @@ def failed_attempt(
         step.step,
         step.digest,
         attempt,
-        retry.delay_ms(attempt, error, random) if again else outcome.took_ms,
+        retry.delay_ms(attempt, verdict.later or error, random, at) if again else outcome.took_ms,
         failure.encode(),
     )
 
 
-def task_retry(
+def task_attempt(
     run: Run,
     runnable: Runnable[..., Any],
     retry: Retry,
     options: dict[str, Any],
     end: End,
     failed: Container[int],
-) -> Retry | None:
-    """`retry`, where by it a failed attempt of a task is tried again; None: it is not.
+    at: int,
+) -> tuple[End, int | None]:
+    """How an attempt of a task ended, and after how many ms it is tried again by its policy; None:
+    it is not.
 
     Without `fresh` only a failure of an operation is (`failed`: those in the history): the next
     attempt keeps what is completed, and a body that failed by itself would fail again.
     """
     if end.status != Status.FAILED or end.error is None or runnable.kind == "step":
-        return None
+        return end, None
+    verdict = judge(retry, end.error, run.attempt)
+    if verdict.error is not None:
+        failure = failure_of(verdict.error).encode()
+        end = replace(end, failure=failure, error=verdict.error)
+    assert end.error is not None
     attempts = options.get("max_attempts", retry.max_attempts)
-    if run.attempt >= attempts or retry.gives_up(end.error):
-        return None
-    return retry if retry.fresh or end.failed in failed else None
+    can_go_on = retry.fresh or end.failed in failed
+    if run.attempt >= attempts or not can_go_on or not verdict.again(retry, end.error):
+        return end, None
+    error = verdict.later or end.error
+    return end, retry.delay_ms(run.attempt, error, Random(run.id), at)
 
 
 def judged(end: End, title: str, *, strictly: bool) -> tuple[End, list[Log]]:

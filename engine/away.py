@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import reduce
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -178,6 +179,8 @@ def _reply(outcome: StepOutcome) -> Reply:
     if error is None:
         return Reply(outcome.data, outcome.took_ms)
     seconds = error.seconds if isinstance(error, RetryAfter) else None
+    if isinstance(error, RetryAfter) and error.at is not None:
+        seconds = (error.at - datetime.now(UTC)).total_seconds()
     return Reply(
         None, outcome.took_ms, outcome.timed_out, failure_of(error), kinds_of(error), seconds
     )

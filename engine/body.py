@@ -21,7 +21,7 @@ from wf.engine.attempts import (
     StepOutcome,
     failed_attempt,
     judged,
-    task_retry,
+    task_attempt,
 )
 from wf.engine.chapters import restarted, run_info, tried_afresh, tried_again
 from wf.engine.core.batches import BatchFuture
@@ -468,21 +468,19 @@ class Body:
             end, lines = judged(end, self.execution.title, strictly=self._is_paranoid)
             self.effects.logs += lines
         self._stop_steps()
-        retry = None
+        delay = None
+        policy = self._policies.retry_of(self.runnable)
         if not self.execution.cancel_requested:
-            policy = self._policies.retry_of(self.runnable)
-            retry = task_retry(
-                self.run, self.runnable, policy, self.options, end, self._arrivals.failed_at
-            )
+            run, failed = self.run, self._arrivals.failed_at
+            end, delay = task_attempt(run, self.runnable, policy, self.options, end, failed, at)
         self.seq += 1
-        if retry is not None:
-            delay = retry.delay_ms(self.run.attempt, end.error, Random(self.run.id))
+        if delay is not None:
             attempt = self.run.attempt
             activation.events.append(
                 Event(self.seq, Kind.ATTEMPT_FAILED, 0, at, "", 0, attempt, delay, end.failure)
             )
             due_at = at + delay
-            if retry.fresh:
+            if policy.fresh:
                 chapter = tried_afresh(self.run, self.info, self._python, due_at)
             else:
                 chapter = tried_again(self.run, self.execution, self._arrivals, end, at, due_at)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from wf.engine.core.retry import NO_RETRY, Retry
+from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import Runnable
 
 
@@ -21,11 +21,10 @@ class Policies:
 
     def retry_of(self, runnable: Runnable[..., Any]) -> Retry:
         settings = runnable.settings
-        if not self.tries_again:
-            return NO_RETRY
+        retry = settings.retry
         if self.step_retry is not None and settings.retry_is_default:
-            return self.step_retry
-        return settings.retry
+            retry = self.step_retry
+        return retry if self.tries_again else replace(retry, max_attempts=1)
 
     def max_duration_of(self, runnable: Runnable[..., Any]) -> int:
         return runnable.settings.max_duration_ms or self.max_duration_ms

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from wf.engine.core.durations import Duration, milliseconds
+from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.history.errors import (
     Abort,
     DeclarationError,
@@ -40,6 +41,14 @@ def kinds_of(error: BaseException) -> frozenset[str]:
     return frozenset(names)
 
 
+Decide = Callable[[Exception, int], "type[Abort] | Exception | None"]
+"""Asked for each attempt that failed, with its error and its number (1, 2, …). None: as the policy
+says. `wf.Abort`: no further attempt, and the error stays. `wf.RetryAfter(…)`: the next attempt is
+then, as long as `max_attempts` allows one, whatever `give_up_on` says. Another exception takes the
+place of the error, and the policy is applied to that. It is called in the worker's own thread, so
+it may look and compute, and not wait; what it raises is logged, and counts as None."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """A policy: attempt n+1 starts `min_delay * factor**(n-1)` after attempt n failed, at most
@@ -47,7 +56,7 @@ class Retry:
 
     max_attempts: with the first one. jitter: each delay is drawn between half of it and the whole.
     give_up_on: exception classes (or their names) that are not tried again. fresh: a task starts
-    over with an empty history instead of keeping what is completed.
+    over with an empty history instead of keeping what is completed. decide: see Decide.
     """
 
     max_attempts: int = 3
@@ -57,6 +66,7 @@ class Retry:
     jitter: bool = True
     give_up_on: tuple[type[BaseException] | str, ...] = ()
     fresh: bool = False
+    decide: Decide | None = None
     min_ms: int = field(init=False, repr=False)
     max_ms: int = field(init=False, repr=False)
 
@@ -69,6 +79,10 @@ class Retry:
             )
         if self.factor < 1:
             raise DeclarationError(f"factor={self.factor}: give 1 (steady) or more")
+        if self.decide is not None and (
+            not callable(self.decide) or inspect.iscoroutinefunction(self.decide)
+        ):
+            raise DeclarationError(f"decide={self.decide!r}: give a plain def of (error, attempt)")
 
     def gives_up(self, error: BaseException) -> bool:
         """True for errors that another attempt cannot mend."""
@@ -79,8 +93,13 @@ class Retry:
             (kind if isinstance(kind, str) else kind.__name__) in names for kind in self.give_up_on
         )
 
-    def delay_ms(self, attempt: int, error: BaseException | None, random: Random) -> int:
-        """Milliseconds between the failure of attempt `attempt` (1, 2, …) and the next one."""
+    def delay_ms(
+        self, attempt: int, error: BaseException | None, random: Random, at: int = 0
+    ) -> int:
+        """Milliseconds between the failure of attempt `attempt` (1, 2, …), which was `at` (ms), and
+        the next one."""
+        if isinstance(error, RetryAfter) and error.at is not None:
+            return max(0, to_ms(error.at, "at") - at)
         if isinstance(error, RetryAfter | Elsewhere) and error.seconds is not None:
             try:
                 return milliseconds(max(0.0, float(error.seconds)), "seconds")
