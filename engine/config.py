@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, cast
 
 from wf.engine.core.durations import Duration, milliseconds
-from wf.engine.core.hooks import HOOK_NAMES, GivenHooks, Hooks, hooks_of
+from wf.engine.core.hooks import HOOK_NAMES, GivenHooks, GivenInits, Hooks, hooks_of
 from wf.engine.core.retry import DEFAULT_STEP_RETRY, Retry
+from wf.engine.middleware import Middleware, check_middleware
 from wf.engine.policies import Policies
 from wf.history import project
 from wf.history.connections import DEFAULT_ENVIRONMENT
@@ -37,7 +38,9 @@ class Config:
     the name that steps give. Plain values
     may stand under `[tool.wf]` in pyproject.toml instead. on_start, on_wait, on_resume, on_success,
     on_failure, on_cancel, on_complete: hooks of all runs, a function or a list of them; those of a
-    run's own task come after them. Raises DeclarationError.
+    run's own task come after them. init: called once in each worker before its first run.
+    middleware: context managers around bodies and steps (see `wf.engine.middleware`). Raises
+    DeclarationError.
     """
 
     project: str = ""
@@ -47,6 +50,8 @@ class Config:
     max_duration: Duration | None = None
     log_level: str = "INFO"
     executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    init: GivenInits = ()
+    middleware: Sequence[Middleware] = ()
     on_start: GivenHooks = ()
     on_wait: GivenHooks = ()
     on_resume: GivenHooks = ()
@@ -67,6 +72,7 @@ class Config:
         if self.log_level.upper() not in logging.getLevelNamesMapping():
             raise DeclarationError(f"log_level={self.log_level!r}: give DEBUG, INFO, WARNING, …")
         _ = self.hooks
+        object.__setattr__(self, "middleware", check_middleware(self.middleware))
 
     @property
     def hooks(self) -> Hooks:

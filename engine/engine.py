@@ -18,7 +18,7 @@ from wf.engine.observer import Observer
 from wf.engine.registry import Registry, check_runnable
 from wf.engine.worker import WorkerSettings
 from wf.history import connections, project
-from wf.history.errors import NonDeterminism, NotConnected
+from wf.history.errors import InitFailed, NonDeterminism, NotConnected
 from wf.history.events import Status
 from wf.history.open import open_store
 from wf.history.store import Store
@@ -68,6 +68,7 @@ class Engine:
             policies=config.policies(self.environment),
             executors=config.executors,
         )
+        self._settings.middleware = config.middleware
         if executors is not None:
             self._settings.executors = executors
         self._clock = clock
@@ -75,7 +76,8 @@ class Engine:
         self._host: Host | None = None
 
     async def start(self) -> Engine:
-        self.start_now()
+        """Raises InitFailed."""
+        await asyncio.to_thread(self.start_now)
         return self
 
     async def stop(self) -> None:
@@ -83,23 +85,29 @@ class Engine:
         await asyncio.to_thread(self.stop_now)
 
     async def __aenter__(self) -> Self:
-        self.start_now()
+        await self.start()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.stop()
 
     def start_now(self) -> None:
-        """`start` for code that is not async."""
+        """`start` for code that is not async. Raises InitFailed."""
         if self._host is None:
-            self._host = Host(
+            registry = self.registry.with_hooks(self._hooks)
+            host = Host(
                 self.store,
-                self.registry.with_hooks(self._hooks),
+                registry.with_middleware(self._settings.middleware),
                 self._settings,
                 clock=self._clock,
                 observer=self._observer,
             )
-            self._host.start()
+            try:
+                host.start()
+            except InitFailed:
+                self._let_go()
+                raise
+            self._host = host
             connections.push_process_wide(self)
 
     @property
@@ -119,8 +127,11 @@ class Engine:
             connections.pop_process_wide(self)
             host.stop(seconds)
             self._host = None
-            if self._owns_store:
-                self.store.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._owns_store:
+            self.store.close()
 
 
 def run(

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -16,16 +17,19 @@ from typing import Final
 from wf.engine import machine
 from wf.engine.attempts import StepOutcome
 from wf.engine.clock import Clock, DatabaseClock
+from wf.engine.core.hooks import Init
+from wf.engine.core.outcome import text_of
 from wf.engine.executors import Executors, check_executors
 from wf.engine.flusher import Flusher
 from wf.engine.lines import say
+from wf.engine.middleware import name_of
 from wf.engine.observer import Observer
 from wf.engine.registry import Registry
 from wf.engine.scheduler import Scheduler
 from wf.engine.steps import StepOrder, Steps, finish
 from wf.engine.watch import Stage, Watcher
 from wf.engine.worker import Worker, WorkerSettings
-from wf.history.errors import BodyBlocked, StoreUnavailable
+from wf.history.errors import BodyBlocked, InitFailed, StoreUnavailable
 from wf.history.model import WorkerInfo
 from wf.history.store import Store
 
@@ -70,6 +74,7 @@ class Host:
             deliver,
             Executors(settings.executors, deliver, settings.grace_ms / 1_000),
             self._flusher.notebook,
+            settings.middleware,
         )
         self.worker.observer = observer
         self._store = store
@@ -88,9 +93,24 @@ class Host:
         """Why the database is out of reach now; None while it is not."""
 
     def start(self) -> None:
+        """Raises InitFailed, and nothing has begun."""
+        for init in self.worker.registry.inits:
+            self._initialize(init)
         self._unlisten = self._store.listen(self._hint)
         self._watching.start()
         self._thread.start()
+
+    def _initialize(self, init: Init) -> None:
+        try:
+            self._steps.call(init)
+        except Exception as error:
+            self._steps.stop()
+            *_, last = traceback.extract_tb(error.__traceback__)
+            told = f"{type(error).__name__}: {text_of(error)}"
+            raise InitFailed(
+                f"init ({name_of(init)}, {last.filename}:{last.lineno}) failed, so no run was "
+                f"begun: {told}: mend that and start the worker again"
+            ) from error
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Finish what is under way, at most so long; hand over the rest. May be called again to be

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from types import ModuleType
 from typing import Any, cast
 
-from wf.engine.core.hooks import NO_HOOKS, Hooks
+from wf.engine.core.hooks import NO_HOOKS, Hooks, Init
 from wf.engine.core.runnable import Runnable
+from wf.engine.middleware import Middleware, surrounded
 from wf.engine.telling import hooks_task
 from wf.history.errors import DeclarationError, UnknownTask
+from wf.history.hooks import is_of_hooks
 from wf.history.queues import Limits
 
 AnyRunnable = Runnable[..., Any]
@@ -31,6 +33,8 @@ class Registry:
     def __init__(self, items: Iterable[AnyRunnable | ModuleType] = ()) -> None:
         self._by_id: dict[str, AnyRunnable] = {}
         self._hooks: dict[str, Hooks] = {}
+        self.inits: tuple[Init, ...] = ()
+        """What a worker calls before it begins."""
         for item in items:
             if isinstance(item, ModuleType):
                 self.add_module(item)
@@ -58,17 +62,24 @@ class Registry:
                 self.add(cast("AnyRunnable", value))
 
     def with_hooks(self, everywhere: Hooks = NO_HOOKS) -> Registry:
-        """The same, and for each runnable that has hooks, beside those that hold `everywhere`, the
-        task of its hook runs."""
-        if not everywhere and not any(runnable.hooks for runnable in self):
-            return self
+        """The same with what its hooks ask for, and those that hold `everywhere`: for each runnable
+        that has some, the task of its hook runs; and each `init` once."""
         hooked = Registry(self)
+        given = [everywhere, *(runnable.hooks for runnable in self)]
+        hooked.inits = tuple(dict.fromkeys(init for hooks in given for init in hooks.init))
         for runnable in self:
             hooks = everywhere + runnable.hooks
             if hooks:
                 hooked._hooks[runnable.id] = hooks
                 hooked.add(hooks_task(runnable, hooks))
         return hooked
+
+    def with_middleware(self, around: Sequence[Middleware]) -> Registry:
+        """The same with these around the bodies of its tasks, but for those that tell hooks."""
+        for runnable in list(self) if around else ():
+            if runnable.kind == "task" and not is_of_hooks(runnable.id):
+                self.replace(surrounded(runnable, around))
+        return self
 
     @property
     def has_hooks(self) -> bool:

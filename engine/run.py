@@ -159,17 +159,18 @@ class Session:
         return self._host is None or self._host.join(seconds)
 
     def start(self, observer: Observer | None = None) -> None:
-        """Work on the run that was made or found."""
+        """Work on the run that was made or found. Raises InitFailed."""
         config = load_config()
-        self.registry = self.registry.with_hooks(config.hooks)
+        self.registry = self.registry.with_hooks(config.hooks).with_middleware(config.middleware)
         settings = WorkerSettings(
             environment=self.environment,
             paranoid=self._paranoid,
             root=self._root,
             executors=self._executors if self._executors is not None else config.executors,
             policies=config.policies(self.environment),
+            middleware=config.middleware,
         )
-        self._host = Host(
+        host = Host(
             self.store,
             self.registry,
             settings,
@@ -177,7 +178,8 @@ class Session:
             observer=observer or self._observer,
             idle=self._skip if self._skips else None,
         )
-        self._host.start()
+        host.start()
+        self._host = host
 
     def _skip(self, worker: Worker) -> bool:
         """Nothing to do now: jump to when something is due. Called in the worker's thread."""

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
+from wf.engine.middleware import Middleware
 from wf.engine.policies import NO_POLICIES, Policies
 from wf.history.limits import LEASE_MS
 
@@ -52,6 +53,8 @@ class WorkerSettings:
     back_offs_ms: Sequence[int] = BACK_OFFS_MS
     policies: Policies = NO_POLICIES
     """What the project says of runnables that say nothing themselves."""
+    middleware: Sequence[Middleware] = ()
+    """Around bodies and steps."""
     blocked_ms: int = BLOCKED_MS
 
     @property

@@ -8,10 +8,11 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,11 +21,13 @@ from wf.engine.author import StepCallInfo, step_call
 from wf.engine.core.operation import calling_step
 from wf.engine.core.runnable import THREAD, Runnable
 from wf.engine.debugging import standstill
+from wf.engine.middleware import call_async, call_sync
 from wf.engine.transaction import commit, commit_async, roll_back, roll_back_async
 from wf.engine.triggering import StepRuns
 
 if TYPE_CHECKING:
     from wf.engine.executors import Executors
+    from wf.engine.middleware import Middleware
     from wf.engine.notebook import Notebook, Page
 
 log = logging.getLogger("wf.worker")
@@ -55,6 +58,7 @@ class StepOrder:
     """How to end it where it runs; None: it runs in this process, or not yet."""
     page: Page | None = field(default=None, repr=False)
     """Where it notes what is to be written while it runs."""
+    around: Sequence[Middleware] = ()
 
     def is_late(self, now: float) -> bool:
         """Over its deadline, not counting what was spent in a debugger."""
@@ -126,7 +130,14 @@ class Steps:
     """The StepRunner of a real worker. `executors`: where steps run that name one; `notebook`: for
     the notes of all."""
 
-    def __init__(self, deliver: Deliver, executors: Executors, notebook: Notebook) -> None:
+    def __init__(
+        self,
+        deliver: Deliver,
+        executors: Executors,
+        notebook: Notebook,
+        around: Sequence[Middleware] = (),
+    ) -> None:
+        self._around = around
         self._deliver = deliver
         self._executors = executors
         self._notebook = notebook
@@ -139,6 +150,7 @@ class Steps:
         for_loop: list[StepOrder] = []
         for order in orders:
             give_page(order, self._notebook)
+            order.around = self._around
             if order.runnable.settings.executor != THREAD:
                 self._executors.start(order)
             elif inspect.iscoroutinefunction(order.runnable.fn):
@@ -147,6 +159,13 @@ class Steps:
                 self._threads.start(order)
         if for_loop:
             self._running_loop().call_soon_threadsafe(self._start_in_loop, for_loop)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call it here, and see a coroutine to its end where async steps will run."""
+        told = function()
+        if inspect.iscoroutine(told):
+            loop = self._running_loop()
+            asyncio.run_coroutine_threadsafe(told, loop).result()
 
     def cancel(self, order: StepOrder) -> None:
         order.is_canceled = True
@@ -250,16 +269,19 @@ async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> Step
     signature = order.runnable.signature
     try:
         args, kwargs = signature.decode_call(order.arguments)
+        call = partial(order.runnable.fn, *args, **kwargs)
+        if order.around:
+            call = partial(call_async, order.around, call)
         if order.timeout_ms:
             limit = asyncio.timeout(None)
             try:
                 async with limit:
                     with _bounding(limit, order.timeout_ms / 1_000):
-                        value = await order.runnable.fn(*args, **kwargs)
+                        value = await call()
             finally:
                 timed_out = limit.expired()
         else:
-            value = await order.runnable.fn(*args, **kwargs)
+            value = await call()
         data = signature.encode_result(value)
         if runs.are_under_way and (untold := await runs.settle()) is not None:
             raise untold
@@ -288,7 +310,9 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
     signature = order.runnable.signature
     try:
         args, kwargs = signature.decode_call(order.arguments)
-        data = signature.encode_result(order.runnable.fn(*args, **kwargs))
+        call = partial(order.runnable.fn, *args, **kwargs)
+        value = call_sync(order.around, call) if order.around else call()
+        data = signature.encode_result(value)
         timed_out = order.is_late(seconds())
         if timed_out:
             raise timeout_error(order)

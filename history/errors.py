@@ -7,6 +7,7 @@ next.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -118,6 +119,12 @@ class NotInStep(AuthorError):
     code = "WF1013"
 
 
+class InitFailed(AuthorError):
+    """A function that is to be called before a worker begins (`init`) raised. Nothing was begun."""
+
+    code = "WF1014"
+
+
 # --- the operator: where wf runs
 # ---------------------------------------------------------------------------
 
@@ -226,13 +233,17 @@ class Abort(Error):
 
 class RetryAfter(Error):
     """Raise in a step: this attempt failed; try again after so many seconds (a vendor's
-    `Retry-After`)."""
+    `Retry-After`), or at a moment (aware)."""
 
     code = "WF3001"
 
-    def __init__(self, seconds: float, message: str = "") -> None:
-        super().__init__(message or f"retry after {seconds} s")
-        self.seconds = seconds
+    def __init__(self, seconds: float | datetime, message: str = "") -> None:
+        self.at = seconds if isinstance(seconds, datetime) else None
+        self.seconds = None if isinstance(seconds, datetime) else seconds
+        if self.at is not None and self.at.tzinfo is None:
+            raise DeclarationError(f"RetryAfter({self.at!r}): a moment needs a zone, tzinfo=UTC")
+        when = f"at {self.at}" if self.at is not None else f"after {seconds} s"
+        super().__init__(message or f"retry {when}")
 
 
 class OperationError(Error):

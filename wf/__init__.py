@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from wf.history.errors import DeclarationError as DeclarationError
     from wf.history.errors import Error as Error
     from wf.history.errors import IdempotencyConflict as IdempotencyConflict
+    from wf.history.errors import InitFailed as InitFailed
     from wf.history.errors import MessageTimedOut as MessageTimedOut
     from wf.history.errors import NonDeterminism as NonDeterminism
     from wf.history.errors import NotConnected as NotConnected
@@ -142,7 +143,7 @@ _HOMES = {
     "wf.engine.transaction": ("transaction",),
     "wf.history.errors": (
         *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "ConfigError"),
-        *("DeclarationError", "Error", "TransactionTooLong"),
+        *("DeclarationError", "Error", "InitFailed", "TransactionTooLong"),
         *(
             "MessageTimedOut",
             "NonDeterminism",

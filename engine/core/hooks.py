@@ -26,9 +26,14 @@ GivenHooks = Hook | Iterable[Hook]
 """One, or several in the order in which they are called."""
 
 
+Init = Callable[[], object]
+GivenInits = Init | Iterable[Init]
+
+
 class HookOptions(TypedDict, total=False):
     """What decorators and `wf.Config` take."""
 
+    init: GivenInits
     on_start: GivenHooks
     on_wait: GivenHooks
     on_resume: GivenHooks
@@ -55,8 +60,9 @@ MOMENTS: Final = tuple(_NAMES)
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """Of a runnable, or of a project. Those of one moment are called in order, one after the
-    other."""
+    other. `init`: before a worker begins."""
 
+    init: tuple[Init, ...] = ()
     on_start: tuple[Hook, ...] = ()
     on_wait: tuple[Hook, ...] = ()
     on_resume: tuple[Hook, ...] = ()
@@ -70,7 +76,8 @@ class Hooks:
         return Hooks(*(getattr(self, name) + getattr(others, name) for name in HOOK_NAMES))
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in HOOK_NAMES)
+        """A run has moments of which somebody is told."""
+        return any(getattr(self, name) for name in HOOK_NAMES if name != "init")
 
     def of(self, moment: str) -> list[tuple[str, Hook]]:
         """(name of the hook, function), in order. `moment`: see `history.hooks`."""
@@ -89,7 +96,10 @@ NO_HOOKS: Final = Hooks()
 def hooks_of(options: Mapping[str, Any], where: str) -> Hooks:
     """The hooks among options. Raises DeclarationError for what cannot be called with one event."""
     given: dict[str, Any] = {name: options.get(name) for name in HOOK_NAMES}
-    return Hooks(**{name: _checked(hooks, name, where) for name, hooks in given.items() if hooks})
+    checked: dict[str, Any] = {
+        name: _checked(hooks, name, where) for name, hooks in given.items() if hooks
+    }
+    return Hooks(**checked)
 
 
 def _checked(given: Any, name: str, where: str) -> tuple[Hook, ...]:
@@ -109,6 +119,10 @@ class Hookable(Generic[R]):
     """What has hooks, to which more are added by decorators: `@onboarding.on_failure`."""
 
     hooks: Hooks
+
+    def init(self, function: Callable[[], T], /) -> Callable[[], T]:
+        """Once in each worker, before its first run."""
+        return self._add("init", function)
 
     def on_start(self, hook: Callable[[telling.Started], T], /) -> Callable[[telling.Started], T]:
         """The body begins for the first time: once for each run."""

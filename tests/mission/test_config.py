@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import wf
+from tests.observing import ended
 from tests.observing import wf as command
 
 TASKS = """import wf
@@ -133,6 +134,22 @@ def test_s14_every_field_of_the_config_is_checked_where_it_stands(
     assert "max_duration" in ran.stderr
     (project / "pyproject.toml").write_text('[tool.wf]\nfolders = ["jobs"]\n')
     assert "folders" in command("run", "endless", database=database, cwd=project).stderr
+
+
+@pytest.mark.parametrize("level", ["INFO", "ERROR"])
+def test_s14_workers_say_as_much_as_the_log_level_lets_them(
+    project: Path, database: str, level: str
+) -> None:
+    configure(project, log_level=repr(level), max_duration="0.1")
+    words = [sys.executable, "-m", "wf.cli", "worker", "--db", database]
+    worker = subprocess.Popen(words, cwd=project, stderr=subprocess.PIPE, text=True)
+    with wf.Client(database) as client:
+        run = client.trigger("endless")
+        assert ended(client, run.id).status is wf.Status.TIMED_OUT, "its max_duration holds, too"
+    worker.terminate()
+    _, said = worker.communicate()
+    assert worker.returncode == 0
+    assert ("works on" in said) is (level == "INFO")
 
 
 def test_s15_the_default_policy_holds_for_steps_without_one(project: Path, database: str) -> None:
