@@ -19,11 +19,7 @@ from tests.faults import letters as mail
 from tests.faults.world import World
 from wf.engine.core.runnable import Runnable
 from wf.engine.registry import Registry
-from wf.history.errors import (
-    StepFailed,
-    StepInterrupted,
-    StepTimedOut,
-)
+from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
 from wf.history.events import Kind
 from wf.testing.ledger import note
 
@@ -483,18 +479,8 @@ REGISTRY: Final = Registry(
     [
         *(double, double_in_thread, fail_twice, fail_always, abort, busy_vendor, hang, charge),
         *(deposit, start, start_many),
-        *(
-            fail_in_first_attempt,
-            child,
-            bad_child,
-            patient,
-            sleeper,
-            toil,
-            chores,
-            errand,
-            mail.reader,
-            *mail.STEPS,
-        ),
+        *(fail_in_first_attempt, child, bad_child, patient, sleeper, toil, chores, errand),
+        *(mail.reader, *mail.STEPS),
         *(die, kills, kills_in_its_body, rest, rests),
         *(speak, told_child),
         *hooked.TASKS,
