@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +143,18 @@ def stubborn(event: Any) -> None:
 
 @wf.task(on_success=stubborn)
 async def told_again() -> None: ...
+
+
+GO = threading.Event()
+
+
+def waits_to_be_told(event: wf.Started) -> None:
+    GO.wait(60)
+    TOLD.append(("slow start", event))
+
+
+@wf.task(on_start=waits_to_be_told, on_success=on_success)
+async def told_late() -> None: ...
 
 
 @wf.task

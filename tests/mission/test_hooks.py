@@ -68,6 +68,26 @@ async def test_s57_a_failure_tells_its_error_and_its_context(engine: wf.Engine) 
     assert (end.status, end.error.type) == (wf.Status.FAILED, "ValueError")
 
 
+async def test_the_end_is_told_after_the_start(engine: wf.Engine) -> None:
+    client = wf.client()
+    hooked.GO.clear()
+    run = await hooked.told_late.trigger()
+    ended(client, run.id)
+    _, end = client.runs.hooks(run.id)
+    until(lambda: client.runs.retrieve(end.id).status is wf.Status.WAITING)
+    assert told(run.id) == []
+    hooked.GO.set()
+    assert moments(run.id) == ["STARTED", "COMPLETED"]
+    assert told(run.id) == ["slow start", "on_success"]
+
+
+async def test_a_hook_run_that_is_replayed_tells_its_hooks_again(engine: wf.Engine) -> None:
+    run = await hooked.greet.trigger(User("Ada"))
+    *_, end = hooks_of(run.id)
+    wf.client().runs.replay(end.id).result()
+    assert told(run.id) == ["on_start", *["on_success", "on_complete"] * 2]
+
+
 async def test_a_task_that_is_tried_again_tells_its_start_and_its_end_once(
     engine: wf.Engine,
 ) -> None:
