@@ -250,7 +250,8 @@ class Simulation:
         )
         clock = SkewedClock(self.clock)
         registry = self.scenario.registry
-        info = WorkerInfo("sim", self._count, registry.ids, code, queues=registry.queues)
+        known = (registry.ids, code, registry.hooked_ends, registry.queues)
+        info = WorkerInfo("sim", self._count, *known)
         random = Random(self.random.getrandbits(64))
 
         def door(name: str, call: Callable[[], T]) -> T:

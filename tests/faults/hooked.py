@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, Final
 
 import wf
+from wf.engine.registry import Registry
+from wf.history.events import Kind
+from wf.history.hooks import STARTED, is_of_hooks
+from wf.history.ids import show
 from wf.testing.ledger import note
 
 RETRY: Final = wf.Retry(max_attempts=3, min_delay="1s", jitter=False)
@@ -26,6 +33,11 @@ async def refuse(event: Any) -> None:
 async def prepare() -> int:
     note()
     return 4
+
+
+@wf.step(retry=wf.Retry(max_attempts=4, min_delay="1s"))
+def told(event: Any) -> None:
+    note()
 
 
 HOOKS: Final[dict[str, Any]] = {
@@ -70,3 +82,24 @@ async def hooked() -> list[Any]:
 
 
 TASKS: Final = (hear, refuse, prepare, fails, go_on, never)
+
+
+def hook_breaches(store: Any, registry: Registry) -> Iterator[str]:
+    """Of every run that ended in a way that its task has hooks for there is one hook run that tells
+    of it, and else none; those of other moments are the recorded ones; a start is told once."""
+    ids = [row[0] for row in store._query("SELECT id FROM runs ORDER BY id", ())]
+    runs = list(store.get_runs(ids).values())
+    told: defaultdict[bytes, dict[bytes, str]] = defaultdict(dict)
+    for run in runs:
+        if is_of_hooks(run.task) and run.parent_id is not None:
+            told[run.parent_id][run.id] = json.loads(run.payload)["moment"]
+    for run in runs:
+        ends = int(run.status.ended and bool(registry.hooks_of(run.task).of(run.status)))
+        rows = [event for _, event in store.history(run.id) if event.kind == Kind.HOOKED]
+        recorded = {event.data: event.name for event in rows if event.data is not None}
+        found = {id: moment for id, moment in told[run.id].items() if moment != run.status}
+        if len(told[run.id]) - len(found) != ends or found != recorded:
+            shown = f"{run.task} {show('run', run.id)}, {run.status}"
+            yield f"{shown}, told hooks of {found}, and recorded {recorded}"
+        if [*found.values()].count(STARTED) > 1:
+            yield f"{run.task} {show('run', run.id)} told hooks twice of its start"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.faults.hooked import hook_breaches
 from tests.stores.invariants import NEVER
 from wf.engine.registry import Registry
 from wf.engine.replaying import replay_all
@@ -20,4 +21,5 @@ def store_breaches(store: Any, registry: Registry) -> list[str]:
             found.append(f"{what}: {[row[0].hex() for row in rows]}")
     ids = [row[0] for row in store._query("SELECT id FROM runs ORDER BY id", ())]
     found += note_breaches(store, store.get_runs(ids), registry)
+    found += hook_breaches(store, registry)
     return found + [str(breach) for breach in (*audit(store), *replay_all(store, registry))]
