@@ -117,7 +117,7 @@ def hooks_task(of: Runnable[..., Any], hooks: Hooks) -> Runnable[..., Any]:
         failed: list[Exception] = []
         for call in calls[notice.moment]:
             try:
-                await call(notice.run, notice.moment)
+                await call(notice.moment)
             except StepFailed as error:
                 logger.warning("a hook of %s: %s", of.id, error)
                 failed.append(error)
@@ -129,8 +129,8 @@ def hooks_task(of: Runnable[..., Any], hooks: Hooks) -> Runnable[..., Any]:
     return Runnable(tell, "task", task_of_hooks(of.id), Settings(NO_RETRY))
 
 
-def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str, str], None]:
-    """A hook as a step."""
+def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str], None]:
+    """A hook as a step. Its argument is for people, who read the history."""
     settings = _DEFAULT
     if isinstance(hook, Runnable):
         settings, hook = replace(hook.settings, executor=THREAD), hook.fn
@@ -138,12 +138,12 @@ def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str, str],
         getattr(hook, "__call__", None)  # noqa: B004 - an object whose __call__ is async
     )
 
-    async def call_async(run: str, moment: str) -> None:
-        told: Any = hook(await asyncio.to_thread(_event, of, name, run))
+    async def call_async(moment: str) -> None:
+        told: Any = hook(await asyncio.to_thread(_event, of, name))
         await told
 
-    def call(run: str, moment: str) -> None:
-        told = hook(_event(of, name, run))
+    def call(moment: str) -> None:
+        told = hook(_event(of, name))
         if inspect.iscoroutine(told):
             asyncio.run(told)
 
@@ -155,14 +155,15 @@ def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str, str],
 _DEFAULT: Final = Settings(DEFAULT_STEP_RETRY, retry_is_default=True)
 
 
-def _event(of: Runnable[..., Any], name: str, run_id: str) -> object:
+def _event(of: Runnable[..., Any], name: str) -> object:
     """What the hook is told, of the run as it is in the store. Called in its step."""
-    store = step_call.get().store
-    assert store is not None
-    raw = parse("run", run_id)
-    run = store.get_runs([raw]).get(raw)
+    call = step_call.get()
+    assert call.store is not None
+    shown = json.loads(call.run.payload)["run"]
+    run_id = parse("run", shown)
+    run = call.store.get_runs([run_id]).get(run_id)
     if run is None:
-        raise NotFound(f"the run {run_id} was removed before its hooks were told of it")
+        raise NotFound(f"the run {shown} was removed before its hooks were told of it")
     tags = (*run.tags, *run.added_tags)
     ctx = context_of(run_info(run), tags, False, run.status is Status.CANCELED, None)
     payload = _payload_of(of.signature, run.restarted_with or run.payload)
