@@ -133,7 +133,8 @@ def _call(of: Runnable[..., Any], name: str, hook: Hook) -> Runnable[[str], None
     """A hook as a step. Its argument is for people, who read the history."""
     settings = _DEFAULT
     if isinstance(hook, Runnable):
-        settings, hook = replace(hook.settings, executor=THREAD), hook.fn
+        settings = replace(hook.settings, executor=THREAD, queue=None, limits=None)
+        hook = hook.fn
     is_async = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(
         getattr(hook, "__call__", None)  # noqa: B004 - an object whose __call__ is async
     )

@@ -135,7 +135,7 @@ async def told_badly() -> str:
     return "fine"
 
 
-@wf.step(retry=wf.Retry(max_attempts=3, min_delay="1ms"))
+@wf.step(retry=wf.Retry(max_attempts=3, min_delay="1ms"), queue="its own")
 def stubborn(event: Any) -> None:
     TOLD.append((f"attempt {wf.current().step.attempt}", event))  # type: ignore[union-attr]
     raise ConnectionError("down")
