@@ -24,10 +24,11 @@ def audit(
     debug: Debug = False,
 ) -> int:
     """Check everything that must be true of the database. One line for each breach."""
+    from wf.history import project
     from wf.history.audit import audit as look_through
     from wf.history.open import open_store
 
-    store = open_store(options.database(db), create=False)
+    store = open_store(options.database(db), create=False, codec=project.codec())
     try:
         breaches = list(look_through(store))
         if replay is not None:

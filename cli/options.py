@@ -72,9 +72,10 @@ def environment(env: str | None) -> str:
 def client(db: str | None, env: str | None) -> Generator[Client]:
     """A client of a database that is there. Raises NotConnected, BadURL, StoreUnavailable."""
     from wf.client.client import Client
+    from wf.history import project
     from wf.history.open import open_store
 
-    store = open_store(database(db), create=False)
+    store = open_store(database(db), create=False, codec=project.codec())
     try:
         yield Client(store=store, environment=environment(env))
     finally:

@@ -98,7 +98,7 @@ def _run(request: Request, standard: Standard) -> tuple[Ended, Commands]:
 
         task = chosen()
         payload = payload_for(task, request.payload, request.fields)
-    store = open_store(_database(request.db))
+    store = open_store(_database(request.db), codec=project.codec())
     try:
         watch = Watch(request, store, registry, standard)
         if task is None:

@@ -48,7 +48,7 @@ def work(
         policies=config.policies(environment),
         executors=config.executors,
     )
-    store = open_store(url)
+    store = open_store(url, codec=config.codec)
     engine = Engine(store=store, tasks=registry, environment=environment, settings=settings)
     bell = Bell()
     signals = Signals(bell)

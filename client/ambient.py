@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from wf.client.client import Client
 from wf.history import connections
 from wf.history.connections import Connection
+from wf.history.sealing import Codec
 
 _of_engines: Final[WeakKeyDictionary[Connection, Client]] = WeakKeyDictionary()
 _of_urls: Final[dict[str, Client]] = {}
@@ -30,8 +31,8 @@ def client() -> Client:
     return _of_urls[url]
 
 
-def connect(url: str, *, environment: str | None = None) -> Client:
-    """Make that store the ambient one of this process."""
-    made = Client(url, environment=environment)
+def connect(url: str, *, environment: str | None = None, codec: Codec | None = None) -> Client:
+    """Make that store the ambient one of this process. codec: default the project's."""
+    made = Client(url, environment=environment, codec=codec)
     connections.push_process_wide(made)
     return made

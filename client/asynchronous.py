@@ -24,6 +24,7 @@ from wf.engine.core.durations import Duration
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.triggers import BatchOptions, TriggerOptions, trigger_options
 from wf.history import connections
+from wf.history.sealing import Codec
 from wf.history.store import Store
 
 P = ParamSpec("P")
@@ -122,13 +123,18 @@ class AsyncQueues:
 
 
 class AsyncClient:
-    """`url`: a database. `async with client:` makes it the ambient one, and lets the database go at
-    the end."""
+    """`url`: a database. codec: seals values in it; default the project's. `async with client:`
+    makes it the ambient one, and lets the database go at the end."""
 
     def __init__(
-        self, url: str | None = None, *, environment: str | None = None, store: Store | None = None
+        self,
+        url: str | None = None,
+        *,
+        environment: str | None = None,
+        store: Store | None = None,
+        codec: Codec | None = None,
     ) -> None:
-        self._client = Client(url, environment=environment, store=store)
+        self._client = Client(url, environment=environment, store=store, codec=codec)
         self.store = self._client.store
         self.environment = self._client.environment
         self.runs = AsyncRuns(self._client)

@@ -31,14 +31,15 @@ from wf.engine.core.triggers import (
     TriggerOptions,
     trigger_options,
 )
-from wf.history import connections
+from wf.history import connections, project
 from wf.history.errors import BadURL
 from wf.history.events import Status
 from wf.history.ids import new_id, show
 from wf.history.messages import NewMessage
 from wf.history.model import NewRun, Run, Triggered
-from wf.history.open import open_store
+from wf.history.open import open_store, sealed
 from wf.history.open import shown as shown_url
+from wf.history.sealing import Codec, check_codec
 from wf.history.store import Store
 
 log = logging.getLogger("wf.client")
@@ -61,18 +62,28 @@ def _opened(url: str) -> Store:
 
 
 class Client:
-    """`url`: a database (`sqlite:///path`, `postgresql://…`). `with client:` makes it the ambient
-    one.
+    """`url`: a database (`sqlite:///path`, `postgresql://…`). codec: seals values in it; default
+    the project's. `with client:` makes it the ambient one.
 
     Raises BadURL, StoreUnavailable, StoreNewer.
     """
 
     def __init__(
-        self, url: str | None = None, *, environment: str | None = None, store: Store | None = None
+        self,
+        url: str | None = None,
+        *,
+        environment: str | None = None,
+        store: Store | None = None,
+        codec: Codec | None = None,
     ) -> None:
-        self.store = (
+        if codec is not None:
+            check_codec(codec)
+        elif store is None:
+            codec = project.codec()
+        opened = (
             store if store is not None else _opened(url if url is not None else connections.url())
         )
+        self.store = opened if codec is None else sealed(opened, codec)
         self._owns_store = store is None
         self.environment = environment or connections.environment()
         self._ends = Ends(self.store)

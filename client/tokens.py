@@ -11,6 +11,7 @@ from wf.client.views import TokenView, token_view
 from wf.history.errors import NotFound, PayloadError
 from wf.history.model import Token
 from wf.history.rows import TOKEN_STATUS
+from wf.history.sealing import check_open
 
 if TYPE_CHECKING:
     from wf.client.client import Client
@@ -71,6 +72,7 @@ def check_data(data: bytes, schema: bytes, token_id: str) -> None:
     """Raise PayloadError, naming the field, where the data does not fit."""
     if schema == b"null":
         return
+    check_open(schema, f"the schema of {token_id}")
     from jsonschema import Draft202012Validator
 
     problems = Draft202012Validator(json.loads(schema)).iter_errors(json.loads(data))  # pyright: ignore[reportUnknownMemberType]

@@ -13,6 +13,7 @@ from wf.history import ends, store
 from wf.history.events import MOMENTS_FROM_MS, Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.notes import Chunk
+from wf.history.sealing import is_sealed, why_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def chunk_view(chunk: Chunk) -> ChunkView:
 
 
 def run_view(run: store.Run) -> RunView:
-    failure = Failure.decode(run.failure) if run.failure is not None else None
+    failure = _failure(run.failure)
     blocked = run.blocked
     return RunView(
         id=show("run", run.id),
@@ -202,7 +203,7 @@ _IDS: Final[dict[int, str]] = {
 def event_view(chapter: int, event: Event) -> EventView:
     kind = Kind(event.kind)
     data = event.data
-    if kind is Kind.BATCH_ENDED:
+    if kind is Kind.BATCH_ENDED and not is_sealed(data):
         shown: Any = ends.shown(data)
     else:
         shown = show(_IDS[kind], data) if kind in _IDS and data is not None else _value(data)
@@ -228,7 +229,16 @@ def _moment(ms: int | None) -> datetime | None:
 
 
 def _value(data: bytes | None) -> Any:
+    """What cannot be opened here says so, and keeps nobody from seeing the rest."""
+    if is_sealed(data):
+        return {"wf.sealed": f"it {why_sealed(data)}"}
     return json.loads(data) if data is not None else None
+
+
+def _failure(data: bytes | None) -> Failure | None:
+    if is_sealed(data):
+        return Failure("Sealed", f"it {why_sealed(data)}", code="WF2013")
+    return Failure.decode(data) if data is not None else None
 
 
 def plain_json(value: Any) -> Any:

@@ -8,7 +8,6 @@ be thrown away at any moment and built again.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from wf.engine.attempts import (
     judged,
     task_attempt,
 )
-from wf.engine.chapters import restarted, run_info, tried_afresh, tried_again
+from wf.engine.chapters import options_of, restarted, run_info, tried_afresh, tried_again
 from wf.engine.core.batches import BatchFuture
 from wf.engine.core.decisions import (
     CancelStep,
@@ -73,7 +72,7 @@ class Body:
         self.run = run
         self.runnable = runnable
         self.mailbox = Mailbox()
-        self.options: dict[str, Any] = json.loads(run.options) if run.options != b"{}" else {}
+        self.options = options_of(run)
         self.seq = 0
         self.steps: dict[int, RunStep] = {}
         """Open steps: asked for, and not ended."""

@@ -3,6 +3,9 @@ of the run in whose chapter it is."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from wf.engine.attempts import Arrivals
 from wf.engine.core.decisions import End, Restart
 from wf.engine.core.execution import Execution
@@ -11,7 +14,16 @@ from wf.history.events import Event, Kind
 from wf.history.limits import KEPT_CHAPTERS
 from wf.history.messages import Sent
 from wf.history.model import Run
+from wf.history.sealing import is_sealed
 from wf.history.turns import NextChapter
+
+
+def options_of(run: Run) -> dict[str, Any]:
+    """What its trigger was told, beside the payload. Of sealed ones nothing: such a run does not
+    begin."""
+    if run.options == b"{}" or is_sealed(run.options):
+        return {}
+    return json.loads(run.options)
 
 
 def begun(python: str, at: int, restarts: int, payload: bytes) -> Event:

@@ -17,6 +17,7 @@ from wf.engine.policies import Policies
 from wf.history import project
 from wf.history.connections import DEFAULT_ENVIRONMENT
 from wf.history.errors import ConfigError, DeclarationError
+from wf.history.sealing import Codec, check_codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Config:
     project: its name (default: its folder's). database: a URL or a path from the root. dirs:
     folders with tasks, from the root. retries: see `wf.Retries`. max_duration: how long a run may
     be active where nothing else is said. log_level: of the loggers `wf.*` in workers. executors: by
-    the name that steps give. Plain values
+    the name that steps give. codec: seals values in the database (`wf.Codec`). Plain values
     may stand under `[tool.wf]` in pyproject.toml instead. on_start, on_wait, on_resume, on_success,
     on_failure, on_cancel, on_complete: hooks of all runs, a function or a list of them; those of a
     run's own task come after them. init: called once in each worker before its first run.
@@ -50,6 +51,7 @@ class Config:
     max_duration: Duration | None = None
     log_level: str = "INFO"
     executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    codec: Codec | None = None
     init: GivenInits = ()
     middleware: Sequence[Middleware] = ()
     on_start: GivenHooks = ()
@@ -67,6 +69,8 @@ class Config:
         given = cast("object", self.retries)
         if not isinstance(given, Retries):
             raise DeclarationError(f"retries={given!r}: give wf.Retries(default=wf.Retry(…))")
+        if self.codec is not None:
+            check_codec(self.codec)
         if self.max_duration is not None:
             milliseconds(self.max_duration, "max_duration")
         if self.log_level.upper() not in logging.getLevelNamesMapping():

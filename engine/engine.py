@@ -20,7 +20,8 @@ from wf.engine.worker import WorkerSettings
 from wf.history import connections, project
 from wf.history.errors import InitFailed, NonDeterminism, NotConnected
 from wf.history.events import Status
-from wf.history.open import open_store
+from wf.history.open import open_store, sealed
+from wf.history.sealing import Codec, check_codec
 from wf.history.store import Store
 
 T = TypeVar("T")
@@ -32,7 +33,8 @@ class Engine:
 
     database: a URL or path. tasks: runnables, modules. environment: default WF_ENVIRONMENT or
     "dev". paranoid: check every body by a second one (default: no). executors: by the name that
-    steps give. config: default that of the project here. Raises BadURL, StoreUnavailable,
+    steps give. codec: seals values in the database; default the config's. config: default that of
+    the project here. Raises BadURL, StoreUnavailable,
     StoreNewer, DeclarationError, ConfigError; UnknownExecutor when it starts.
     """
 
@@ -48,6 +50,7 @@ class Engine:
         observer: Observer | None = None,
         settings: WorkerSettings | None = None,
         executors: Mapping[str, Executor] | None = None,
+        codec: Codec | None = None,
         config: Config | None = None,
     ) -> None:
         database = database or os.environ.get("WF_URL") or project.database()
@@ -58,10 +61,15 @@ class Engine:
             )
         self.environment = environment or connections.environment()
         self.registry = registry
-        self._owns_store = store is None
-        self.store = store if store is not None else open_store(database or "")
         config = config or load_config()
         self._hooks = config.hooks
+        if codec is not None:
+            check_codec(codec)
+        elif store is None:
+            codec = config.codec
+        self._owns_store = store is None
+        store = store if store is not None else open_store(database or "")
+        self.store = store if codec is None else sealed(store, codec)
         self._settings = settings or WorkerSettings(
             environment=self.environment,
             paranoid=paranoid,
@@ -141,12 +149,13 @@ def run(
     *,
     database: str | None = None,
     executors: Mapping[str, Executor] | None = None,
+    codec: Codec | None = None,
     **options: Any,
 ) -> T:
     """Run a task to its end in this process and answer its output; in a script or a notebook.
 
-    database: default WF_URL, else the project's, else `.wf/wf.db` at its root. Raises RunFailed and
-    its like, PayloadError.
+    database: default WF_URL, else the project's, else `.wf/wf.db` at its root. codec: default the
+    project's. Raises RunFailed and its like, PayloadError.
     """
     check_runnable(task)
     from wf.engine.core.triggers import trigger_options
@@ -154,7 +163,8 @@ def run(
 
     registry = Registry([task, *known_beside(task)])
     store = open_store(
-        database or os.environ.get("WF_URL") or project.database() or default_database()
+        database or os.environ.get("WF_URL") or project.database() or default_database(),
+        codec=codec or project.codec(),
     )
     session = Session(store, registry, environment=connections.environment(), executors=executors)
     try:

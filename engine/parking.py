@@ -7,10 +7,11 @@ from wf.engine.core.hooks import Hooks
 from wf.engine.core.outcome import shortened, text_of
 from wf.engine.moments import Moments
 from wf.engine.records import pages
-from wf.history.errors import BodyBlocked, HistoryUnreadable, NonDeterminism, RunDropped
+from wf.history.errors import BodyBlocked, CodecError, HistoryUnreadable, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.model import Activation, Blocked, Claimed, InboxKind, Run
+from wf.history.sealing import KEY_LOST, check_open, is_sealed
 from wf.history.turns import Ending
 
 
@@ -58,10 +59,28 @@ def why(error: BaseException) -> tuple[str, str, BaseException | None]:
         return "blocked", str(error), None
     if isinstance(error, HistoryUnreadable):
         return "unreadable", str(error), None
+    if isinstance(error, CodecError):
+        return KEY_LOST, str(error), None
     return "error", f"{type(error).__qualname__}: {text_of(error)}", error
 
 
+def begin(body: Body, events: list[Event], claimed: Claimed) -> None:
+    """Build a body. Raises CodecError where its history cannot be read here."""
+    run = body.run
+    check_open(run.payload, "the payload")
+    check_open(run.options, "what the trigger was told")
+    for event in events:
+        if is_sealed(event.data):
+            check_open(event.data, f"event {event.seq} of the history")
+    body.begin(events, claimed.inbox)
+
+
 def feed(body: Body, claimed: Claimed, now: int) -> None:
+    """What came for a run. Raises CodecError where that cannot be read here."""
+    for row in claimed.inbox:
+        check_open(row.data, "what came for the run")
+    for message in claimed.messages:
+        check_open(message.data, "a message")
     for rows in pages(claimed.inbox):
         body.receive(rows, now)
     body.read(claimed.messages, now)

@@ -16,7 +16,7 @@ from wf.engine.clock import Clock
 from wf.engine.core.firing import change, fire
 from wf.engine.core.schedules import declared_schedules
 from wf.engine.registry import Registry
-from wf.history.errors import DeclarationError
+from wf.history.errors import CodecError, DeclarationError
 from wf.history.ids import show
 from wf.history.schedules import Move, Schedule
 from wf.history.store import Store
@@ -90,7 +90,7 @@ class Scheduler:
     def _fired(self, schedule: Schedule, now: int) -> Move | None:
         try:
             return fire(schedule, now)
-        except DeclarationError as error:
+        except (CodecError, DeclarationError) as error:
             if self._refused.get(schedule.id) != schedule.revision:
                 self._refused[schedule.id] = schedule.revision
                 log.error("%s cannot fire here: %s", show("schedule", schedule.id), error)

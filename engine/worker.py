@@ -31,14 +31,14 @@ from wf.engine.group import Group
 from wf.engine.lines import say
 from wf.engine.observer import Observer
 from wf.engine.orders import Orders, new_order
-from wf.engine.parking import dropped, feed, is_canceled, parked, why
+from wf.engine.parking import begin, dropped, feed, is_canceled, parked, why
 from wf.engine.registry import Registry
 from wf.engine.settings import CLAIM_LIMIT
 from wf.engine.settings import WorkerSettings as WorkerSettings
 from wf.engine.steps import StepOrder
 from wf.engine.trials import Trials, is_poisoned, what_is_known
 from wf.engine.watch import Watch
-from wf.history.errors import Fenced, OperatorError, StoreUnavailable
+from wf.history.errors import Fenced, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
 from wf.history.model import Activation, Claim, Claimed, Committed, Lease, Reason, WorkerInfo
@@ -295,7 +295,7 @@ class Worker:
         self._sent = group
         try:
             committed = self.store.commit(lease, activations, claim, now)
-        except OperatorError:
+        except (StoreUnavailable, Fenced):
             self._is_hinted = self._is_hinted or claim is not None
             raise
         except Exception as error:
@@ -454,7 +454,7 @@ class Worker:
         if is_poisoned(claimed, events):
             self._park(body, "poisoned", what_is_known(events))
             return None
-        error = self.watch.apply(run, partial(body.begin, events, claimed.inbox))
+        error = self.watch.apply(run, partial(begin, body, events, claimed))
         if error is None:
             return body
         self._park(body, *why(error))

@@ -10,7 +10,7 @@ pages of runs, so that memory stays flat.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Final, cast
@@ -19,6 +19,8 @@ from wf.history.checks import CHECKS, Breach, Query
 from wf.history.events import CHAPTER_ENDS, COMPLETIONS, STORED, Kind, Status
 from wf.history.ids import show
 from wf.history.rows import RUN_STATUS
+from wf.history.sealed_store import SealedStore
+from wf.history.sealing import Sealing, is_sealed
 from wf.history.store import Store
 
 PAGE_RUNS: Final = 100
@@ -28,7 +30,8 @@ PAGE_RUNS: Final = 100
 def audit(store: Store) -> list[Breach]:
     """All breaches; an empty list where all is well. Raises StoreUnavailable."""
     query = cast("Query", store._query)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    found = [breach for pages in _pages(query) for breach in pages]
+    sealing = store.sealing if isinstance(store, SealedStore) else None
+    found = [breach for pages in _pages(query, sealing) for breach in pages]
     for check in CHECKS:
         found += check.breaches(query)
     return found
@@ -69,7 +72,7 @@ class _Event:
     data: bytes | None
 
 
-def _pages(query: Query) -> Iterator[list[Breach]]:
+def _pages(query: Query, sealing: Sealing | None) -> Iterator[list[Breach]]:
     last = b""
     while True:
         rows = query(_HISTORIES, [last])
@@ -79,16 +82,17 @@ def _pages(query: Query) -> Iterator[list[Breach]]:
         start = 0
         for place in range(1, len(rows) + 1):
             if place == len(rows) or rows[place][0] != rows[start][0]:
-                found += _of_run(rows[start:place])
+                found += _of_run(rows[start:place], sealing)
                 start = place
         last = bytes(rows[-1][0])
         yield found
 
 
-def _of_run(rows: Sequence[tuple[Any, ...]]) -> Iterator[Breach]:
+def _of_run(rows: Sequence[tuple[Any, ...]], sealing: Sealing | None) -> Iterator[Breach]:
     """The breaches of one run: its row and its history."""
     shown = show("run", bytes(rows[0][0]))
     run = _Row(*rows[-1][1:7])
+    run = replace(run, output=sealing.open(run.output)) if sealing else run
     events = [_Event(*row[7:]) for row in rows if row[7] is not None]
     for invariant, what in [
         *_order(events),
@@ -173,9 +177,9 @@ def _projections(run: _Row, events: list[_Event]) -> Iterator[tuple[str, str]]:
         yield "I12", f"it ended at {run.ended_at}, by its history at {end.at}"
     if end.data != run.failure:
         yield "I12", "its failure is not the one of its history"
-    if run.status == STORED[Status.COMPLETED] and (
-        run.output is None or end.digest != digest_of(run.output)
-    ):
+    output = run.output
+    wrong = output is None or (not is_sealed(output) and end.digest != digest_of(output))
+    if run.status == STORED[Status.COMPLETED] and wrong:
         yield "I12", "its output is not the one of its history"
 
 

@@ -221,6 +221,13 @@ class IdempotencyConflict(OperatorError):
         self.run_id = run_id
 
 
+class CodecError(OperatorError):
+    """A value is sealed, and cannot be opened here: there is no codec, or it has lost the key; or
+    the codec failed to seal one. A run that meets such a value is parked until the key is there."""
+
+    code = "WF2013"
+
+
 # --- outcomes that a body or a caller receives
 # --------------------------------------------------------------
 

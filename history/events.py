@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum, unique
 from typing import Final, NamedTuple
 
+from wf.history.sealing import check_open
+
 
 @unique
 class Kind(IntEnum):
@@ -216,6 +218,8 @@ class Failure:
 
     @staticmethod
     def decode(data: bytes | None) -> Failure:
+        """Raises CodecError where it is sealed."""
+        check_open(data, "a failure")
         value = json.loads(data or b"{}")
         return Failure(
             str(value.get("type", "")),

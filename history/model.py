@@ -66,6 +66,8 @@ class NewRun:
     version: str = ""
     options: bytes = b"{}"
     """The rest, that only the engine reads: max_attempts, max_duration, metadata, …"""
+    payload_digest: bytes = b""
+    """Of a payload that is sealed: the digest of what it was before, for its idempotency key."""
     settle: int = 0
     """For a child with an idempotency key: the operation of the parent that learns, by a
     CHILD_STARTED inbox row written in the same transaction, which run it is. For all children of a

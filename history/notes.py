@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, cast
 
 from wf.history.ids import show
 from wf.history.limits import MAX_METADATA_BYTES, MAX_TAGS
+from wf.history.sealing import Sealing, is_sealed, why_sealed
 
 log = logging.getLogger("wf.history")
 
@@ -48,6 +49,8 @@ class Note:
     kind: NoteKind
     name: str
     data: bytes = b"null"
+    sealing: Sealing | None = None
+    """How the metadata that it changes is stored, where it is sealed."""
 
     @property
     def size(self) -> int:
@@ -91,7 +94,7 @@ class Notes:
         if last is not None and last.kind is note.kind and note.kind in _JOINED:
             self.size -= last.size
             kept.pop()
-            note = Note(note.run_id, note.kind, note.name, _JOINED[note.kind](last.data, note.data))
+            note = replace(note, data=_JOINED[note.kind](last.data, note.data))
         kept.append(note)
         self.size += note.size
 
@@ -149,7 +152,7 @@ def _items(document: dict[str, Any], key: str) -> list[Any]:
 
 def first_metadata(options: bytes) -> bytes:
     """What a run's trigger gave, from its options."""
-    if b'"metadata"' not in options:
+    if b'"metadata"' not in options or is_sealed(options):
         return b"{}"
     return encode(json.loads(options).get("metadata", {}))
 
@@ -200,8 +203,7 @@ def rewritten(
         of_run = notes[row.run_id]
         metadata, tags = row.metadata, row.tags
         if of_run.operations:
-            before = metadata if metadata is not None else first_metadata(row.options)
-            metadata = _operated(row.run_id, before, of_run.operations)
+            metadata = _rewritten(row, of_run.operations)
         if of_run.tags:
             tags = _tagged(row, of_run.tags)
         if (metadata, tags) != (row.metadata, row.tags):
@@ -219,6 +221,22 @@ def tagged(
         if notes[run_id].tags
         for tag in json.loads(tags)
     ]
+
+
+def _rewritten(row: Noted, operations: Sequence[Note]) -> bytes | None:
+    """Operations on what cannot be opened are left out, for they must not fail the run."""
+    sealing = operations[0].sealing
+    before = row.metadata if row.metadata is not None else row.options
+    if sealing is not None:
+        before = sealing.open(before)
+    if is_sealed(before):
+        told = (show("run", row.run_id), why_sealed(before), operations[0].name)
+        log.warning("metadata of %s %s: %r is left out", *told)
+        return row.metadata
+    if row.metadata is None:
+        before = first_metadata(before)
+    after = _operated(row.run_id, before, operations)
+    return after if sealing is None else sealing.seal(after)
 
 
 def _operated(run_id: bytes, before: bytes, operations: Sequence[Note]) -> bytes:

@@ -11,17 +11,31 @@ from urllib.parse import urlsplit
 from wf.history.errors import BadURL
 
 if TYPE_CHECKING:
+    from wf.history.sealing import Codec
     from wf.history.store import Store
 
 _PASSWORD: Final = re.compile(r"(password=)[^&]*")
 """In the options of a URL."""
 
 
-def open_store(url: str, *, create: bool = True) -> Store:
+def open_store(url: str, *, create: bool = True, codec: Codec | None = None) -> Store:
     """`sqlite:///path` (relative; four slashes: absolute), a bare path, `postgresql://…`, `postgres://…`.
+    codec: seals values on their way in.
 
     Raises BadURL, StoreNewer, StoreUnavailable.
     """
+    store = _open(url, create)
+    return store if codec is None else sealed(store, codec)
+
+
+def sealed(store: Store, codec: Codec) -> Store:
+    """That store, its values sealed."""
+    from wf.history.sealed_store import SealedStore
+
+    return SealedStore(store, codec)
+
+
+def _open(url: str, create: bool) -> Store:
     scheme, found, _ = url.partition("://")
     if found and scheme in {"postgresql", "postgres"}:
         from wf.history.postgres import PostgresStore

@@ -11,6 +11,7 @@ from typing import Any, Final
 from wf.history.notes import Note, Noted, by_run, rewritten, tagged
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_pool import Connection, send
+from wf.history.sealing import SEALED
 
 _READ: Final = """SELECT r.id, r.options, r.tags, n.metadata, coalesce(n.tags, '[]')
 FROM unnest(%s::bytea[]) AS a(id) JOIN runs r ON r.id = a.id LEFT JOIN notes n ON n.run_id = r.id"""
@@ -27,7 +28,10 @@ SELECT r.environment, a.tag, r.id FROM unnest(%s::bytea[], %s::bytea[]) AS a(id,
 JOIN runs r ON r.id = a.id ON CONFLICT DO NOTHING"""
 _SOURCE: Final = "convert_from(coalesce(n.metadata, r.options), 'UTF8')"
 _PATH: Final = "CASE WHEN n.metadata IS NULL THEN ARRAY['metadata', ?] ELSE ARRAY[?] END"
-_HAS: Final = f"""CASE WHEN strpos({_SOURCE}, '\\u0000') = 0
+_HAS: Final = f"""CASE
+ WHEN substring(coalesce(n.metadata, r.options) FROM 1 FOR 2) = '\\x{SEALED.hex()}'::bytea
+ THEN false
+ WHEN strpos({_SOURCE}, '\\u0000') = 0
  THEN {_SOURCE}::jsonb #> {_PATH}::text[] = ?::jsonb ELSE false END"""
 
 

@@ -32,8 +32,8 @@ from wf.history.postgres_queues import follow, making_queues
 from wf.history.rows import (
     NEVER_BEGAN,
     TOKEN_STATUS,
+    digest_of,
     new_run_row,
-    payload_digest,
     tag_rows,
     tags_json,
 )
@@ -143,8 +143,7 @@ def _first_of_key(runs: Sequence[NewRun]) -> dict[tuple[str, str, str], NewRun]:
 
 def _keys(runs: Sequence[NewRun], first: dict[tuple[str, str, str], NewRun]) -> list[Any]:
     asked = [
-        (*key, run.id, run.idempotency_expires_at, payload_digest(run.payload))
-        for key, run in first.items()
+        (*key, run.id, run.idempotency_expires_at, digest_of(run)) for key, run in first.items()
     ]
     return [*table("tttbib", asked), max(run.created_at for run in runs)]
 
@@ -159,8 +158,8 @@ def _answers(
     for run in runs:
         key = (run.environment, run.task, run.idempotency_key)
         holder = first.get(key, run)
-        run_id, digest = held.get(key, (holder.id, payload_digest(holder.payload)))
-        same = digest == payload_digest(run.payload)
+        run_id, digest = held.get(key, (holder.id, digest_of(holder)))
+        same = digest == digest_of(run)
         how = Triggered.CACHED if same else Triggered.CACHED_DIFFERS
         answers.append((run_id, Triggered.MADE if run_id == run.id else how))
     return answers

@@ -12,6 +12,7 @@ from wf.history.events import Kind
 from wf.history.model import Reason
 from wf.history.postgres_sql import CLOCK, MARKED, SLOT, note, noted, stir_marks, stir_slots
 from wf.history.rows import columns
+from wf.history.sealing import KEY_LOST
 
 _NEW, _RESUME, _TAKEN = (int(reason) for reason in Reason)
 
@@ -174,7 +175,8 @@ WHERE n.hooks & %s::int4 <> 0"""
 """Of runs that end without a body, those whose task has hooks for such an end."""
 
 UNPARK: Final = f"""WITH parked AS (
- SELECT run_id AS id FROM blocked WHERE environment = %s AND task = ANY (%s::text[]) AND code <> %s)
+ SELECT run_id AS id FROM blocked WHERE environment = %s AND task = ANY (%s::text[])
+ AND (code <> %s OR reason = '{KEY_LOST}'))
 SELECT {note("woken", "parked")}, (SELECT count(*) FROM parked)"""
 
 ANY_LOST: Final = f"""SELECT EXISTS (SELECT FROM workers WHERE beat < {CLOCK} - %s)

@@ -1,6 +1,7 @@
 """The project that somebody works in: its root, and what its `wf_config.py` and `[tool.wf]` say.
 
-The objects in `wf_config.py` are `wf.engine.config`'s; here only the database's name is read.
+The objects in `wf_config.py` are `wf.engine.config`'s; here only the database's name and the
+codec are read.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import traceback
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from wf.history.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wf.history.sealing import Codec
 
 CONFIG_FILE: Final = "wf_config.py"
 _MARKS: Final = (CONFIG_FILE, "pyproject.toml", ".git")
@@ -57,6 +61,11 @@ def database() -> str:
     except OSError as error:
         raise ConfigError(f"database={url!r}: {error}") from error
     return f"sqlite:///{file}"
+
+
+def codec() -> Codec | None:
+    """What `config` in the root's wf_config.py seals values with. Raises ConfigError."""
+    return getattr(configured(), "codec", None)
 
 
 @cache

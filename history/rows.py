@@ -131,6 +131,10 @@ def tag_rows(runs: Iterable[NewRun]) -> list[tuple[str, bytes, bytes]]:
     return [(run.environment, tag.encode(), run.id) for run in runs for tag in run.tags]
 
 
-def payload_digest(payload: bytes) -> bytes:
+def digest_of(run: NewRun) -> bytes:
     """What `idempotency.digest` holds, to tell whether a key is used again with another payload."""
+    return run.payload_digest or payload_digest(run.payload)
+
+
+def payload_digest(payload: bytes) -> bytes:
     return blake2b(payload, digest_size=16).digest()

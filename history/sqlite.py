@@ -33,6 +33,7 @@ from wf.history.notes import Note
 from wf.history.queues import STIR_DUE, STIR_OF_ROOT, Limits, QueueChange
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import DROP, INSERT, MOVE, Move, Schedule, move_of, row_of
+from wf.history.sealing import KEY_LOST
 from wf.history.settling import refuse_conflicts
 from wf.history.sqlite_claim import (
     OF_ROOT,
@@ -256,8 +257,11 @@ class SQLiteStore(Looks):
                     for task in tasks
                 ],
             )
-            parked = "SELECT run_id, task FROM blocked WHERE environment = ? AND code <> ?"
-            rows = db.execute(parked, (environment, info.code)).fetchall()
+            parked = (
+                "SELECT run_id, task FROM blocked"
+                " WHERE environment = ? AND (code <> ? OR reason = ?)"
+            )
+            rows = db.execute(parked, (environment, info.code, KEY_LOST)).fetchall()
             again = [run_id for run_id, task in rows if task in tasks]
             if again:
                 mark(tx, again)

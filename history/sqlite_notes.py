@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from wf.history.notes import Note, Noted, by_run, rewritten, tagged
+from wf.history.sealing import SEALED
 from wf.history.sqlite_transaction import Transaction
 
 _READ: Final = """SELECT r.id, r.options, r.tags, n.metadata, coalesce(n.tags, '[]')
@@ -18,6 +19,10 @@ _TAG: Final = """INSERT OR IGNORE INTO tags (environment, tag, run_id)
 SELECT environment, ?, id FROM runs WHERE id = ?"""
 _METADATA: Final = """CASE WHEN n.metadata IS NULL
  THEN json_extract(CAST(r.options AS TEXT), '$.metadata') ELSE CAST(n.metadata AS TEXT) END"""
+
+
+_IS_SEALED: Final = f"substr(coalesce(n.metadata, r.options), 1, 2) = x'{SEALED.hex()}'"
+"""Nothing is found in it here."""
 
 
 def write_notes(tx: Transaction, notes: Iterable[Note]) -> None:
@@ -52,4 +57,4 @@ def has_metadata(key: str, value: str | float | bool | None) -> tuple[str, list[
         case _:
             is_equal, values = "type IN ('integer', 'real') AND value = ?", [value]
     each = f"SELECT 1 FROM json_each({_METADATA}) WHERE key = ? AND {is_equal}"
-    return f"EXISTS ({each})", [key, *values]
+    return f"CASE WHEN {_IS_SEALED} THEN 0 ELSE EXISTS ({each}) END", [key, *values]

@@ -22,8 +22,8 @@ from wf.history.rows import (
     NEW_RUN_WIDTH,
     TOKEN_STATUS,
     DueKind,
+    digest_of,
     new_run_row,
-    payload_digest,
     tag_rows,
     tags_json,
 )
@@ -133,7 +133,7 @@ def make_runs_in(tx: Transaction, runs: Sequence[NewRun]) -> list[tuple[bytes, T
 
 def _take_key(tx: Transaction, run: NewRun) -> tuple[bytes, Triggered]:
     key = (run.environment, run.task, run.idempotency_key)
-    digest = payload_digest(run.payload)
+    digest = digest_of(run)
     holder = tx.db.execute(
         "SELECT run_id, digest FROM idempotency WHERE environment = ? AND task = ? AND key = ?"
         " AND (expires_at = 0 OR expires_at > ?)",

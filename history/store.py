@@ -131,8 +131,8 @@ class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Pr
 
     # the worker
     def join(self, environment: str, info: WorkerInfo) -> Lease:
-        """A new worker. Parked runs of its tasks whose code hash differs are marked ready; its
-        tasks become known."""
+        """A new worker. Parked runs of its tasks whose code hash differs, or that could not be
+        opened, are marked ready; its tasks become known."""
         ...
 
     def commit(

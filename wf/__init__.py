@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from wf.history.errors import AuthorError as AuthorError
     from wf.history.errors import BadURL as BadURL
     from wf.history.errors import CannotJoin as CannotJoin
+    from wf.history.errors import CodecError as CodecError
     from wf.history.errors import ConfigError as ConfigError
     from wf.history.errors import DeclarationError as DeclarationError
     from wf.history.errors import Error as Error
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     from wf.history.errors import UnknownTask as UnknownTask
     from wf.history.errors import WrongStatus as WrongStatus
     from wf.history.events import Status as Status
+    from wf.history.sealing import Codec as Codec
 
 _HOMES = {
     "wf.client.ambient": ("client", "connect"),
@@ -142,8 +144,8 @@ _HOMES = {
     ),
     "wf.engine.transaction": ("transaction",),
     "wf.history.errors": (
-        *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "ConfigError"),
-        *("DeclarationError", "Error", "InitFailed", "TransactionTooLong"),
+        *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "CodecError"),
+        *("ConfigError", "DeclarationError", "Error", "InitFailed", "TransactionTooLong"),
         *(
             "MessageTimedOut",
             "NonDeterminism",
@@ -167,6 +169,7 @@ _HOMES = {
         *("IdempotencyConflict", "WrongStatus"),
     ),
     "wf.history.events": ("Status",),
+    "wf.history.sealing": ("Codec",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from wf.client.timeline.model import Outcome, Span, SpanKind
 from wf.client.timeline.story import Row, Story
+from wf.history.errors import CodecError
 from wf.history.events import MOMENTS_FROM_MS, Event, Failure, Kind, Status
 
 LONGEST_DETAIL: Final = 200
@@ -96,7 +97,7 @@ def failure_line(data: bytes | None) -> str:
     """A Failure in one line of printable letters."""
     try:
         failure = Failure.decode(data)
-    except ValueError:
+    except (ValueError, CodecError):
         return ""
     return one_line(f"{failure.type}: {failure.message}" if failure.message else failure.type)
 

@@ -19,6 +19,7 @@ from wf.history.errors import PayloadError
 from wf.history.ids import derived_id, new_id
 from wf.history.model import NewRun
 from wf.history.schedules import Move, Schedule, Skip
+from wf.history.sealing import check_open
 
 ON_TIME_MS: Final = 60_000
 """A slot that fires no later than this was not missed: schedulers look about once a second, and
@@ -203,6 +204,7 @@ def _run_at(state: Schedule, slot: int, now: int) -> NewRun:
 
 
 def _new(schedule: Schedule, run_id: bytes, at: int, last: int | None, now: int) -> NewRun:
+    check_open(schedule.options, "what its runs are told")
     return new_run(
         run_id,
         schedule.task,

@@ -29,6 +29,7 @@ from wf.history.errors import (
 )
 from wf.history.events import Event
 from wf.history.limits import MAX_PAYLOAD_BYTES
+from wf.history.sealing import check_open
 
 _CONFIG: Final = ConfigDict(
     ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=False
@@ -137,11 +138,12 @@ class Shape:
     def decode(self, data: bytes) -> Any:
         """The value of stored JSON.
 
-        Raises PayloadError, naming the field, where it does not fit.
+        Raises PayloadError, naming the field, where it does not fit; CodecError where it is sealed.
         """
         try:
             return self._load(data)
         except (ValidationError, ValueError) as error:
+            check_open(data, self.where)
             raise PayloadError(f"{self.where}: {describe(error)}") from error
 
     def json_schema(self) -> dict[str, Any]:

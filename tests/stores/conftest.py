@@ -9,14 +9,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.codecs import key_ring
 from tests.stores.world import World
 from wf.history.open import open_store
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "sealed"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store: a new file, or this process's database with its tables emptied."""
-    if request.param == "sqlite":
+    if request.param != "postgres":
         return f"sqlite:///{tmp_path}/wf.db"
     url = str(request.getfixturevalue("postgres_url"))
     empty(url)
@@ -24,8 +25,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def world(url: str) -> Iterator[World]:
-    world = World(url, open_store(url))
+def world(url: str, request: pytest.FixtureRequest) -> Iterator[World]:
+    codec = key_ring() if "sealed" in request.node.name else None
+    world = World(url, open_store(url, codec=codec), codec)
     yield world
     world.close()
 

@@ -42,7 +42,8 @@ def marks(world: World) -> list[bytes]:
 
 def unread(world: World) -> list[tuple[str, bytes]]:
     store: Any = world.store
-    return store._query("SELECT name, data FROM messages ORDER BY id", ())
+    rows = store._query("SELECT name, data FROM messages ORDER BY id", ())
+    return [(name, world.opened(data)) for name, data in rows]
 
 
 # --- sending --------------------------------------------------------------------------------------

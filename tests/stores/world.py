@@ -27,6 +27,7 @@ from wf.history.model import (
     WorkerInfo,
 )
 from wf.history.open import open_store
+from wf.history.sealing import Codec, Sealing
 from wf.history.store import Store
 from wf.history.turns import Ending
 
@@ -40,6 +41,7 @@ THREADS_TIMEOUT_S = 60.0
 class World:
     url: str
     store: Store
+    codec: Codec | None = None
     stores: list[Store] = field(default_factory=list[Store])
     skipped_ms: int = 0
 
@@ -49,9 +51,13 @@ class World:
 
     def another_store(self) -> Store:
         """The same database seen by another process, as far as one process can."""
-        store = open_store(self.url)
+        store = open_store(self.url, codec=self.codec)
         self.stores.append(store)
         return store
+
+    def opened(self, data: bytes) -> bytes:
+        """A value as it was before it was stored."""
+        return data if self.codec is None else bytes(Sealing(self.codec).open(data))
 
     def now(self) -> int:
         return self.store.now() + self.skipped_ms
