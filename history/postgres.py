@@ -419,7 +419,10 @@ class PostgresStore(Looks):
     # --- within -----------------------------------------------------------------------------------
 
     def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """A list is planned each time: which plan is good depends on its LIMIT."""
+        """A list is planned each time: which plan is good depends on its LIMIT. No text of a
+        database has a NUL, so nothing is found by one that has."""
+        if any(isinstance(one, str) and "\0" in one for one in parameters):
+            return []
         text, kept = sql.replace("?", "%s"), "LIMIT" not in sql
         return self.pool.run(lambda c: look(c, text, parameters, kept=kept))
 

@@ -62,4 +62,6 @@ def write_notes(connection: Connection, notes: Iterable[Note], now: int) -> None
 def has_metadata(key: str, value: str | float | bool | None) -> tuple[str, list[Any]]:
     """The condition that the metadata of `r` and `n` have this value there, and its parameters.
     jsonb refuses a NUL: in metadata with one nothing is found."""
+    if "\0" in key or (isinstance(value, str) and "\0" in value):
+        return "false", []
     return _HAS, [key, key, json.dumps(value)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +114,7 @@ class Shape:
         try:
             back = self._load(data)
         except ValueError as error:
-            place = f": {describe(error)}"
+            place = _no_number(value, "") or f": {describe(error)}"
         else:
             if type(back) is type(value) and back == value:
                 return
@@ -245,6 +246,24 @@ def _leaf_difference(a: Any, b: Any, place: str) -> str | None:
         f"{place}: {_short(a)} comes back as {_short(b)}; "
         "JSON cannot carry it under this annotation"
     )
+
+
+def _no_number(value: Any, place: str) -> str | None:
+    """Where NaN or an infinity stands, of which JSON makes a null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{place}: {value} is no number that JSON can carry"
+    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
+        parts: Mapping[Any, Any] = _fields(value)
+    elif isinstance(value, Mapping):
+        parts = cast("Mapping[Any, Any]", value)
+    elif isinstance(value, list | tuple):
+        parts = dict(enumerate(cast("Sequence[Any]", value)))
+    else:
+        return None
+    found = (
+        _no_number(part, f"{place}{'.' if place else ': '}{name}") for name, part in parts.items()
+    )
+    return next((one for one in found if one is not None), None)
 
 
 def _is_number(value: Any) -> bool:
