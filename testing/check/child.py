@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from wf.engine.loading import registry_of
+from wf.history import project
 from wf.history.ids import parse, show
 from wf.history.open import open_store
 from wf.testing.check.gate import misfit, runs_of
@@ -35,7 +36,7 @@ def main() -> None:
 def _replay(
     url: str, registry: object, asked: dict[str, object], before: str, tell: Callable[..., None]
 ) -> None:
-    store = open_store(url, create=False)
+    store = open_store(url, create=False, codec=project.codec())
     try:
         after = parse("run", before) if before else None
         environment, ended = str(asked["environment"]), bool(asked["ended"])
