@@ -85,6 +85,7 @@ class SealedStore:
         self.list_queues = inner.list_queues
         self.get_queue = inner.get_queue
         self.queue_of = inner.queue_of
+        self.slot_holders = inner.slot_holders
         self.scrub = inner.scrub
         self.drop_schedules = inner.drop_schedules
         self.next_schedule_at = inner.next_schedule_at
