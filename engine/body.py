@@ -44,6 +44,7 @@ from wf.engine.core.retry import NO_RETRY, Retry
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.steps import INTERRUPTED
 from wf.engine.effects import Effects
+from wf.engine.length import Length
 from wf.engine.mailbox import Mailbox
 from wf.engine.moments import Moments
 from wf.engine.policies import NO_POLICIES, Policies
@@ -86,6 +87,7 @@ class Body:
         self._is_paranoid = paranoid
         self._queue: deque[Event] = deque()
         self._arrivals = Arrivals()
+        self._length = Length()
         self._python = ""
         self._at_least = run.created_at
         """Facts are stamped no earlier: a worker's clock may be behind."""
@@ -122,6 +124,7 @@ class Body:
             execution, pending = replay(self.runnable, self.info, events)
         self._execution = execution
         self.seq = events[-1].seq
+        self._length.known(self.seq)
         self._python = events[0].name
         self._at_least = max(self._at_least, events[-1].at)
         begun: set[int] = set()
@@ -361,6 +364,8 @@ class Body:
             decisions: list[Decision] = [
                 End(Status.FAILED, failure=failure_of(error).encode(), error=error)
             ]
+        if self.seq >= self._length.next:
+            self.effects.logs.append(self._length.told(self.execution.title, self.seq))
         if self._moments is not None:
             self._tell_hooks(self._moments.after(numbered, self.execution))
         for decision in decisions:

@@ -82,6 +82,7 @@ class WatchedStore(WatchedSchedules, WatchedQueues):
 
     def __init__(self, store: Store, door: Door) -> None:
         super().__init__(store, door)
+        self._queues = store
         self.inner = store
         self.url = store.url
 
