@@ -34,14 +34,9 @@ FORKED: Final = "SELECT origin_id FROM runs WHERE status = 0 AND origin_id = ANY
 REMOVE: Final = "DELETE FROM runs WHERE id = ANY (%s::bytea[])"
 
 
-def _forget(table: str) -> str:
-    return f"""DELETE FROM {table} k USING
+FORGET: Final = """DELETE FROM idempotency k USING
  unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) AS a(environment, task, key, run_id)
 WHERE k.environment = a.environment AND k.task = a.task AND k.key = a.key AND k.run_id = a.run_id"""
-
-
-FORGET: Final = _forget("idempotency")
-FORGET_DEBOUNCE: Final = _forget("debounces")
 OF_RUNS: Final = [f"DELETE FROM {table} WHERE run_id = ANY (%s::bytea[])" for table in OF_A_RUN]
 
 
@@ -61,8 +56,6 @@ def prune(connection: Connection, run_ids: Sequence[bytes]) -> list[bytes]:
         ids = byteas(in_rows(going))
         keys = [(o.environment, o.task, o.idempotency_key, o.id) for o in doomed]
         send(connection, FORGET, table("tttb", [row for row in keys if row[2]]))
-        keys = [(o.environment, o.task, o.debounce, o.id) for o in doomed]
-        send(connection, FORGET_DEBOUNCE, table("tttb", [row for row in keys if row[2]]))
         for statement in OF_RUNS:
             send(connection, statement, [ids])
         send(connection, UNTAG, table("tbb", [row for one in doomed for row in one.tags]))

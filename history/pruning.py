@@ -43,7 +43,6 @@ class Doomed(NamedTuple):
     environment: str
     task: str
     idempotency_key: str
-    options: bytes
     born_tags: str
     added_tags: str | None
 
@@ -52,19 +51,14 @@ class Doomed(NamedTuple):
         tags = [*json.loads(self.born_tags), *json.loads(self.added_tags or "[]")]
         return [(self.environment, tag.encode(), self.id) for tag in dict.fromkeys(tags)]
 
-    @property
-    def debounce(self) -> str:
-        """The key; "" for none."""
-        if b'"debounce"' not in self.options:
-            return ""
-        return str(json.loads(self.options).get("debounce", {}).get("key", ""))
 
-
-DOOMED: Final = """SELECT r.id, r.environment, r.task, r.idempotency_key, r.options, r.tags, n.tags
+DOOMED: Final = """SELECT r.id, r.environment, r.task, r.idempotency_key, r.tags, n.tags
 FROM runs r LEFT JOIN notes n ON n.run_id = r.id WHERE r.status <> 0 AND r.id"""
 """… is one of these: rows of Doomed."""
 
-OF_A_RUN: Final = ("events", "streams", "notes", "inbox", "messages", "tokens", "ready")
+OF_A_RUN: Final = (
+    *("events", "streams", "notes", "inbox", "messages", "tokens", "ready", "debounces"),
+)
 """Tables whose rows go with their `run_id`. (All others of a live run are empty when it ends.)"""
 
 

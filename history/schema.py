@@ -311,6 +311,7 @@ _table(
     _key("task", Text()),
     _key("key", Text()),
     _bytes("run_id"),
+    Index("debounces_of_run", "run_id"),
 )
 
 # --- what is set up -------------------------------------------------------------------------------

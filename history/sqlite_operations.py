@@ -14,7 +14,6 @@ _CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id IN"
 _FORKED: Final = "SELECT origin_id FROM runs WHERE status = 0 AND origin_id IN"
 _FORGET: Final = """DELETE FROM idempotency
 WHERE environment = ? AND task = ? AND key = ? AND run_id = ?"""
-_FORGET_DEBOUNCE: Final = _FORGET.replace("idempotency", "debounces")
 _UNTAG: Final = "DELETE FROM tags WHERE environment = ? AND tag = ? AND run_id = ?"
 
 
@@ -32,10 +31,6 @@ def prune(tx: Transaction, run_ids: Sequence[bytes]) -> list[bytes]:
         [(one.environment, one.task, one.idempotency_key, one.id)
          for one in doomed if one.idempotency_key],
     )  # fmt: skip
-    tx.db.executemany(
-        _FORGET_DEBOUNCE,
-        [(one.environment, one.task, one.debounce, one.id) for one in doomed if one.debounce],
-    )
     tx.db.executemany(_UNTAG, [row for one in doomed for row in one.tags])
     tx.execute("DELETE FROM runs WHERE id IN", going)
     return going

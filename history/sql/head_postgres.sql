@@ -210,6 +210,8 @@ CREATE TABLE debounces (
     PRIMARY KEY (environment, task, key)
 );
 
+CREATE INDEX debounces_of_run ON debounces (run_id);
+
 CREATE TABLE runnables (
     first_seen BIGINT NOT NULL,
     hooks SMALLINT DEFAULT 0 NOT NULL,

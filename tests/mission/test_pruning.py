@@ -68,8 +68,8 @@ def live_through(client: wf.Client, name: str, user: str) -> wf.RunView:
     )
     [token] = until(lambda: client.tokens.list(run=run.id))
     client.tokens.complete(token.id, name)
-    run.send("more", name)
     run.send("never read", name)
+    run.send("more", name)
     return ended(client, run.id)
 
 

@@ -217,6 +217,8 @@ CREATE TABLE debounces (
 )
  WITHOUT ROWID;
 
+CREATE INDEX debounces_of_run ON debounces (run_id);
+
 CREATE TABLE runnables (
     environment TEXT NOT NULL,
     task TEXT NOT NULL,
