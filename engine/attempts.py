@@ -16,7 +16,7 @@ from wf.engine.core.steps import TIMED_OUT
 from wf.engine.verdict import judge
 from wf.history.errors import StepFailed
 from wf.history.events import Event, Failure, Kind, Status
-from wf.history.model import Run
+from wf.history.model import NEW_DICT, NEW_LIST, Run
 from wf.history.notes import Note
 
 ABANDONED: Final = Failure(
@@ -138,10 +138,10 @@ _ARRIVALS: Final = {
 class Arrivals:
     """Where in a history things came back: a retry of the task keeps what is completed."""
 
-    failed_at: dict[int, int] = field(default_factory=dict[int, int])
-    _arrived_at: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
+    failed_at: dict[int, int] = field(default_factory=NEW_DICT)
+    _arrived_at: dict[tuple[int, int], int] = field(default_factory=NEW_DICT)
 
-    _since_failure: list[Event] = field(default_factory=list[Event])
+    _since_failure: list[Event] = field(default_factory=NEW_LIST)
     """What was completed after the first failure."""
 
     def note(self, event: Event) -> None:

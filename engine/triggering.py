@@ -21,7 +21,7 @@ from wf.engine.core.operation import calling_step
 from wf.engine.core.runs import batch_runs, new_run
 from wf.history.errors import Error, NotInStep
 from wf.history.ids import derived_id, new_id
-from wf.history.model import NewRun, Triggered
+from wf.history.model import NEW_DICT, NEW_LIST, NewRun, Triggered
 
 if TYPE_CHECKING:
     from wf.client.client import Client
@@ -105,10 +105,10 @@ class StepRuns:
 
     call: StepCallInfo | None
     loop: asyncio.AbstractEventLoop | None = None
-    _called: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    _called: dict[tuple[str, int], int] = field(default_factory=NEW_DICT)
     _calling: threading.Lock = field(default_factory=threading.Lock)
     _turn: asyncio.Lock | None = None
-    _begun: list[Later[Any]] = field(default_factory=list[Later[Any]])
+    _begun: list[Later[Any]] = field(default_factory=NEW_LIST)
 
     def trigger(
         self, runnable: Runnable[..., Any], payload: bytes, options: dict[str, Any]

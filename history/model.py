@@ -15,9 +15,10 @@ from wf.history.notes import Note
 from wf.history.queues import Limits
 from wf.history.turns import Ending, NextChapter
 
-EMPTY: Final = cast("Callable[[], list[Any]]", list)
+NEW_LIST: Final = cast("Callable[[], list[Any]]", list)
+NEW_DICT: Final = cast("Callable[[], dict[Any, Any]]", dict)
 """`list[Event]` as a factory would be eight times as dear: it tries to set an attribute of each
-list that it makes."""
+list that it makes. For what is made for each run or step."""
 
 # --- what clients write
 # --------------------------------------------------------------------------------------
@@ -182,24 +183,24 @@ class Activation:
 
     run_id: bytes
     chapter: int
-    events: list[Event] = field(default_factory=EMPTY)
-    consumed: list[int] = field(default_factory=EMPTY)
+    events: list[Event] = field(default_factory=NEW_LIST)
+    consumed: list[int] = field(default_factory=NEW_LIST)
     """Inbox rows that have become facts (or were dropped)."""
-    children: list[NewRun] = field(default_factory=EMPTY)
+    children: list[NewRun] = field(default_factory=NEW_LIST)
     """Inserted where their id is not there yet; those with an idempotency key by the rule of
     `trigger`, with a CHILD_STARTED inbox row for this run. A `Wait` on the asked id of such a child
     is opened on the run that it is."""
-    tokens: list[NewToken] = field(default_factory=EMPTY)
-    waits: list[Wait] = field(default_factory=EMPTY)
+    tokens: list[NewToken] = field(default_factory=NEW_LIST)
+    waits: list[Wait] = field(default_factory=NEW_LIST)
     """Opened after children and tokens are made. None where a next chapter begins."""
-    received: list[int] = field(default_factory=EMPTY)
+    received: list[int] = field(default_factory=NEW_LIST)
     """Messages that have become facts."""
-    sends: list[NewMessage] = field(default_factory=EMPTY)
+    sends: list[NewMessage] = field(default_factory=NEW_LIST)
     listening: Sequence[str] | None = None
     """The names of all messages that the run waits for from now on; None: as before."""
-    cancels: list[bytes] = field(default_factory=EMPTY)
+    cancels: list[bytes] = field(default_factory=NEW_LIST)
     """Runs (awaited children) to cancel, by the rule of `cancel`."""
-    notes: list[Note] = field(default_factory=EMPTY)
+    notes: list[Note] = field(default_factory=NEW_LIST)
     next_chapter: NextChapter | None = None
     ending: Ending | None = None
     """The run ends: it is no longer owned, ready or due; its waiters get inbox rows; open tokens
@@ -262,7 +263,7 @@ class Claimed:
     """The last seq of the run's chapter, with what the claim wrote."""
     inbox: list[InboxRow]
     """All unread rows, in order of id."""
-    messages: list[Message] = field(default_factory=EMPTY)
+    messages: list[Message] = field(default_factory=NEW_LIST)
     """Of every name that the run listens to the first MESSAGES_AHEAD, in order of id."""
 
 
@@ -279,7 +280,7 @@ class Lease:
 
 @dataclass(slots=True)
 class Committed:
-    claimed: list[Claimed] = field(default_factory=EMPTY)
+    claimed: list[Claimed] = field(default_factory=NEW_LIST)
     again: bool = False
     """There may be more at once: in queues that were not looked at, or not to their ends."""
 
@@ -301,7 +302,7 @@ class Run:
     attempt: int = 1
     parent_id: bytes | None = None
     root_id: bytes | None = None
-    tags: list[str] = field(default_factory=EMPTY)
+    tags: list[str] = field(default_factory=NEW_LIST)
     queue: str = ""
     key: str = ""
     priority: int = 0
@@ -340,7 +341,7 @@ class Token:
     """WAITING, COMPLETED, TIMED_OUT, CANCELED"""
     timeout_at: int = 0
     run_id: bytes | None = None
-    tags: list[str] = field(default_factory=EMPTY)
+    tags: list[str] = field(default_factory=NEW_LIST)
     schema: bytes = b"null"
     data: bytes | None = None
     ended_at: int | None = None
