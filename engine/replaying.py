@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Final
 
 from wf.engine.chapters import run_info
 from wf.engine.core.decisions import (
@@ -32,7 +32,7 @@ from wf.history.errors import NonDeterminism
 from wf.history.events import CHAPTER_ENDS, Event, Kind, Status
 from wf.history.ids import show
 from wf.history.model import Run
-from wf.history.store import Store
+from wf.history.store import Store, query_of
 
 PAGE_RUNS: Final = 100
 """Runs that are looked at in one go; each one's history is read by itself."""
@@ -50,8 +50,6 @@ _RECORDED: Final = (
 )
 """Decisions that are written together with the fact that they follow from."""
 
-Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-
 
 def replay_all(store: Store, registry: Registry) -> list[Breach]:
     """Replay the runs of all tasks that the registry knows. Raises StoreUnavailable."""
@@ -67,7 +65,7 @@ def replay_all(store: Store, registry: Registry) -> list[Breach]:
 
 
 def _runs(store: Store, registry: Registry) -> Iterator[Run]:
-    query = cast("Query", store._query)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    query = query_of(store)
     last = b""
     while rows := query(f"SELECT id FROM runs WHERE id > ? ORDER BY id LIMIT {PAGE_RUNS}", [last]):
         ids = [bytes(row[0]) for row in rows]

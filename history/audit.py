@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from wf.history.checks import CHECKS, Breach, Query
+from wf.history.checks import CHECKS, Breach
 from wf.history.events import CHAPTER_ENDS, COMPLETIONS, STORED, Kind, Status
 from wf.history.ids import show
 from wf.history.rows import RUN_STATUS
 from wf.history.sealed_store import SealedStore
 from wf.history.sealing import Sealing, is_sealed
-from wf.history.store import Store
+from wf.history.store import Query, Store, query_of
 
 PAGE_RUNS: Final = 100
 """Runs whose histories are in memory at once."""
@@ -29,7 +29,7 @@ PAGE_RUNS: Final = 100
 
 def audit(store: Store) -> list[Breach]:
     """All breaches; an empty list where all is well. Raises StoreUnavailable."""
-    query = cast("Query", store._query)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    query = query_of(store)
     sealing = store.sealing if isinstance(store, SealedStore) else None
     found = [breach for pages in _pages(query, sealing) for breach in pages]
     for check in CHECKS:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from wf.history.events import Kind
 from wf.history.hooks import SUFFIX
@@ -12,11 +12,10 @@ from wf.history.ids import show
 from wf.history.model import InboxKind, Reason
 from wf.history.queues import HELD, MOST_OF_A_KEY
 from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.store import Query
 
 MAX_OF_ONE: Final = 1_000
 """Breaches of one kind that are listed: more tell nothing new."""
-
-Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True, slots=True)

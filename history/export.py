@@ -4,16 +4,15 @@ kept beside tests."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from wf.history.errors import BadURL
 from wf.history.model import Run, RunFilter
 from wf.history.open import open_store
 from wf.history.schema import schema
-from wf.history.store import Store
+from wf.history.store import Store, query_of
 
 PAGE_RUNS: Final = 500
 """Runs in one look for those below another."""
@@ -28,8 +27,6 @@ _TABLES: Final = (
 """What tells of a run what happened, and the column that names it. What is due, owned or unread is
 left out: nobody works on a file."""
 
-Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-
 
 def export(store: Store, run: Run, file: Path) -> list[Run]:
     """Write a run and all runs below it into a new file; answers them.
@@ -40,7 +37,7 @@ def export(store: Store, run: Run, file: Path) -> list[Run]:
         raise BadURL(f"{file} is there already: name another file, or remove it")
     runs = _with_those_below(store, run)
     open_store(str(file)).close()
-    query = cast("Query", store._query)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    query = query_of(store)
     with closing(sqlite3.connect(file)) as db, db:
         for name, column in _TABLES:
             names = [one.name for one in schema.tables[name].columns]

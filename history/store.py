@@ -22,7 +22,7 @@ database's (`Store.now()`). Leases and beats use the database's own clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from wf.history.events import Event
 from wf.history.messages import NewMessage, Sent
@@ -188,6 +188,14 @@ class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Pr
         """Tell all listeners, of this and other processes. Called by the store itself after commits
         that made marks or ended runs; coalesced."""
         ...
+
+
+Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+
+
+def query_of(store: Store) -> Query:
+    """SQL of one's own, with `?` for values, for those who look through all rows of a store."""
+    return cast("Query", store._query)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 
 def in_rows(items: Iterable[bytes]) -> list[bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from wf.engine.loading import registry_of
+from wf.engine.registry import Registry
 from wf.history import project
 from wf.history.ids import parse, show
 from wf.history.open import open_store
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def _replay(
-    url: str, registry: object, asked: dict[str, object], before: str, tell: Callable[..., None]
+    url: str, registry: Registry, asked: dict[str, object], before: str, tell: Callable[..., None]
 ) -> None:
     store = open_store(url, create=False, codec=project.codec())
     try:
@@ -42,7 +43,7 @@ def _replay(
         environment, ended = str(asked["environment"]), bool(asked["ended"])
         for run in runs_of(store, environment, ended=ended, before=after):
             tell({"begun": show("run", run.id), "task": run.task})
-            found = misfit(store, run, registry)  # type: ignore[arg-type]
+            found = misfit(store, run, registry)
             if found is not None:
                 tell(asdict(found))
     finally:
