@@ -9,11 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests import postgres_server
+from wf.history.open import open_store
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        postgres_server.open_session()
+        # The tests kill processes, and not the machine.
+        postgres_server.open_session(fsync="off")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -34,15 +36,24 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(scope="session")
 def postgres_url(worker_id: str) -> Iterator[str]:
-    """A database of this worker process, for tests that clean up by themselves or need not."""
+    """The database of this worker process, with what tests before left in it."""
     url = postgres_server.create_database(worker_id)
+    open_store(url).close()
     yield url
     postgres_server.drop_database(url)
 
 
 @pytest.fixture
+def empty_postgres_url(postgres_url: str) -> str:
+    """The database of this worker process, with all tables and not a row."""
+    postgres_server.end_connections(postgres_url)
+    postgres_server.empty_database(postgres_url)
+    return postgres_url
+
+
+@pytest.fixture
 def fresh_postgres_url() -> Iterator[str]:
-    """An empty database for one test."""
+    """A database for one test, without a table."""
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)

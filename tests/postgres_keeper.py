@@ -2,11 +2,12 @@
 
     python tests/postgres_keeper.py DIRECTORY OWNER_PID
 
-makes a cluster in DIRECTORY, starts it on a Unix socket in DIRECTORY and returns when it takes
-connections (exit code 0), or says why not (exit code 1, the reason on stderr). A background
-process, the keeper, stays: it stops the server and removes DIRECTORY as soon as the owner is gone,
-however it went, or when the keeper gets a SIGTERM. All the while it holds an OS lock on
-DIRECTORY/keeper.lock and its pid stands in that file.
+makes a cluster in DIRECTORY, starts it on a Unix socket in DIRECTORY with the settings that
+DIRECTORY/settings names (lines NAME=VALUE), and returns when it takes connections (exit code 0), or
+says why not (exit code 1, the reason on stderr). A background process, the keeper, stays: it stops
+the server and removes DIRECTORY as soon as the owner is gone, however it went, or when the keeper
+gets a SIGTERM. All the while it holds an OS lock on DIRECTORY/keeper.lock and its pid stands in
+that file.
 
 The binaries come from a wheel. They refuse to run as root, so root starts them as another user.
 Only the standard library and psutil are needed.
@@ -141,7 +142,9 @@ class Postgres:
             ]
             if self.account.run(initdb, self.directory, log.fileno()) != 0:
                 raise PostgresNotStartedError(f"initdb failed:\n{self.log_tail()}")
-            settings = {**SETTINGS, "unix_socket_directories": str(socket)}
+            lines = (self.directory / "settings").read_text().splitlines()
+            named = dict(line.split("=", 1) for line in lines)
+            settings = {**SETTINGS, **named, "unix_socket_directories": str(socket)}
             server = [str(binaries / "postgres"), "-D", str(self.data)]
             for name, value in settings.items():
                 server += ["-c", f"{name}={value}"]

@@ -24,6 +24,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from wf.history.schema import schema
+
 KEEPER = Path(__file__).with_name("postgres_keeper.py")
 PREFIX = "wf-pg-"
 HOME_VARIABLE = "WF_TEST_POSTGRES_HOME"
@@ -33,11 +35,13 @@ MAX_SOCKET_PATH = 100
 """Linux takes 107 bytes for the path of a Unix socket, macOS 103."""
 
 
-def open_session() -> None:
-    """Reserve a directory for this session's server. Called once, in pytest's main process."""
+def open_session(**settings: str) -> None:
+    """Reserve a directory for this session's server. Called once, in pytest's main process.
+    `settings`: Postgres's own, that its server is to have."""
     sweep()
     home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=short_temporary_directory()))
     me = psutil.Process()
+    (home / "settings").write_text("\n".join(f"{name}={settings[name]}" for name in settings))
     (home / "owner").write_text(f"{me.pid} {me.create_time()}")
     os.environ[HOME_VARIABLE] = str(home)
 
@@ -82,6 +86,33 @@ def drop_database(url: str) -> None:
     """Remove a database that `create_database` made, whoever is still connected."""
     name = str(conninfo_to_dict(url)["dbname"])
     _execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def end_connections(url: str) -> None:
+    """Whoever is still connected to this database is so no longer."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def empty_database(url: str) -> None:
+    """Remove all rows but those that say which schema this is, and the tables that a test made. By
+    DELETE: where there are few rows, TRUNCATE takes ten times as long, a new database twenty."""
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = {str(row[0]) for row in connection.execute(tables)}
+        names = found & schema.tables.keys() - {"meta"}
+        for name in found - schema.tables.keys():
+            connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(sql.Identifier(name)))
+        deletes = (
+            sql.SQL("{} AS (DELETE FROM {})").format(
+                sql.Identifier(f"of_{name}"), sql.Identifier(name)
+            )
+            for name in names
+        )
+        connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(deletes)))
 
 
 def database_url(url: str, name: str) -> str:

@@ -20,4 +20,4 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Both stores, empty."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/runs.db"
-    return str(request.getfixturevalue("fresh_postgres_url"))
+    return str(request.getfixturevalue("empty_postgres_url"))

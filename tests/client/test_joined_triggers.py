@@ -168,10 +168,10 @@ async def test_await_trigger_joins_a_connection_of_the_thread(client: wf.Client)
     assert [run.id for run in client.runs.list()] == [handle.id]
 
 
-async def test_an_async_connection_is_joined(fresh_postgres_url: str) -> None:
+async def test_an_async_connection_is_joined(empty_postgres_url: str) -> None:
     async with (
-        wf.AsyncClient(fresh_postgres_url) as client,
-        await psycopg.AsyncConnection.connect(fresh_postgres_url) as connection,
+        wf.AsyncClient(empty_postgres_url) as client,
+        await psycopg.AsyncConnection.connect(empty_postgres_url) as connection,
     ):
         await client.trigger(double, 4, connection=connection, idempotency_key="k")
         await connection.rollback()
@@ -181,17 +181,17 @@ async def test_an_async_connection_is_joined(fresh_postgres_url: str) -> None:
         await connection.commit()
         assert [run.id for run in await client.runs.list()] == [handle.id]
         with (
-            wf.Client(fresh_postgres_url) as waiting,
+            wf.Client(empty_postgres_url) as waiting,
             pytest.raises(wf.CannotJoin, match=r"use wf\.AsyncClient"),
         ):
             waiting.trigger(double, 4, connection=connection)
 
 
-async def test_an_async_session_is_joined(fresh_postgres_url: str) -> None:
+async def test_an_async_session_is_joined(empty_postgres_url: str) -> None:
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-    engine = create_async_engine(alchemy(fresh_postgres_url))
-    async with wf.AsyncClient(fresh_postgres_url) as client, AsyncSession(engine) as session:
+    engine = create_async_engine(alchemy(empty_postgres_url))
+    async with wf.AsyncClient(empty_postgres_url) as client, AsyncSession(engine) as session:
         await double.trigger(4, connection=session)
         await session.rollback()
         handle = await double.trigger(4, connection=session)
@@ -205,14 +205,14 @@ async def test_an_async_session_is_joined(fresh_postgres_url: str) -> None:
 
 
 def test_a_connection_to_another_database_is_refused(
-    client: wf.Client, tmp_path: Path, postgres_url: str
+    client: wf.Client, tmp_path: Path, fresh_postgres_url: str
 ) -> None:
     other = sqlite3.connect(tmp_path / "other.db")
     with pytest.raises(wf.CannotJoin, match="give a"):
         client.trigger(double, 1, connection=other)
     other.close()
     with (
-        psycopg.connect(postgres_url) as foreign,
+        psycopg.connect(fresh_postgres_url) as foreign,
         pytest.raises(wf.CannotJoin, match=r"give (one|a sqlite3)"),
     ):
         client.trigger(double, 1, connection=foreign)

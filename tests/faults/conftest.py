@@ -6,20 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores.conftest import empty
-from wf.history.open import open_store
-
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/wf.db"
-
-
-@pytest.fixture
-def empty_postgres_url(postgres_url: str) -> str:
-    open_store(postgres_url).close()
-    empty(postgres_url)
-    return postgres_url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

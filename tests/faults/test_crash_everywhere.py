@@ -21,7 +21,7 @@ import pytest
 from tests.faults.invariants import store_breaches
 from tests.faults.samples import ANY, REGISTRY, SAMPLES, Sample
 from tests.faults.world import World
-from tests.stores.conftest import empty
+from tests.postgres_server import empty_database
 from wf.history.ends import ends_of
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Kind, Status
@@ -78,7 +78,7 @@ class Lives:
 
     def url(self) -> str:
         if self.postgres:
-            empty(self.postgres)
+            empty_database(self.postgres)
             return self.postgres
         self.count += 1
         path = self.directory / f"{self.count}.db"

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.faults.invariants import store_breaches
 from tests.faults.test_crash_everywhere import Cuts, How, insist
 from tests.faults.world import World
-from tests.stores.conftest import empty
+from tests.postgres_server import empty_database
 from wf.engine.registry import Registry
 from wf.history.errors import AlreadyEnded
 from wf.history.events import Kind, Status
@@ -170,7 +170,7 @@ class Stores:
         return f"sqlite:///{path}"
 
     def on_postgres(self) -> str:
-        empty(self.postgres)
+        empty_database(self.postgres)
         return self.postgres
 
 

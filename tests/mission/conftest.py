@@ -12,5 +12,5 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/wf.db"
-    url: str = request.getfixturevalue("fresh_postgres_url")
+    url: str = request.getfixturevalue("empty_postgres_url")
     return url

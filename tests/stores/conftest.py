@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from tests.codecs import key_ring
 from tests.stores.world import World
@@ -19,9 +17,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store: a new file, or this process's database with its tables emptied."""
     if request.param != "postgres":
         return f"sqlite:///{tmp_path}/wf.db"
-    url = str(request.getfixturevalue("postgres_url"))
-    empty(url)
-    return url
+    return str(request.getfixturevalue("empty_postgres_url"))
 
 
 @pytest.fixture
@@ -30,13 +26,3 @@ def world(url: str, request: pytest.FixtureRequest) -> Iterator[World]:
     world = World(url, open_store(url, codec=codec), codec)
     yield world
     world.close()
-
-
-def empty(url: str) -> None:
-    """Remove all rows but those that say which schema this is."""
-    tables = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
-    with psycopg.connect(url, autocommit=True) as connection:
-        names = [str(row[0]) for row in connection.execute(tables) if row[0] != "meta"]
-        if names:
-            listed = sql.SQL(", ").join(sql.Identifier(name) for name in names)
-            connection.execute(sql.SQL("TRUNCATE {}").format(listed))

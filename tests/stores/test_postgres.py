@@ -10,7 +10,6 @@ from threading import Event as Flag
 import psycopg
 import pytest
 
-from tests.stores.conftest import empty
 from tests.stores.proxy import Proxy
 from tests.stores.world import ENVIRONMENT, Worker, World, at_once, step
 from wf.history import postgres_pool
@@ -22,10 +21,8 @@ from wf.history.postgres import PostgresStore
 
 
 @pytest.fixture
-def url(postgres_url: str) -> str:
-    open_store(postgres_url).close()
-    empty(postgres_url)
-    return postgres_url
+def url(empty_postgres_url: str) -> str:
+    return empty_postgres_url
 
 
 @pytest.fixture

@@ -14,11 +14,8 @@ LOCK = "SELECT 1 FROM queues WHERE environment = %s AND name = %s FOR UPDATE"
 
 
 @pytest.fixture
-def url(postgres_url: str) -> str:
-    from tests.stores.conftest import empty
-
-    empty(postgres_url)
-    return postgres_url
+def url(empty_postgres_url: str) -> str:
+    return empty_postgres_url
 
 
 def test_a_queue_that_another_worker_has_locked_is_left_to_him_and_looked_at_again(

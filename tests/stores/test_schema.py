@@ -81,9 +81,7 @@ def test_revisions_make_the_same_sqlite_as_the_head_script(tmp_path: Path) -> No
     assert made == sqlite_catalogue(tmp_path / "head.db")
 
 
-def test_revisions_make_the_same_postgres_as_the_head_script(
-    fresh_postgres_url: str, postgres_url: str
-) -> None:
+def test_revisions_make_the_same_postgres_as_the_head_script(fresh_postgres_url: str) -> None:
     migrate(fresh_postgres_url)
     made = postgres_catalogue(fresh_postgres_url)
     with psycopg.connect(fresh_postgres_url) as connection:

@@ -65,7 +65,7 @@ VALUES = {
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest) -> str:
-    made = request.getfixturevalue("fresh_postgres_url" if request.param == "postgres" else "file")
+    made = request.getfixturevalue("empty_postgres_url" if request.param == "postgres" else "file")
     return str(made)
 
 
