@@ -16,6 +16,7 @@ from wf.client.why import Why, explain, read
 from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.messages import encode_message
 from wf.engine.core.runs import replay_of
+from wf.history.blobs import whole
 from wf.history.errors import AlreadyEnded, NotFound, WrongStatus
 from wf.history.hooks import SUFFIX, task_of_hooks
 from wf.history.ids import new_id, show
@@ -106,7 +107,9 @@ class Runs:
         found: dict[str, str] = {}
         for page in self._pages(ended(self._filter(filters))):
             now = store.now()
-            runs = [replay_of(run, new_id(now), run.payload, now) for run in page]
+            runs = [
+                replay_of(run, new_id(now), whole(run.payload, store.fetch), now) for run in page
+            ]
             if not dry_run:
                 store.trigger(runs)
             for origin, run in zip(page, runs, strict=True):

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from wf.engine.core.durations import from_ms
 from wf.history import ends, store
+from wf.history.blobs import is_reference, size_of
 from wf.history.events import MOMENTS_FROM_MS, Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.notes import Chunk
@@ -203,7 +204,7 @@ _IDS: Final[dict[int, str]] = {
 def event_view(chapter: int, event: Event) -> EventView:
     kind = Kind(event.kind)
     data = event.data
-    if kind is Kind.BATCH_ENDED and not is_sealed(data):
+    if kind is Kind.BATCH_ENDED and not (is_sealed(data) or is_reference(data)):
         shown: Any = ends.shown(data)
     else:
         shown = show(_IDS[kind], data) if kind in _IDS and data is not None else _value(data)
@@ -229,7 +230,10 @@ def _moment(ms: int | None) -> datetime | None:
 
 
 def _value(data: bytes | None) -> Any:
-    """What cannot be opened here says so, and keeps nobody from seeing the rest."""
+    """What cannot be opened here says so, and keeps nobody from seeing the rest; so does what is
+    too large to be read with others."""
+    if is_reference(data):
+        return {"wf.large": f"{size_of(data):,} bytes: `retrieve` reads it"}
     if is_sealed(data):
         return {"wf.sealed": f"it {why_sealed(data)}"}
     return json.loads(data) if data is not None else None
@@ -238,6 +242,8 @@ def _value(data: bytes | None) -> Any:
 def _failure(data: bytes | None) -> Failure | None:
     if is_sealed(data):
         return Failure("Sealed", f"it {why_sealed(data)}", code="WF2013")
+    if is_reference(data):
+        return Failure("Large", f"{size_of(data):,} bytes: `retrieve` reads it")
     return Failure.decode(data) if data is not None else None
 
 

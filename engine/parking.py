@@ -7,6 +7,7 @@ from wf.engine.core.hooks import Hooks
 from wf.engine.core.outcome import shortened, text_of
 from wf.engine.moments import Moments
 from wf.engine.records import pages
+from wf.history.blobs import check_whole, is_reference
 from wf.history.errors import BodyBlocked, CodecError, HistoryUnreadable, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
@@ -65,22 +66,27 @@ def why(error: BaseException) -> tuple[str, str, BaseException | None]:
 
 
 def begin(body: Body, events: list[Event], claimed: Claimed) -> None:
-    """Build a body. Raises CodecError where its history cannot be read here."""
+    """Build a body. Raises CodecError, HistoryUnreadable where its history cannot be read here."""
     run = body.run
-    check_open(run.payload, "the payload")
-    check_open(run.options, "what the trigger was told")
+    _check(run.payload, "the payload")
+    _check(run.options, "what the trigger was told")
     for event in events:
-        if is_sealed(event.data):
-            check_open(event.data, f"event {event.seq} of the history")
+        if is_sealed(event.data) or is_reference(event.data):
+            _check(event.data, f"event {event.seq} of the history")
     body.begin(events, claimed.inbox)
 
 
+def _check(data: bytes | None, what: str) -> None:
+    check_open(data, what)
+    check_whole(data, what)
+
+
 def feed(body: Body, claimed: Claimed, now: int) -> None:
-    """What came for a run. Raises CodecError where that cannot be read here."""
+    """What came for a run. Raises CodecError, HistoryUnreadable where that cannot be read here."""
     for row in claimed.inbox:
-        check_open(row.data, "what came for the run")
+        _check(row.data, "what came for the run")
     for message in claimed.messages:
-        check_open(message.data, "a message")
+        _check(message.data, "a message")
     for rows in pages(claimed.inbox):
         body.receive(rows, now)
     body.read(claimed.messages, now)

@@ -38,6 +38,7 @@ from wf.engine.settings import WorkerSettings as WorkerSettings
 from wf.engine.steps import StepOrder
 from wf.engine.trials import Trials, is_poisoned, what_is_known
 from wf.engine.watch import Watch
+from wf.history.blobs import whole_claim
 from wf.history.errors import Fenced, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
@@ -383,12 +384,14 @@ class Worker:
                 [(c.run.id, c.run.chapter) for c in claimed if self._must_load(c)]
             )
             put_off = self._put_off(claimed, histories, now)
+            for one in claimed:
+                if one.run.id not in put_off:
+                    is_live = one.run.id in self.bodies or self._cache.fits(one)
+                    whole_claim(one, self.store.fetch, is_live=is_live)
+                    self._take_up(one, histories.get(one.run.id), now)
         except StoreUnavailable:
             self._resync = True
             raise
-        for one in claimed:
-            if one.run.id not in put_off:
-                self._take_up(one, histories.get(one.run.id), now)
         free = [body for body in self._dirty.values() if not body.has_rows and body.is_busy]
         for body in free:
             del self._dirty[body.run.id]

@@ -9,18 +9,19 @@ pages of runs, so that memory stays flat.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Final
 
+from wf.history.blobs import whole
 from wf.history.checks import CHECKS, Breach
 from wf.history.events import CHAPTER_ENDS, COMPLETIONS, STORED, Kind, Status
 from wf.history.ids import show
 from wf.history.rows import RUN_STATUS
 from wf.history.sealed_store import SealedStore
-from wf.history.sealing import Sealing, is_sealed
+from wf.history.sealing import is_sealed
 from wf.history.store import Query, Store, query_of
 
 PAGE_RUNS: Final = 100
@@ -31,7 +32,11 @@ def audit(store: Store) -> list[Breach]:
     """All breaches; an empty list where all is well. Raises StoreUnavailable."""
     query = query_of(store)
     sealing = store.sealing if isinstance(store, SealedStore) else None
-    found = [breach for pages in _pages(query, sealing) for breach in pages]
+
+    def read(stored: bytes | None) -> bytes | None:
+        return sealing.open(whole(stored, store.fetch)) if sealing else whole(stored, store.fetch)
+
+    found = [breach for pages in _pages(query, read) for breach in pages]
     for check in CHECKS:
         found += check.breaches(query)
     return found
@@ -72,7 +77,7 @@ class _Event:
     data: bytes | None
 
 
-def _pages(query: Query, sealing: Sealing | None) -> Iterator[list[Breach]]:
+def _pages(query: Query, read: Callable[[bytes | None], bytes | None]) -> Iterator[list[Breach]]:
     last = b""
     while True:
         rows = query(_HISTORIES, [last])
@@ -82,17 +87,19 @@ def _pages(query: Query, sealing: Sealing | None) -> Iterator[list[Breach]]:
         start = 0
         for place in range(1, len(rows) + 1):
             if place == len(rows) or rows[place][0] != rows[start][0]:
-                found += _of_run(rows[start:place], sealing)
+                found += _of_run(rows[start:place], read)
                 start = place
         last = bytes(rows[-1][0])
         yield found
 
 
-def _of_run(rows: Sequence[tuple[Any, ...]], sealing: Sealing | None) -> Iterator[Breach]:
+def _of_run(
+    rows: Sequence[tuple[Any, ...]], read: Callable[[bytes | None], bytes | None]
+) -> Iterator[Breach]:
     """The breaches of one run: its row and its history."""
     shown = show("run", bytes(rows[0][0]))
     run = _Row(*rows[-1][1:7])
-    run = replace(run, output=sealing.open(run.output)) if sealing else run
+    run = replace(run, output=read(run.output))
     events = [_Event(*row[7:]) for row in rows if row[7] is not None]
     for invariant, what in [
         *_order(events),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from wf.history.blobs import REFERENCE, REFERENCE_LENGTH
 from wf.history.events import Kind
 from wf.history.hooks import SUFFIX
 from wf.history.ids import show
@@ -41,9 +42,10 @@ class Check:
     what: str
     sql: str
     of: str = "run"
+    values: Sequence[Any] = ()
 
     def breaches(self, query: Query) -> Iterator[Breach]:
-        for row in query(f"{self.sql} LIMIT {MAX_OF_ONE}", ()):
+        for row in query(f"{self.sql} LIMIT {MAX_OF_ONE}", self.values):
             subject = str(row[0]) if self.of == "queue" else show(self.of, bytes(row[0]))
             yield Breach(self.invariant, subject, self.what.format(*row[1:]))
 
@@ -102,10 +104,38 @@ def _of_unknown() -> Iterator[Check]:
         yield Check("orphan", f"{table} has a row of it, and it is not there", sql)
 
 
+_MAY_REFER: Final = (
+    ("runs", "id", "payload", "t.id"),
+    ("runs", "id", "output", "t.id"),
+    ("runs", "id", "failure", "t.id"),
+    ("events", "run_id", "data", "t.run_id"),
+    ("messages", "run_id", "data", "t.run_id"),
+    ("tokens", "id", "data", "t.id"),
+    ("inbox", "run_id", "data", "b.owner"),
+)
+"""Table, whose row it is, the column that may hold a reference, and who owns the value."""
+
+
+def _of_blobs() -> Iterator[Check]:
+    """Large values that are not there, or have no owner."""
+    for table, column, value, owner in _MAY_REFER:
+        sql = f"""SELECT t.{column} FROM {table} t WHERE length(t.{value}) = {REFERENCE_LENGTH}
+        AND substr(t.{value}, 1, {len(REFERENCE)}) = ? AND NOT EXISTS
+        (SELECT 1 FROM blobs b WHERE b.reference = t.{value} AND b.owner = {owner})"""
+        of = "token" if table == "tokens" else "run"
+        what = f"{table}.{value} of it stands for a large value, which is not there"
+        yield Check("I12", what, sql, of, (REFERENCE,))
+    sql = """SELECT b.owner FROM blobs b WHERE NOT EXISTS
+    (SELECT 1 FROM runs r WHERE r.id = b.owner)
+    AND NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = b.owner)"""
+    yield Check("orphan", "blobs has a row of it, and it is not there", sql)
+
+
 CHECKS: Final[Sequence[Check]] = (
     _nothing_wakes(),
     *_of_ended(),
     *_of_unknown(),
+    *_of_blobs(),
     Check(
         "I5",
         "its inbox has something, and nothing will wake it",

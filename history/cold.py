@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+from wf.history.blobs import GET, whole, whole_event, whole_run
 from wf.history.events import Event
 from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_CHUNKS, MAX_LIST
 from wf.history.model import Awaited, Run, Token, WorkerInfo
@@ -61,7 +62,15 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
         for part in chunks(list(dict.fromkeys(run_ids))):
             condition, values = self._any_of(part)
             for row in self._query(f"{RUNS} WHERE r.id {condition}", values):
-                found[row[0]] = read_run(row)
+                found[row[0]] = whole_run(read_run(row), self.fetch)
+        return found
+
+    def fetch(self, references: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The values that these stand for, without those that are gone."""
+        found: dict[bytes, bytes] = {}
+        for reference in dict.fromkeys(references):
+            for (data,) in self._query(GET, [reference]):
+                found[reference] = data
         return found
 
     def live(self, run_ids: Sequence[bytes]) -> set[bytes]:
@@ -84,7 +93,11 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
 
     def get_token(self, token_id: bytes) -> Token | None:
         rows = self._query(f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?", [token_id])
-        return token_of(rows[0]) if rows else None
+        if not rows:
+            return None
+        token = token_of(rows[0])
+        token.data = whole(token.data, self.fetch)
+        return token
 
     def list_tokens(
         self, environment: str, *, status: str = "", run_id: bytes | None = None, limit: int = 50
@@ -113,7 +126,9 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
         if after != (0, 0):
             where, values = f"{where} AND (chapter, seq) > (?, ?)", [*values, *after]
         sql = f"SELECT chapter, {_EVENTS} FROM events WHERE {where} ORDER BY chapter, seq"
-        return [(row[0], Event(*row[1:])) for row in self._query(sql, values)]
+        return [
+            (row[0], whole_event(Event(*row[1:]), self.fetch)) for row in self._query(sql, values)
+        ]
 
     def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:
         """The chunks that follow `after`, MAX_CHUNKS at most."""
@@ -130,7 +145,7 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
             pairs = " OR ".join(["(run_id = ? AND chapter = ?)"] * len(part))
             sql = f"SELECT run_id, {_EVENTS} FROM events WHERE {pairs} ORDER BY run_id, seq"
             for row in self._query(sql, [value for pair in part for value in pair]):
-                found[row[0]].append(Event(*row[1:]))
+                found[row[0]].append(whole_event(Event(*row[1:]), self.fetch))
         return found
 
 

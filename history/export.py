@@ -23,6 +23,7 @@ _TABLES: Final = (
     ("streams", "run_id"),
     ("tokens", "run_id"),
     ("blocked", "run_id"),
+    ("blobs", "owner"),
 )
 """What tells of a run what happened, and the column that names it. What is due, owned or unread is
 left out: nobody works on a file."""
@@ -39,12 +40,15 @@ def export(store: Store, run: Run, file: Path) -> list[Run]:
     open_store(str(file)).close()
     query = query_of(store)
     with closing(sqlite3.connect(file)) as db, db:
+        tokens = "SELECT id FROM tokens WHERE run_id = ?"
+        owners = [one.id for one in runs]
+        owners += [bytes(row[0]) for one in runs for row in query(tokens, [one.id])]
         for name, column in _TABLES:
             names = [one.name for one in schema.tables[name].columns]
             asked = f"SELECT {', '.join(names)} FROM {name} WHERE {column} = ?"
             told = f"INSERT INTO {name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-            for one in runs:
-                db.executemany(told, query(asked, [one.id]))
+            for id in owners:
+                db.executemany(told, query(asked, [id]))
     return runs
 
 

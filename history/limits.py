@@ -8,6 +8,11 @@ MAX_PAYLOAD_BYTES: Final = 10 * 1024 * 1024
 """One payload, output, step result or token datum. More belongs into a file or an object store, by
 reference."""
 
+INLINE_BYTES: Final = 256 * 1024
+"""A larger value stands beside the rows, in `blobs`: who lists runs, claims them or walks over
+their histories reads only what he asks for. Few values are as large, and one more look for each
+costs little beside its transfer."""
+
 MAX_METADATA_BYTES: Final = 256 * 1024
 """Of one run, as JSON: it is read and written whole, at every change. What grows is a stream."""
 

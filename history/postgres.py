@@ -17,6 +17,7 @@ from wf.history import postgres_queues, postgres_schedules
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_due as due
 from wf.history import postgres_sql_workers as workers
+from wf.history.blobs import Blobs, whole_event
 from wf.history.borrowed import async_driver_of, driver_of, is_async
 from wf.history.cold import Looks
 from wf.history.errors import (
@@ -57,6 +58,7 @@ from wf.history.postgres_rows import (
     insert_tokens,
     look,
     outcomes,
+    put,
     send_messages,
     take_keys,
     transaction,
@@ -179,6 +181,8 @@ class PostgresStore(Looks):
     def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
         find = sql.LOCKED_TOKEN.format(TOKEN_COLUMNS)
         shown = show("token", token_id)
+        blobs = Blobs()
+        stored = blobs.put(token_id, data)
 
         def work(connection: Connection) -> Token:
             with transaction(connection):
@@ -189,16 +193,19 @@ class PostgresStore(Looks):
                 if token.status == "WAITING":
                     late = 0 < token.timeout_at <= now
                     token.status = "TIMED_OUT" if late else status
-                    token.data = None if late else data
+                    token.data = None if late else stored
                     token.ended_at = now
                     end_tokens(connection, [token_id], token.status, token.data, now)
+                    if not late:
+                        put(connection, blobs)
                     send(connection, sql.MARK, [now])
             return token
 
         token = self.pool.run(work)
         self.hint()
-        if (token.status, token.data) != (status, data):
+        if (token.status, token.data) != (status, stored):
             raise AlreadyEnded(f"the token {shown} is {token.status} already: nothing was changed")
+        token.data = data
         return token
 
     def note(self, notes: Sequence[Note], now: int) -> None:
@@ -369,7 +376,7 @@ class PostgresStore(Looks):
         values = table("bi", runs)
         rows = self.pool.run(lambda c: look(c, workers.LOAD, values)) if runs else []
         for row in rows:
-            found[row[0]].append(Event(*row[1:]))
+            found[row[0]].append(whole_event(Event(*row[1:]), self.fetch))
         return found
 
     def take_over(self, now: int, lease_ms: int, gone: Sequence[int] = ()) -> list[int]:

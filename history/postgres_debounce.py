@@ -8,6 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from wf.history import postgres_sql as sql
+from wf.history.blobs import Blobs
 from wf.history.borrowed import Plan
 from wf.history.debouncing import Held, Push, key_of, settle
 from wf.history.model import NewRun, Triggered
@@ -84,6 +86,7 @@ def debouncing(runs: Sequence[NewRun]) -> Plan[dict[bytes, tuple[bytes, Triggere
 
 
 def _rewriting(pushes: Sequence[Push]) -> Plan[None]:
+    blobs = Blobs()
     rows: list[tuple[Any, ...]] = []
     old: list[tuple[Any, ...]] = []
     new: list[tuple[Any, ...]] = []
@@ -92,14 +95,16 @@ def _rewriting(pushes: Sequence[Push]) -> Plan[None]:
         if by is None:
             continue
         rows.append(
-            (run_id, by.payload, tags_json(by.tags), by.queue, by.key, by.priority, by.ttl_ms,
-             by.version, by.options)
+            (run_id, blobs.put(run_id, by.payload), tags_json(by.tags), by.queue, by.key,
+             by.priority, by.ttl_ms, by.version, by.options)
         )  # fmt: skip
         if list(by.tags) != push.held.tags:
             old += [(by.environment, tag.encode(), run_id) for tag in push.held.tags]
             new += [(by.environment, tag.encode(), run_id) for tag in by.tags]
     if rows:
         yield REWRITE, table("bbtttiitb", rows)
+    for row in blobs.rows:
+        yield sql.BLOB, row
     if old:
         yield UNTAG, table("tbb", old)
     if new:

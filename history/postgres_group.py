@@ -14,6 +14,7 @@ from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_due as due
 from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
+from wf.history.blobs import Blobs
 from wf.history.events import Status
 from wf.history.lanes import shared
 from wf.history.messages import Message
@@ -40,6 +41,7 @@ from wf.history.postgres_rows import (
     end_tokens,
     insert_runs,
     insert_tokens,
+    put,
     send_messages,
     take_keys,
     transaction,
@@ -101,7 +103,12 @@ def _has_stirred(released: Cursor | None) -> bool:
 
 def _activations(connection: Connection, group: Group, activations: list[Activation]) -> bool:
     """Answers whether others want to know."""
-    events = [(a.run_id, a.chapter, *event) for a in activations for event in a.events]
+    blobs = Blobs()
+    events = [
+        (a.run_id, a.chapter, *event[:-1], blobs.put(a.run_id, event.data))
+        for a in activations
+        for event in a.events
+    ]
     received = [row for a in activations for row in a.received]
     children = [(a, child) for a in activations for child in a.children]
     runs = [child for _, child in children]
@@ -109,6 +116,7 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     _lock_runs(connection, activations, runs, answers)
     if events:
         send(connection, sql.EVENTS, table(EVENT_KINDS, events))
+        put(connection, blobs)
     consumed = [row for a in activations for row in a.consumed]
     if consumed:
         send(connection, sql.CONSUMED, [int8s(consumed)])
@@ -238,13 +246,15 @@ def _turn(connection: Connection, activations: Sequence[Activation], now: int) -
     forget = [(a.run_id, ordinal) for a, n in turning for ordinal in n.forget]
     ordinals = [byteas([row[0] for row in forget]), int8s([row[1] for row in forget])]
     send(connection, sql.KEPT, [*table("biii", kept), *ordinals])
+    blobs = Blobs()
     added = [
-        (a.run_id, n.number, place, *event[1:])
+        (a.run_id, n.number, place, *event[1:-1], blobs.put(a.run_id, event.data))
         for a, n in turning
         for place, event in enumerate(n.events, 1)
     ]
     if added:
         send(connection, sql.APPENDED, table(EVENT_KINDS, added))
+        put(connection, blobs)
     numbers = [(a.run_id, n.number, n.attempt) for a, n in turning]
     send(connection, messages.TURN, table("bii", numbers))
     oldest = [(a.run_id, n.oldest) for a, n in turning if n.oldest > 1]

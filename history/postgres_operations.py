@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from wf.history import blobs, pruning
 from wf.history import postgres_sql as sql
-from wf.history import pruning
 from wf.history.postgres_arrays import byteas, int8s, table
 from wf.history.postgres_debounce import PUT_OFF, UNTAG
 from wf.history.postgres_pool import Connection, send
@@ -37,6 +37,15 @@ REMOVE: Final = "DELETE FROM runs WHERE id = ANY (%s::bytea[])"
 FORGET: Final = """DELETE FROM idempotency k USING
  unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) AS a(environment, task, key, run_id)
 WHERE k.environment = a.environment AND k.task = a.task AND k.key = a.key AND k.run_id = a.run_id"""
+TOKENS: Final = f"{blobs.OWNED} = ANY (%s::bytea[]) ORDER BY id FOR UPDATE"
+"""Locked: who begins to wait for one of them now waits, and does not find it."""
+INHERIT: Final = f"""INSERT INTO blobs (owner, reference, data)
+SELECT i.run_id, b.reference, b.data FROM blobs b CROSS JOIN LATERAL (
+ SELECT run_id FROM inbox WHERE data = b.reference AND length(data) = {blobs.REFERENCE_LENGTH}
+ OFFSET 0) i
+WHERE b.owner = ANY (%s::bytea[]) ON CONFLICT DO NOTHING"""
+"""What somebody has yet to read stays with him."""
+UNBLOB: Final = "DELETE FROM blobs WHERE owner = ANY (%s::bytea[])"
 OF_RUNS: Final = [f"DELETE FROM {table} WHERE run_id = ANY (%s::bytea[])" for table in OF_A_RUN]
 
 
@@ -56,6 +65,10 @@ def prune(connection: Connection, run_ids: Sequence[bytes]) -> list[bytes]:
         ids = byteas(in_rows(going))
         keys = [(o.environment, o.task, o.idempotency_key, o.id) for o in doomed]
         send(connection, FORGET, table("tttb", [row for row in keys if row[2]]))
+        tokens = send(connection, TOKENS, [ids]).fetchall() if going else []
+        owners = byteas(in_rows([*going, *(bytes(row[0]) for row in tokens)]))
+        send(connection, INHERIT, [owners])
+        send(connection, UNBLOB, [owners])
         for statement in OF_RUNS:
             send(connection, statement, [ids])
         send(connection, UNTAG, table("tbb", [row for one in doomed for row in one.tags]))

@@ -16,6 +16,7 @@ from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_due as due
 from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
+from wf.history.blobs import Blobs
 from wf.history.borrowed import Plan
 from wf.history.cold import chunks
 from wf.history.debouncing import debounced
@@ -177,13 +178,26 @@ def _made(
 ) -> Generator[tuple[str, Sequence[Any]], Any]:
     """Statements: their rows, as many at a time as one takes, and what only some of them have."""
     made = [run for run, (_, how) in zip(runs, answers, strict=True) if how is Triggered.MADE]
-    for part in chunks(list(map(new_run_row, made))):
+    blobs = Blobs()
+    for part in chunks([new_run_row(run, blobs) for run in made]):
         yield sql.RUNS, table("bttbibbttt" + "iii" + "ttbbb", part)
+    yield from putting(blobs)
     for part in chunks(tag_rows(made)):
         yield sql.TAGS, table("tbb", part)
     origins = [(run.id, run.origin_id) for run in made if run.origin_id is not None]
     for part in chunks(origins):
         yield sql.ORIGINS, [byteas(in_rows(origin for _, origin in part)), *table("bb", part)]
+
+
+def putting(blobs: Blobs) -> Generator[tuple[str, Sequence[Any]], Any]:
+    """Large values, of which each is large enough for a statement of its own."""
+    for row in blobs.rows:
+        yield sql.BLOB, row
+
+
+def put(connection: Connection, blobs: Blobs) -> None:
+    for row in blobs.rows:
+        send(connection, sql.BLOB, row)
 
 
 def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:
@@ -206,8 +220,15 @@ def insert_tokens(connection: Connection, tokens: Sequence[NewToken]) -> None:
 def send_messages(connection: Connection, rows: Sequence[tuple[Any, ...]], now: int) -> Cursor:
     """Rows of (to, name, data, sender or None, its chapter and operation). The runs that they are
     sent to are locked by the caller. Answers what `outcomes` reads."""
-    placed = [(*row, place) for place, row in enumerate(rows)]
-    return send(connection, messages.SEND, [*table("btbbiii", placed), now, now])
+    blobs = Blobs()
+    placed = [
+        (run_id, name, blobs.put(run_id, data), *sender, place)
+        for place, (run_id, name, data, *sender) in enumerate(rows)
+    ]
+    sent = send(connection, messages.SEND, [*table("btbbiii", placed), now, now])
+    for row in blobs.rows:
+        send(connection, messages.BLOB, [*row, row[0], row[1]])
+    return sent
 
 
 def outcomes(cursor: Cursor) -> list[Sent]:
@@ -220,10 +241,18 @@ def outcomes(cursor: Cursor) -> list[Sent]:
 
 def end_runs(connection: Connection, endings: Sequence[tuple[bytes, Ending]]) -> None:
     """Locks their rows, where the caller has not; their ENDED events are his."""
+    blobs = Blobs()
     rows = [
-        (run_id, STORED[ending.status], ending.at, ending.output, ending.failure)
+        (
+            run_id,
+            STORED[ending.status],
+            ending.at,
+            blobs.put(run_id, ending.output),
+            blobs.put(run_id, ending.failure),
+        )
         for run_id, ending in endings
     ]
+    put(connection, blobs)
     send(connection, sql.ENDED, table("biibb", rows))
     ids = byteas([run_id for run_id, _ in endings])
     send(connection, sql.TELL, [ids, ids, _NOTHING, ids, ids])

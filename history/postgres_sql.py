@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from wf.history import blobs
 from wf.history.model import InboxKind, Reason
 from wf.history.rows import GOES_ON_WAITING, NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
 
@@ -197,6 +198,8 @@ INSERT INTO due (id, environment, at, kind)
 SELECT id, environment, timeout_at, {int(DueKind.TOKEN)} FROM made WHERE timeout_at > 0"""
 
 # --- what activations write ----------------------------------------------------------------------
+
+BLOB: Final = blobs.PUT.replace("?", "%s")
 
 EVENTS: Final = """INSERT INTO events
  (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from wf.history import blobs
 from wf.history.events import Kind
 from wf.history.limits import MESSAGES_AHEAD
 from wf.history.messages import Sent
@@ -37,6 +38,11 @@ heard AS (
  UNION SELECT run_id FROM settled)
 SELECT {note("woken", "heard")}, (SELECT array_agg(outcome ORDER BY place) FROM asked)"""
 """(…, now, now) In the order of `place`. Follows LOCK_RUNS."""
+
+BLOB: Final = """INSERT INTO blobs (owner, reference, data)
+SELECT %s, %s, %s WHERE EXISTS (SELECT FROM messages WHERE run_id = %s AND data = %s)
+ON CONFLICT DO NOTHING"""
+"""A large message, where it was taken. Follows SEND."""
 
 RECEIVED: Final = "DELETE FROM messages WHERE id = ANY (%s::int8[])"
 
@@ -72,8 +78,11 @@ TURN: Final = """UPDATE runs SET chapter = n.number, attempt = n.attempt
 FROM unnest(%s::bytea[], %s::int8[], %s::int8[]) AS n(id, number, attempt)
 WHERE runs.id = n.id"""
 
-DROPPED: Final = """DELETE FROM events e USING unnest(%s::bytea[], %s::int8[]) AS n(id, oldest)
-WHERE e.run_id = n.id AND e.chapter < n.oldest AND NOT (e.chapter = 1 AND e.seq = 1)"""
+DROPPED: Final = f"""WITH dropped AS (
+ DELETE FROM events e USING unnest(%s::bytea[], %s::int8[]) AS n(id, oldest)
+ WHERE e.run_id = n.id AND e.chapter < n.oldest AND NOT (e.chapter = 1 AND e.seq = 1)
+ RETURNING e.run_id, e.data, n.oldest)
+{blobs.UNUSED_OF_DROPPED}"""
 
 CUT: Final = f"""WITH n AS MATERIALIZED (
  SELECT *, 0 AS live FROM unnest(%s::bytea[], %s::int8[]) AS n(run_id, number)),

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
 from wf.history import postgres_sql as sql
+from wf.history.blobs import Blobs
 from wf.history.borrowed import Plan
 from wf.history.errors import Error, Fenced, StoreUnavailable
 from wf.history.limits import LEASE_MS
@@ -20,6 +21,7 @@ from wf.history.model import InboxKind
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_join import carry_out, carry_out_async
 from wf.history.postgres_pool import MAX_CONNECTIONS, SETTINGS, Connection, Pool, unavailable
+from wf.history.postgres_rows import putting
 from wf.history.step import StepPlace
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(%s)"
@@ -41,8 +43,11 @@ def recording(place: StepPlace, took_ms: int, data: bytes) -> Plan[None]:
     owned = yield _OWNED, [place.worker, place.run_id]
     if not owned:
         raise Fenced("the run was taken over while this step ran: its transaction is rolled back")
-    row = (place.run_id, InboxKind.STEP_DONE, place.chapter, place.ordinal, 0, str(took_ms), data)
+    blobs = Blobs()
+    stored = blobs.put(place.run_id, data)
+    row = (place.run_id, InboxKind.STEP_DONE, place.chapter, place.ordinal, 0, str(took_ms), stored)
     yield sql.INBOX, table("biiiitbi", [(*row, 0)])
+    yield from putting(blobs)
     yield sql.NOTE_WOKEN, [byteas([place.run_id])]
     yield sql.MARK, [owned[0][0]]
 

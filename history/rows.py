@@ -8,6 +8,7 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import Any, Final
 
+from wf.history.blobs import Blobs
 from wf.history.events import STORED, Failure, Status
 from wf.history.model import NewRun, Run, Token
 
@@ -65,13 +66,13 @@ def run_of(row: Sequence[Any]) -> Run:
     )  # fmt: skip
 
 
-def new_run_row(run: NewRun) -> tuple[Any, ...]:
-    """A row for NEW_RUN_COLUMNS."""
+def new_run_row(run: NewRun, blobs: Blobs) -> tuple[Any, ...]:
+    """A row for NEW_RUN_COLUMNS. A large payload is left in `blobs`."""
     return (
         run.id,
         run.environment,
         run.task,
-        run.payload,
+        blobs.put(run.id, run.payload),
         run.created_at,
         run.parent_id,
         run.root_id or run.id,

@@ -31,6 +31,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from wf.history.blobs import REFERENCE_LENGTH
+
 schema: Final = MetaData()
 
 _ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
@@ -55,6 +57,10 @@ def _table(
 
 def _key(name: str, kind: TypeEngine[Any]) -> Column[Any]:
     return Column(name, kind, nullable=False, autoincrement=False)
+
+
+def _keys(names: str) -> list[Column[Any]]:
+    return [_key(name, Text()) for name in names.split()]
 
 
 def _int(name: str, kind: TypeEngine[int] | None = None, default: int | None = None) -> Column[int]:
@@ -149,6 +155,7 @@ _table(
     _text("name"),
     _maybe("data", LargeBinary()),
     Index("inbox_of_run", "run_id", "id"),
+    Index("inbox_with_blob", "data", **_where(f"length(data) = {REFERENCE_LENGTH}")),
     rowid=True,
 )
 
@@ -297,9 +304,7 @@ _table(
     "idempotency",
     "environment task key",
     _int("expires_at", default=0),
-    _key("environment", Text()),
-    _key("task", Text()),
-    _key("key", Text()),
+    *_keys("environment task key"),
     _bytes("run_id"),
     _bytes("digest"),
 )
@@ -307,9 +312,7 @@ _table(
 _table(
     "debounces",
     "environment task key",
-    _key("environment", Text()),
-    _key("task", Text()),
-    _key("key", Text()),
+    *_keys("environment task key"),
     _bytes("run_id"),
     Index("debounces_of_run", "run_id"),
 )
@@ -321,8 +324,7 @@ _table(
     "environment task",
     _int("first_seen"),
     _int("hooks", SmallInteger(), default=0),
-    _key("environment", Text()),
-    _key("task", Text()),
+    *_keys("environment task"),
     _text("queue"),
 )
 
@@ -341,8 +343,7 @@ _table(
     _int("ceiling", Integer(), default=0),
     _int("key_ceiling", Integer(), default=0),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
-    _key("environment", Text()),
-    _key("name", Text()),
+    *_keys("environment name"),
     _text("said"),
 )
 
@@ -368,10 +369,7 @@ _table(
     _int("served", default=0),
     _int("priority", Integer(), default=0),
     _int("rank", SmallInteger(), default=0),
-    _key("environment", Text()),
-    _key("queue", Text()),
-    _key("key", Text()),
-    _key("task", Text()),
+    *_keys("environment queue key task"),
     Index(
         "lanes_in_order",
         "environment",
@@ -443,8 +441,7 @@ _table(
     "deployments",
     "environment version",
     _int("created_at"),
-    _key("environment", Text()),
-    _key("version", Text()),
+    *_keys("environment version"),
     _text("code"),
     _bytes("options"),
 )
@@ -491,4 +488,13 @@ _table(
     _key("run_id", LargeBinary()),
 )
 
-_table("blobs", "hash", _key("hash", LargeBinary()), _bytes("data"), rowid=True)
+# Large values, each of a run or a token (`history.blobs`).
+_table(
+    "blobs",
+    "owner reference",
+    _key("owner", LargeBinary()),
+    _key("reference", LargeBinary()),
+    _bytes("data"),
+    Index("blobs_by_reference", "reference"),
+    rowid=True,
+)

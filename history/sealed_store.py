@@ -160,6 +160,10 @@ class SealedStore:
         rows = self.inner.history(run_id, chapter, after)
         return [(number, self._opened_event(event)) for number, event in rows]
 
+    def fetch(self, references: Sequence[bytes]) -> dict[bytes, bytes]:
+        found = self.inner.fetch(references)
+        return {reference: self.sealing.open(data) for reference, data in found.items()}
+
     def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:
         return [
             chunk._replace(data=self.sealing.open(chunk.data))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from wf.history.blobs import Blobs
 from wf.history.borrowed import async_driver_of, driver_of
 from wf.history.cold import Looks
 from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
@@ -139,6 +140,8 @@ class SQLiteStore(Looks):
     def end_token(self, token_id: bytes, status: str, data: bytes | None, now: int) -> Token:
         select = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
         shown = show("token", token_id)
+        blobs = Blobs()
+        stored = blobs.put(token_id, data)
         with self.database.write() as db:
             tx = Transaction(db, now)
             row = db.execute(select, (token_id,)).fetchone()
@@ -147,12 +150,15 @@ class SQLiteStore(Looks):
             before = token_of(row)
             if before.status == "WAITING":
                 late = 0 < before.timeout_at <= now
-                end = End("TIMED_OUT", None) if late else End(status, data)
+                end = End("TIMED_OUT", None) if late else End(status, stored)
                 end_tokens(tx, {token_id: end})
+                if not late:
+                    tx.put(blobs)
             token = token_of(db.execute(select, (token_id,)).fetchone())
         self._tell(tx)
-        if (token.status, token.data) != (status, data):
+        if (token.status, token.data) != (status, stored):
             raise AlreadyEnded(f"the token {shown} is {token.status} already: nothing was changed")
+        token.data = data
         return token
 
     def note(self, notes: Sequence[Note], now: int) -> None:

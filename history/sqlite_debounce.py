@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from wf.history.blobs import Blobs
 from wf.history.debouncing import Held, Key, Push, key_of, settle
 from wf.history.model import NewRun, Triggered
 from wf.history.rows import DueKind, tag_rows, tags_json
@@ -43,6 +44,7 @@ def debounce(tx: Transaction, runs: Sequence[NewRun]) -> dict[bytes, tuple[bytes
 
 
 def _push(tx: Transaction, pushes: Iterable[Push]) -> None:
+    blobs = Blobs()
     for push in pushes:
         run_id, by = push.held.run_id, push.rewritten
         tx.db.execute(PUT_OFF, (push.start_at, run_id))
@@ -51,11 +53,12 @@ def _push(tx: Transaction, pushes: Iterable[Push]) -> None:
             continue
         tx.db.execute(
             _REWRITE,
-            (by.payload, tags_json(by.tags), by.queue, by.key, by.priority, by.ttl_ms, by.version,
-             by.options, run_id),
+            (blobs.put(run_id, by.payload), tags_json(by.tags), by.queue, by.key, by.priority,
+             by.ttl_ms, by.version, by.options, run_id),
         )  # fmt: skip
         if list(by.tags) != push.held.tags:
             old = [(by.environment, tag.encode(), run_id) for tag in push.held.tags]
             tx.db.executemany(_UNTAG, old)
             new = [(environment, tag, run_id) for environment, tag, _ in tag_rows([by])]
             tx.db.executemany(_TAG, new)
+    tx.put(blobs)

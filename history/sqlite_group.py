@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
+from wf.history.blobs import UNUSED, Blobs
 from wf.history.events import Kind
 from wf.history.model import Activation, Among, InboxKind, Lease
 from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
@@ -53,14 +54,17 @@ FROM runs WHERE id = ? AND status = 0"""
 def write_group(tx: Transaction, lease: Lease, activations: Sequence[Activation]) -> None:
     """All that these activations add."""
     group = sorted(activations, key=attrgetter("run_id"))
+    blobs = Blobs()
+    put = blobs.put
     tx.db.executemany(
         INSERT_EVENTS,
         [
-            (a.run_id, a.chapter, seq, int(kind), ordinal, at, name, digest, attempt, took, data)
+            (a.run_id, a.chapter, seq, int(kind), ordinal, at, name, digest, attempt, took,
+             put(a.run_id, data))
             for a in group
             for seq, kind, ordinal, at, name, digest, attempt, took, data in a.events
         ],
-    )
+    )  # fmt: skip
     consumed = [(row,) for a in group for row in a.consumed]
     if consumed:
         tx.db.executemany("DELETE FROM inbox WHERE id = ?", consumed)
@@ -84,11 +88,17 @@ def write_group(tx: Transaction, lease: Lease, activations: Sequence[Activation]
     end_runs(
         tx,
         {
-            a.run_id: RunEnd(a.ending.status, a.ending.output, a.ending.failure, a.ending.at)
+            a.run_id: RunEnd(
+                a.ending.status,
+                put(a.run_id, a.ending.output),
+                put(a.run_id, a.ending.failure),
+                a.ending.at,
+            )
             for a in group
             if a.ending is not None
         },
     )
+    tx.put(blobs)
     _let_go(tx, lease, [a for a in group if a.ending is None and (a.release or a.blocked)])
 
 
@@ -205,6 +215,7 @@ def _turn(tx: Transaction, a: Activation, chapter: NextChapter) -> None:
         "SELECT coalesce(max(seq), 0) FROM events WHERE run_id = ? AND chapter = ?",
         (a.run_id, chapter.number),
     ).fetchone()[0]
+    blobs = Blobs()
     tx.db.executemany(
         INSERT_EVENTS,
         [
@@ -219,19 +230,21 @@ def _turn(tx: Transaction, a: Activation, chapter: NextChapter) -> None:
                 digest,
                 attempt,
                 took,
-                data,
+                blobs.put(a.run_id, data),
             )
             for seq, (_, kind, ordinal, at, name, digest, attempt, took, data) in enumerate(
                 chapter.events, last + 1
             )
         ],
     )
+    tx.put(blobs)
     tx.db.execute(
         "UPDATE runs SET chapter = ?, attempt = ? WHERE id = ?",
         (chapter.number, chapter.attempt, a.run_id),
     )
     if chapter.oldest > 1:
         tx.db.execute(_DROP, (a.run_id, chapter.oldest))
+        tx.db.execute(UNUSED, (a.run_id,))
     for table in ("waits", "gathers", "listening"):
         tx.execute(f"DELETE FROM {table} WHERE run_id IN", [a.run_id])
     cut = [row[0] for row in tx.db.execute(_CUT, (a.run_id, chapter.number))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from wf.history.blobs import OWNED, REFERENCE_LENGTH
 from wf.history.pruning import DOOMED, OF_A_RUN, Doomed, still_going
 from wf.history.sqlite_debounce import PUT_OFF, START_AT
 from wf.history.sqlite_rows import mark
@@ -14,6 +15,10 @@ _CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id IN"
 _FORKED: Final = "SELECT origin_id FROM runs WHERE status = 0 AND origin_id IN"
 _FORGET: Final = """DELETE FROM idempotency
 WHERE environment = ? AND task = ? AND key = ? AND run_id = ?"""
+_INHERIT: Final = f"""INSERT INTO blobs (owner, reference, data)
+SELECT i.run_id, b.reference, b.data FROM blobs b CROSS JOIN inbox i
+ON i.data = b.reference AND length(i.data) = {REFERENCE_LENGTH} WHERE b.owner IN"""
+"""What somebody has yet to read stays with him. (CROSS JOIN says the order.)"""
 _UNTAG: Final = "DELETE FROM tags WHERE environment = ? AND tag = ? AND run_id = ?"
 
 
@@ -24,6 +29,9 @@ def prune(tx: Transaction, run_ids: Sequence[bytes]) -> list[bytes]:
     forked = {row[0] for row in tx.rows(_FORKED, ids)}
     going = still_going(ids, tx.rows(_CHILDREN, ids), forked)
     doomed = [found[run_id] for run_id in going]
+    owners = [*going, *(row[0] for row in tx.rows(f"{OWNED} IN", going))]
+    tx.execute(_INHERIT, owners, "ON CONFLICT DO NOTHING")
+    tx.execute("DELETE FROM blobs WHERE owner IN", owners)
     for table in OF_A_RUN:
         tx.execute(f"DELETE FROM {table} WHERE run_id IN", going)
     tx.db.executemany(

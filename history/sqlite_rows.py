@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from wf.history.blobs import Blobs
 from wf.history.debouncing import debounced
 from wf.history.errors import IdempotencyConflict
 from wf.history.events import STORED, Kind, Status
@@ -162,7 +163,9 @@ def _insert_runs(tx: Transaction, runs: Sequence[NewRun]) -> None:
         ready.append(
             (run.id, run.environment, run.task, run.queue, run.key, run.priority, run.created_at)
         )
-    tx.db.executemany(_INSERT_RUN, map(new_run_row, runs))
+    blobs = Blobs()
+    tx.db.executemany(_INSERT_RUN, [new_run_row(run, blobs) for run in runs])
+    tx.put(blobs)
     tags = tag_rows(runs)
     if tags:
         tx.db.executemany(_INSERT_TAG, tags)
@@ -255,10 +258,12 @@ def send_messages(tx: Transaction, messages: Sequence[NewMessage]) -> list[Sent]
         tx.rows("SELECT id, status FROM runs WHERE id IN", {one.run_id for one in messages})
     )
     sent = [one for one in messages if status.get(one.run_id) == 0]
+    blobs = Blobs()
     tx.db.executemany(
         "INSERT INTO messages (run_id, name, at, data) VALUES (?, ?, ?, ?)",
-        [(one.run_id, one.name, tx.now, one.data) for one in sent],
+        [(one.run_id, one.name, tx.now, blobs.put(one.run_id, one.data)) for one in sent],
     )
+    tx.put(blobs)
     listens = "SELECT 1 FROM listening WHERE run_id = ? AND name = ?"
     heard = {
         run_id

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
+from wf.history.blobs import Blobs
 from wf.history.errors import Error, Fenced, TransactionTooLong
 from wf.history.limits import STEP_TRANSACTION_SECONDS
 from wf.history.model import InboxKind
@@ -104,8 +105,10 @@ def _record(connection: sqlite3.Connection, place: StepPlace, took_ms: int, data
     if connection.execute(_OWNED, (place.run_id, place.worker)).fetchone() is None:
         raise Fenced("the run was taken over while this step ran: its transaction is rolled back")
     row = (place.run_id, InboxKind.STEP_DONE.value, place.chapter, place.ordinal, 0)
-    connection.execute(INSERT_INBOX, (*row, str(took_ms), data, 0))
-    mark(Transaction(connection, 0), [place.run_id])
+    tx, blobs = Transaction(connection, 0), Blobs()
+    connection.execute(INSERT_INBOX, (*row, str(took_ms), blobs.put(place.run_id, data), 0))
+    tx.put(blobs)
+    mark(tx, [place.run_id])
 
 
 def _no_end(action: int, *_: Any) -> int:

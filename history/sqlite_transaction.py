@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from wf.history.blobs import PUT, Blobs
+
 _SIZES: Final = (1, 8, 64, 500)
 """Lengths of `IN (…)`: few different texts, so that each is prepared once. The rest is padded."""
 _LISTS: Final = {size: f"({', '.join('?' * size)})" for size in _SIZES}
@@ -39,6 +41,10 @@ class Transaction:
     def execute(self, before: str, ids: Iterable[bytes], after: str = "") -> None:
         for texts, part in _lists(ids):
             self.db.execute(f"{before} {texts} {after}", part)
+
+    def put(self, blobs: Blobs) -> None:
+        if blobs.rows:
+            self.db.executemany(PUT, blobs.rows)
 
 
 def _lists(ids: Iterable[bytes]) -> Iterator[tuple[str, Sequence[bytes]]]:

@@ -129,6 +129,13 @@ class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Pr
         """Does a worker that beats know this task?"""
         ...
 
+    def fetch(self, references: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The large values that these stand for (see `blobs`), without those that are gone.
+
+        References stand in what many may be looked at together: in `list_runs`, `list_tokens` and
+        what a claim hands out. All others answer whole values."""
+        ...
+
     # the worker
     def join(self, environment: str, info: WorkerInfo) -> Lease:
         """A new worker. Parked runs of its tasks whose code hash differs, or that could not be

@@ -202,6 +202,9 @@ class WatchedStore(WatchedSchedules, WatchedQueues):
             lease.group_no = number
             raise
 
+    def fetch(self, references: Sequence[bytes]) -> dict[bytes, bytes]:
+        return self.door("fetch", lambda: self.inner.fetch(references))
+
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
         return self.door("load", lambda: self.inner.load(runs))
 

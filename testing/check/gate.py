@@ -13,6 +13,7 @@ from wf.engine.core.replay import replay
 from wf.engine.core.runnable import Runnable
 from wf.engine.registry import Registry
 from wf.engine.silence import silent
+from wf.history.blobs import whole_run
 from wf.history.errors import NonDeterminism
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
@@ -57,6 +58,7 @@ def misfit(store: Store, run: Run, registry: Registry) -> Misfit | None:
         known = ", ".join(sorted(registry.ids)[:SHOWN_TASKS]) or "none"
         told = f"no task {run.task!r} here (there are {known}): keep it until its runs have ended"
         return Misfit(shown, run.task, "unknown-task", told)
+    run = whole_run(run, store.fetch)
     runnable = registry.get(run.task)
     events = [event for _, event in store.history(run.id, run.chapter)]
     if not events or events[0].kind != Kind.STARTED:

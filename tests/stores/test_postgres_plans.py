@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql as compose
 
 from tests.stores.world import World
-from wf.history import cold
+from wf.history import blobs, cold
 from wf.history import postgres_debounce as debounce
 from wf.history import postgres_operations as operations
 from wf.history import postgres_sql as sql
@@ -79,6 +79,7 @@ def statements() -> dict[str, str]:
         if re.match("WITH|SELECT|INSERT|UPDATE|DELETE", text)
     }
     found["LOCKED_TOKEN"] = sql.LOCKED_TOKEN.format("id")
+    found["fetch"] = blobs.GET.replace("?", "%s")
     found["get_runs"] = f"{cold.RUNS} WHERE r.id = ANY (%s::bytea[])"
     found |= {f"of a run {n}": text for n, text in enumerate(operations.OF_RUNS)}
     found |= {f"lead {n}": lead.sql.replace("?", "%s") for n, lead in enumerate(LEADS)}

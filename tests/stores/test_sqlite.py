@@ -310,7 +310,10 @@ def test_a_scrub_leaves_no_trace_of_what_was_removed(store: SQLiteStore, path: P
     """Neither where SQLite itself does not overwrite what is deleted."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("PRAGMA secure_delete = OFF")
-    row = ("INSERT INTO blobs (hash, data) VALUES (?, ?)", (b"1", b"a trace " * 500))
+    row = (
+        "INSERT INTO blobs (owner, reference, data) VALUES (?, ?, ?)",
+        (b"1", b"1", b"a trace " * 500),
+    )
     other.execute(*row)
     other.execute("DELETE FROM blobs")
     assert files_with("a trace", path)

@@ -71,6 +71,8 @@ CREATE TABLE inbox (
 
 CREATE INDEX inbox_of_run ON inbox (run_id, id);
 
+CREATE INDEX inbox_with_blob ON inbox (data) WHERE length(data) = 42;
+
 CREATE TABLE messages (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     at BIGINT NOT NULL,
@@ -376,9 +378,12 @@ CREATE TABLE tags (
  WITHOUT ROWID;
 
 CREATE TABLE blobs (
-    hash BLOB NOT NULL,
+    owner BLOB NOT NULL,
+    reference BLOB NOT NULL,
     data BLOB NOT NULL,
-    PRIMARY KEY (hash)
+    PRIMARY KEY (owner, reference)
 );
+
+CREATE INDEX blobs_by_reference ON blobs (reference);
 
 INSERT INTO meta (version) VALUES (1);
