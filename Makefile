@@ -5,9 +5,11 @@
 #   make test-pythons  the core's tests on every supported Python of this machine
 #   make setup         the environment alone (.venv)
 #   make simulate      the engine in a simulation: SEEDS=100000 of them, from SEED=1
+#   make bench         how fast it is, beside the floor of the machine (ROUNDS=3 SIZE=usual)
+#   make bench-peers   and beside other engines, each in an environment of its own
 #   make pin           resolve constraints.txt anew
 
-.PHONY: help example test test-pythons setup simulate pin
+.PHONY: help example test test-pythons setup simulate bench bench-peers pin
 .SUFFIXES:
 unexport PYTHONHOME PYTHONPATH
 
@@ -16,6 +18,8 @@ BIN := .venv/bin
 WORKERS := 2
 SEED := 1
 SEEDS := 1000
+ROUNDS := 3
+SIZE := usual
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 ifeq ($(HOME),)
@@ -43,6 +47,12 @@ test-pythons:
 
 simulate: setup
 	$(BIN)/python -m tests.faults.mill $(SEED) $(SEEDS)
+
+bench: setup
+	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --size $(SIZE)
+
+bench-peers: setup
+	$(BIN)/python -m benchmarks --rounds $(ROUNDS) --size $(SIZE) --peers
 
 pin:
 	@"$(PYTHON)" scripts/pin.py

@@ -1,0 +1,89 @@
+"""What grows: the disk, and the cost with what is there already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import wf
+from benchmarks.bench import Bench, finish, orders, results, trigger
+from benchmarks.figures import Figure, rate
+from benchmarks.tasks import Count, limited, many_steps, one_step
+from benchmarks.workloads.throughput import RUNS_OF_STEPS, triggers_of_many
+
+
+def disk(bench: Bench) -> Iterator[Figure]:
+    """Bytes on disk, of a run of one step and of each step more.
+
+    With indexes and what updates leave behind, without the log of Postgres; measured when worker
+    and client are gone."""
+    with bench.client(), bench.worker():
+        pass
+    empty = bench.disk_bytes
+    runs = orders(bench.sizes.runs)
+    with bench.client() as client, bench.worker():
+        finish(client, one_step, runs)
+    with_runs = bench.disk_bytes
+    yield Figure("H", "a run of one step", (with_runs - empty) / len(runs), "B")
+    count = Count(count=bench.sizes.steps)
+    with bench.client() as client, bench.worker():
+        finish(client, many_steps, [count] * RUNS_OF_STEPS)
+    steps = RUNS_OF_STEPS * count.count
+    yield Figure("H", "a step", (bench.disk_bytes - with_runs) / steps, "B")
+
+
+def scaling(bench: Bench) -> Iterator[Figure]:
+    """More processes, and more that is there already.
+
+    First what a run and a trigger cost with many finished runs, and then with many that wait in a
+    paused queue for a task that the worker knows: multiples of their cost in a database with few.
+    Then, on Postgres, runs of one step with 1, 2, 4 worker processes, and triggers of 1 to 16
+    clients."""
+    yield from _filling(bench)
+    if bench.is_sqlite:
+        return
+    payloads = orders(bench.sizes.runs)
+    with bench.client() as client:
+        for processes in bench.sizes.workers:
+            with bench.worker(processes):
+                name = f"runs, {processes} worker{'s' if processes > 1 else ''}"
+                yield rate("J", name, len(payloads), lambda: finish(client, one_step, payloads))
+    for clients in sorted({1, min(4, bench.sizes.clients), bench.sizes.clients}):
+        yield from triggers_of_many(bench, clients, "J")
+
+
+def _filling(bench: Bench) -> Iterator[Figure]:
+    with bench.client() as client, bench.worker():
+        finish(client, limited, orders(1))
+        few = _costs(bench, client)
+        there = 0
+        for count in bench.sizes.finished:
+            finish(client, one_step, orders(count - there))
+            there = count
+            yield from _times(bench, client, few, f"{count:,} finished")
+        client.queues.pause("limited")
+        trigger(client, limited, orders(bench.sizes.queued))
+        yield from _times(bench, client, few, f"{bench.sizes.queued:,} queued")
+
+
+def _times(
+    bench: Bench, client: wf.Client, first: tuple[float, float], what: str
+) -> Iterator[Figure]:
+    run, made = _costs(bench, client)
+    yield Figure("J", f"cost of a run, {what}", run / first[0], "x")
+    yield Figure("J", f"cost of a trigger, {what}", made / first[1], "x")
+
+
+def _costs(bench: Bench, client: wf.Client) -> tuple[float, float]:
+    """Seconds: of a run from trigger to end, and of a trigger alone, in batches. The best of three:
+    what else the machine does only adds."""
+    payloads = orders(min(2_000, bench.sizes.runs))
+    runs: list[float] = []
+    made: list[float] = []
+    for _ in range(1 if bench.is_short else 3):
+        begun = time.perf_counter()
+        triggered = trigger(client, one_step, payloads)
+        made.append(time.perf_counter() - begun)
+        results(triggered)
+        runs.append(time.perf_counter() - begun)
+    return min(runs) / len(payloads), min(made) / len(payloads)
