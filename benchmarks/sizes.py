@@ -40,6 +40,17 @@ class Sizes:
 
 
 USUAL: Final = Sizes()
+SMALL: Final = replace(
+    USUAL,
+    runs=2_000,
+    sleepers=(2_000, 6_000),
+    finished=(5_000, 15_000),
+    queued=15_000,
+    single=800,
+    rows=5_000,
+    seconds=1,
+)
+"""For a machine that is busy with something else."""
 FULL: Final = replace(
     USUAL,
     sleepers=(10_000, 1_000_000),
@@ -68,4 +79,4 @@ SHORT: Final = Sizes(
     seconds=0.02,
 )
 """That they run, and nothing else."""
-SIZES: Final = {"short": SHORT, "usual": USUAL, "full": FULL}
+SIZES: Final = {"short": SHORT, "small": SMALL, "usual": USUAL, "full": FULL}
