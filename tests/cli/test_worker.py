@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -81,8 +82,12 @@ def test_sigterm_twice_stops_at_once_and_hands_over(terminal: Terminal, database
 
 
 def workers_of(process: Process) -> list[int]:
-    children = psutil.Process(process.child.pid).children()
-    return [child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    alive: list[int] = []
+    for child in psutil.Process(process.child.pid).children():
+        with suppress(psutil.NoSuchProcess):  # it went while this looks
+            if child.status() != psutil.STATUS_ZOMBIE:
+                alive.append(child.pid)
+    return alive
 
 
 def pids(client: Client) -> set[int]:

@@ -142,18 +142,18 @@ def fires(times: Cron, start: datetime, end: datetime) -> list[datetime]:
     raise AssertionError
 
 
-@pytest.mark.parametrize(("nonexistent", "ambiguous"), POLICIES)
-def test_every_change_of_every_zone_is_as_the_oracle_says(nonexistent: str, ambiguous: str) -> None:
+@pytest.mark.parametrize("part", range(2))
+def test_every_change_of_every_zone_is_as_the_oracle_says(part: int) -> None:
     known = changes()
     assert len(known) > 300, "there are that many changes"
-    for number, (name, at) in enumerate(known):
+    for number, (name, at) in enumerate(known[part::2]):
         zone = ZoneInfo(name)
         start, end = at - timedelta(hours=3), at + timedelta(hours=4)
         # the overlap's first pass may lie before the window: what is compared lies inside
         inner, until = at - timedelta(hours=1, minutes=30), at + timedelta(hours=2, minutes=30)
         walked = minutes(zone, start, end)
-        for place in range(2):
-            expression = EXPRESSIONS[(2 * number + place) % len(EXPRESSIONS)]
+        for place, (nonexistent, ambiguous) in enumerate(POLICIES):
+            expression = EXPRESSIONS[(5 * number + place) % len(EXPRESSIONS)]
             times = cron(expression, name, nonexistent=nonexistent, ambiguous=ambiguous)  # type: ignore[arg-type]
             wanted = [
                 moment

@@ -1,4 +1,4 @@
-"""The engine in the mill: as many seeds as fit into a minute, each other ones than last time.
+"""The engine in the mill: some seeds, each time other ones; `make simulate` tries as many as asked.
 
 A seed that fails says how it is run again.
 """
@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +25,8 @@ from wf.engine.worker import Worker
 from wf.testing.simulation import Report
 
 PARTS: Final = 4
-"""Tests that share the time, so that they run beside each other."""
-SECONDS: Final = float(os.environ.get("WF_TEST_SECONDS", "25"))
+"""Tests that share the seeds, so that they run beside each other."""
+SEEDS: Final = int(os.environ.get("WF_TEST_SEEDS", "4"))
 """Of each part."""
 FIRST: Final = time.time_ns() // 1_000_000 % 10**9
 
@@ -38,17 +39,12 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_fails_all_runs_end_as_the_model_says(part: int, tmp_path: Path) -> None:
-    seeds = iter(range(FIRST + part, FIRST + 10**9, PARTS))
-    deadline = time.monotonic() + SECONDS
     faults: Counter[str] = Counter()
-    count = 0
-    while time.monotonic() < deadline:
-        report = one_seed(next(seeds), tmp_path)
+    for number in range(SEEDS):
+        report = one_seed(FIRST + number * PARTS + part, tmp_path)
         assert report.breaches == [], again(report)
         faults += report.faults
-        count += 1
-    assert count > 3
-    assert len(faults) >= 8, faults
+    assert len(faults) >= 5, faults
 
 
 def again(report: Report) -> str:
@@ -58,9 +54,9 @@ def again(report: Report) -> str:
 
 def test_a_seed_gives_the_same_trace_in_every_process(tmp_path: Path) -> None:
     traces: set[str] = set()
-    for hash_seed in ("0", "1", "4242"):
+    for hash_seed in ("0", "4242"):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.faults.mill", "--traces", "7", "5"],
+            [sys.executable, "-m", "tests.faults.mill", "--traces", "7", "3"],
             env=os.environ | {"PYTHONHASHSEED": hash_seed, "TMPDIR": str(tmp_path)},
             capture_output=True,
             text=True,
@@ -68,19 +64,20 @@ def test_a_seed_gives_the_same_trace_in_every_process(tmp_path: Path) -> None:
         )
         traces.add(done.stdout)
     assert len(traces) == 1
-    assert len(set(traces.pop().splitlines())) == 5
+    assert len(set(traces.pop().splitlines())) == 3
 
 
 def test_what_goes_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mill sees a fault that is put into the engine: results of steps get lost at times."""
+    """The mill sees a fault in the engine: at times a step has the result of another one."""
     deliver = Worker.deliver
+    before = StepOutcome(0, b"null", None, 0)
     count = 0
 
-    def lossy(worker: Worker, order: StepOrder, outcome: StepOutcome) -> None:
-        nonlocal count
+    def mixed_up(worker: Worker, order: StepOrder, outcome: StepOutcome) -> None:
+        nonlocal before, count
         count += 1
-        if count % 20:
-            deliver(worker, order, outcome)
+        before, given = outcome, outcome if count % 5 else replace(outcome, data=before.data)
+        deliver(worker, order, given)
 
-    monkeypatch.setattr(Worker, "deliver", lossy)
+    monkeypatch.setattr(Worker, "deliver", mixed_up)
     assert any(one_seed(seed, tmp_path).breaches for seed in range(1, 20))
