@@ -39,15 +39,20 @@ async def hello(name: str) -> list[str]:
     await wf.wait.for_("1s")
     return [first, await write_greeting(name, "Hello again")]
 '''
-TEST = """from pathlib import Path
-
-import wf
-from tasks.hello import hello
+TEST = """import wf
+from tasks.hello import hello, write_greeting
 
 
-def test_somebody_is_greeted_twice(tmp_path: Path) -> None:
-    output = wf.run(hello, "Ada", database=str(tmp_path / "wf.db"))
-    assert output == ["Hello, Ada!", "Hello again, Ada!"]
+def test_somebody_is_greeted_twice(wf_env: wf.testing.Env) -> None:
+    assert wf_env.run(hello, "Ada") == ["Hello, Ada!", "Hello again, Ada!"]
+
+
+def test_the_second_greeting_comes_a_second_later(wf_env: wf.testing.Env) -> None:
+    wf_env.replace(write_greeting, returns="Hi!")
+    run = wf_env.start(hello, "Ada")
+    assert run.story == ["started", 'write-greeting -> "Hi!"']
+    wf_env.advance("1s")
+    assert run.result() == ["Hi!", "Hi!"]
 """
 PYTEST = """[pytest]
 pythonpath = .

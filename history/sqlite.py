@@ -81,11 +81,12 @@ class SQLiteStore(Looks):
         clock: Callable[[], int] = _wall_clock,
         random: chance.Random | None = None,
         busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+        database: Database | None = None,
     ) -> None:
-        """Raises BadURL, StoreNewer, StoreUnavailable."""
+        """`database`: one that is open already. Raises BadURL, StoreNewer, StoreUnavailable."""
         place = Path(path).absolute()
         self.url = f"sqlite:///{place}"
-        self.database = Database(place, create=create, busy_timeout_ms=busy_timeout_ms)
+        self.database = database or Database(place, create=create, busy_timeout_ms=busy_timeout_ms)
         self._clock = clock
         self._random = random or chance.SystemRandom()
         self._wakeups = Wakeups(place)

@@ -80,7 +80,7 @@ class Database:
                 state = _state(db)
             if state == 0:
                 with self.write() as db:
-                    _create(db)
+                    make_schema(db)
         except BaseException:
             self.close()
             raise
@@ -98,7 +98,7 @@ class Database:
             try:
                 yield db
             except BaseException:
-                _roll_back(db)
+                roll_back(db)
                 raise
             self._commit(db)
 
@@ -127,7 +127,7 @@ class Database:
 
     def let_go(self, db: sqlite3.Connection) -> None:
         """What is not committed is rolled back."""
-        _roll_back(db)
+        roll_back(db)
         db.close()
         self._write_lock.release()
 
@@ -270,7 +270,7 @@ class Database:
         try:
             db.execute("COMMIT")
         except BaseException as error:
-            _roll_back(db)
+            roll_back(db)
             if (
                 isinstance(error, sqlite3.OperationalError)
                 and _primary(error) == sqlite3.SQLITE_IOERR
@@ -333,7 +333,7 @@ def _primary(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _roll_back(db: sqlite3.Connection) -> None:
+def roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:
         with contextlib.suppress(sqlite3.Error):
             db.execute("ROLLBACK")
@@ -407,7 +407,7 @@ def _state(db: sqlite3.Connection) -> int:
     return int(row[0])
 
 
-def _create(db: sqlite3.Connection) -> None:
+def make_schema(db: sqlite3.Connection) -> None:
     """The whole schema, within a transaction; another process may have been faster."""
     if _state(db) == 0:
         script = Path(__file__).parent / "sql" / "head_sqlite.sql"

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable
+import selectors
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from wf.engine.attempts import StepOutcome
+from wf.engine.middleware import Middleware
 from wf.engine.notebook import Notebook
 from wf.engine.steps import Deliver, StepOrder, canceled, finish, give_page, run_sync, start_async
 from wf.testing.clock import VirtualClock
@@ -64,6 +66,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self.run_forever()
             is_ready = bool(getattr(self, "_ready", ()))
 
+    def wait_io(self, seconds: float) -> bool:
+        """Wait, really, where something of the world outside is waited for. True: it came."""
+        selector: selectors.BaseSelector = cast("Any", self)._selector
+        has_files = len(selector.get_map()) > 1  # one is the loop's own
+        return has_files and bool(selector.select(seconds))
+
     def next_at(self) -> int | None:
         """When the next timer is due (ms)."""
         self._whens = [
@@ -84,7 +92,8 @@ class _Job:
 
 
 class VirtualRunner:
-    """See the module. `delay_ms`: how long a step may take to begin, and its result to arrive."""
+    """See the module. `delay_ms`: how long a step may take to begin, and its result to arrive.
+    `before`: called with each attempt as it begins."""
 
     def __init__(
         self,
@@ -93,8 +102,12 @@ class VirtualRunner:
         random: Random | None = None,
         delay_ms: int = 0,
         notebook: Notebook | None = None,
+        before: Callable[[StepOrder], object] | None = None,
+        around: Sequence[Middleware] = (),
     ) -> None:
         self._clock = clock
+        self._before = before
+        self._around = around
         self._deliver: Deliver = partial(finish, deliver)
         self.notebook = notebook
         self._random = random
@@ -108,6 +121,7 @@ class VirtualRunner:
         for order in orders:
             if self.notebook is not None:
                 give_page(order, self.notebook)
+            order.around = self._around
             self._jobs.append(_Job(order, self._later()))
 
     def cancel(self, order: StepOrder) -> None:
@@ -162,6 +176,10 @@ class VirtualRunner:
             worked = True
         return worked
 
+    def wait_io(self, seconds: float) -> bool:
+        """For sockets and the like of async steps that are under way. True: they can go on."""
+        return self._loop is not None and self._loop.wait_io(seconds)
+
     # -- inside
 
     def _later(self) -> int:
@@ -173,7 +191,10 @@ class VirtualRunner:
         order = job.order
         if order.is_canceled:
             self._finish(job, canceled(order))
-        elif inspect.iscoroutinefunction(order.runnable.fn):
+            return
+        if self._before is not None:
+            self._before(order)
+        if inspect.iscoroutinefunction(order.runnable.fn):
             if self._loop is None:
                 self._loop = VirtualLoop(self._clock)
             done: Deliver = lambda _, outcome: self._finish(job, outcome)  # noqa: E731

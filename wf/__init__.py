@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wf import testing as testing
     from wf.client.ambient import client as client
     from wf.client.ambient import connect as connect
     from wf.client.asynchronous import AsyncClient as AsyncClient
@@ -173,12 +174,14 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted([*_HOME, "testing"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
+    if name == "testing":
+        return import_module("wf.testing")
     try:
         home = _HOME[name]
     except KeyError:

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any, Final
 
 import wf
-from tests.faults.world import World
 from wf.history.errors import AlreadyEnded, TokenCanceled, TokenTimedOut
 from wf.history.events import Kind
 from wf.history.messages import NewMessage
 from wf.testing.ledger import note
+from wf.testing.world import World
 
 RETRY: Final = wf.Retry(max_attempts=3, min_delay="1s", jitter=False)
 

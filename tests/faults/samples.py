@@ -16,12 +16,12 @@ from typing import Any, Final
 import wf
 from tests.faults import hooked
 from tests.faults import letters as mail
-from tests.faults.world import World
 from wf.engine.core.runnable import Runnable
 from wf.engine.registry import Registry
 from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
 from wf.history.events import Kind
 from wf.testing.ledger import note
+from wf.testing.world import World
 
 RETRY: Final = wf.Retry(max_attempts=3, min_delay="1s", jitter=False)
 

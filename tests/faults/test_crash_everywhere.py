@@ -11,7 +11,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from enum import Enum
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,52 +19,20 @@ import pytest
 
 from tests.faults.invariants import store_breaches
 from tests.faults.samples import ANY, REGISTRY, SAMPLES, Sample
-from tests.faults.world import World
 from tests.postgres_server import empty_database
 from wf.history.ends import ends_of
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Kind, Status
+from wf.testing.cuts import Cuts, How
 from wf.testing.ledger import breaches, using
 from wf.testing.simulation import template
-from wf.testing.watched import WRITES, Cut
+from wf.testing.watched import Cut
+from wf.testing.world import World
 
 T = TypeVar("T")
 
 POSTGRES_POINTS: Final = 5
 """Cuts of each kind and sample on Postgres, spread over its writes."""
-
-
-class How(Enum):
-    LOST_BEFORE = "the process is lost before it"
-    LOST_AFTER = "the process is lost after it"
-    UNKNOWN_NOT_DONE = "no answer, and it has not happened"
-    UNKNOWN_DONE = "no answer, and it has happened"
-
-
-class Cuts:
-    """A door that counts writes, and cuts at some: number → how."""
-
-    def __init__(self, at: dict[int, How]) -> None:
-        self.at = at
-        self.writes = 0
-
-    def __call__(self, name: str, call: Callable[[], T]) -> T:
-        if name not in WRITES:
-            return call()
-        self.writes += 1
-        match self.at.get(self.writes):
-            case How.LOST_BEFORE:
-                raise Cut
-            case How.LOST_AFTER:
-                call()
-                raise Cut
-            case How.UNKNOWN_NOT_DONE:
-                raise StoreUnavailable("no answer", outcome_unknown=True)
-            case How.UNKNOWN_DONE:
-                call()
-                raise StoreUnavailable("no answer", outcome_unknown=True)
-            case None:
-                return call()
 
 
 class Lives:

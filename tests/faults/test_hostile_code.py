@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import wf
-from tests.faults.world import World
 from wf.engine.alarms import SLACK, Alarms
 from wf.engine.core.names import MAX_NAME_BYTES
 from wf.engine.core.outcome import MAX_TEXT
@@ -20,6 +19,7 @@ from wf.engine.worker import GROUP_BYTES
 from wf.history.errors import DeclarationError
 from wf.history.events import Failure, Status
 from wf.testing.ledger import note, using
+from wf.testing.world import World
 
 ONCE = wf.Retry(max_attempts=1)
 SURROGATE = "\ud800"

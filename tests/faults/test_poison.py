@@ -13,12 +13,12 @@ import pytest
 
 import wf
 from tests.faults.invariants import store_breaches
-from tests.faults.world import ROUNDS, World
 from wf.engine.registry import Registry
 from wf.engine.settings import BACK_OFFS_MS, MAX_TAKEOVERS, SUSPECT
 from wf.engine.trials import lost_in_a_row
 from wf.history.events import Kind, Status
 from wf.testing.ledger import using
+from wf.testing.world import ROUNDS, World
 
 
 @wf.step

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from tests.faults.invariants import store_breaches
 from tests.faults.test_crash_everywhere import Cuts, How, insist
-from tests.faults.world import World
 from tests.postgres_server import empty_database
 from wf.engine.registry import Registry
 from wf.history.errors import AlreadyEnded
@@ -41,6 +40,7 @@ from wf.testing.programs import (
     reader,
 )
 from wf.testing.simulation import template
+from wf.testing.world import World
 
 REGISTRY: Final = Registry([act, child, reader, interpret])
 MOST_WRITES: Final = 30

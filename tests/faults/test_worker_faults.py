@@ -9,7 +9,6 @@ from typing import TypeVar
 import pytest
 
 import wf
-from tests.faults.world import World
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo
 from wf.engine.core.info import RunInfo
@@ -21,6 +20,7 @@ from wf.history.events import Kind, Status
 from wf.testing.clock import SkewedClock
 from wf.testing.ledger import note, using
 from wf.testing.watched import Cut
+from wf.testing.world import World
 
 T = TypeVar("T")
 

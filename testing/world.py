@@ -1,8 +1,8 @@
-"""One database, virtual time, and processes that can be lost: what scripted fault tests need."""
+"""One database, virtual time, and processes that can be lost: what tests with a script need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -10,9 +10,11 @@ from typing import Any, Final, TypeVar
 
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
+from wf.engine.middleware import Middleware
 from wf.engine.notebook import Notebook
 from wf.engine.registry import Registry
 from wf.engine.settings import WorkerSettings
+from wf.engine.steps import StepOrder
 from wf.engine.worker import Worker
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Kind
@@ -23,6 +25,7 @@ from wf.history.sqlite import SQLiteStore
 from wf.history.store import Store
 from wf.testing.clock import VirtualClock
 from wf.testing.ledger import MemoryLedger
+from wf.testing.memory import MemoryDatabase
 from wf.testing.runner import VirtualRunner
 from wf.testing.watched import Cut, Door, WatchedStore
 
@@ -47,24 +50,40 @@ class Process:
 
 @dataclass
 class World:
-    """`url`: of an empty database. Time is virtual on both stores, but for Postgres' own beats."""
+    """`url`: of an empty database, or one in which nobody else has `environment`; "": in memory.
+    Time is virtual on both stores, but for Postgres' own beats."""
 
     url: str
     registry: Registry
     door: Door = straight
+    """What stands before each process' store."""
+    environment: str = ENVIRONMENT
     clock: VirtualClock = field(default_factory=VirtualClock)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
-    outside: Callable[[World], None] = lambda world: None
-    """What people do meanwhile: called in every round."""
+    outside: Callable[[World], object] = lambda world: None
+    """What people do meanwhile: called in every round. True: they did something."""
     appointments: Callable[[World], list[int]] = lambda world: []
     """When people mean to do something, so that time stops there."""
     processes: list[Process] = field(default_factory=list[Process])
     seed: int = 1
+    watch: Callable[[Store, Door], WatchedStore] = WatchedStore
+    """How a process sees its store."""
+    before_step: Callable[[StepOrder], object] | None = None
+    """Called with each attempt of a step as it begins."""
+    middleware: Sequence[Middleware] = ()
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of every process."""
+    at_once: bool = False
+    """A lost process is known to be lost, so that no lease has to pass."""
+    memory: MemoryDatabase | None = None
 
     def __post_init__(self) -> None:
+        if not self.url:
+            self.memory = self.memory or MemoryDatabase()
         self.store = self.open()
         self.client = WatchedStore(self.store, self.door)
         """The store as clients see it, who may be lost, too."""
+        self.client.clock = self.clock.now
         if self.is_postgres:
             self.clock.advance_to(self.store.now())
 
@@ -75,8 +94,9 @@ class World:
     def open(self) -> Store:
         if self.is_postgres:
             return PostgresStore(self.url)
-        path = Path(self.url.removeprefix("sqlite:///"))
-        return SQLiteStore(path, clock=self.clock.now, random=Random(self.seed))
+        path = Path(self.url.removeprefix("sqlite:///") or ":memory:")
+        random = Random(self.seed)
+        return SQLiteStore(path, clock=self.clock.now, random=random, database=self.memory)
 
     def close(self) -> None:
         for process in list(self.processes):
@@ -88,10 +108,11 @@ class World:
     def start(self, **settings: Any) -> Process:
         """A new process: its own connection, nothing remembered."""
         self.seed += 1
-        store = WatchedStore(self.open(), self.door)
+        store = self.watch(self.open(), self.door)
+        store.clock = self.clock.now
         random = Random(self.seed)
-        given: dict[str, Any] = {"environment": ENVIRONMENT, "python": "3.11", "paranoid": True}
-        given |= settings
+        given: dict[str, Any] = {"python": "3.11", "paranoid": True}
+        given |= {**self.settings, **settings, "environment": self.environment}
         worker = Worker(
             store,
             self.registry,
@@ -101,7 +122,13 @@ class World:
             random,
         )
         notebook = Notebook(store, self.clock)
-        runner = VirtualRunner(self.clock, worker.deliver, notebook=notebook)
+        runner = VirtualRunner(
+            self.clock,
+            worker.deliver,
+            notebook=notebook,
+            before=self.before_step,
+            around=self.middleware,
+        )
         worker.orders.runner = runner
         process = Process(store, worker, runner)
         self.processes.append(process)
@@ -117,8 +144,12 @@ class World:
 
     def pass_lease(self) -> None:
         """The lost workers' leases are over."""
-        if self.is_postgres:
-            gone = [worker for worker, _ in self.store.workers(ENVIRONMENT)]
+        if self.at_once:
+            there = {one.worker.lease.worker for one in self.processes if one.worker.lease}
+            workers = {worker for worker, _ in self.store.workers(self.environment)}
+            self.store.take_over(self.clock.now(), 10**12, sorted(workers - there))
+        elif self.is_postgres:
+            gone = [worker for worker, _ in self.store.workers(self.environment)]
             self.store.take_over(self.clock.now(), 3_600_000, gone)
         else:
             self.clock.advance(10_001)
@@ -132,7 +163,7 @@ class World:
         now = self.clock.now()
         run_id = derived_id(1_700_000_000_000 + number, b"trigger".ljust(16), 0, number)
         encoded = task.signature.encode_payload(payload)
-        run = new_run(run_id, task.id, encoded, options, environment=ENVIRONMENT, now=now)
+        run = new_run(run_id, task.id, encoded, options, environment=self.environment, now=now)
         return self.client.trigger([run])[0][0]
 
     def run(self, run_id: bytes) -> Run:
@@ -184,16 +215,16 @@ class World:
                 worked |= self.tick(process)
                 if process in self.processes:
                     worked |= self._survive(process, process.runner.run_one)
-            self._act()
+            worked |= self._act()
             if not worked:
                 return
         raise AssertionError("the workers do not come to rest")
 
-    def _act(self) -> None:
+    def _act(self) -> bool:
         try:
-            self.outside(self)
+            return bool(self.outside(self))
         except (StoreUnavailable, Cut):
-            """They try again."""
+            return False  # they try again
 
     def live(self, run_ids: Iterable[bytes]) -> None:
         """Until these runs and all others have ended. Time goes from event to event."""
@@ -211,8 +242,14 @@ class World:
         return [row[0] for row in self.rows("SELECT id FROM runs WHERE status = 0")]
 
     def next_event(self) -> int:
+        """When something happens next, or may (ms)."""
+        at = self.next_at()
+        return at if at is not None else self.clock.now() + 1_000
+
+    def next_at(self) -> int | None:
+        """When something happens next (ms)."""
         now = self.clock.now()
-        times = [self.store.next_due(ENVIRONMENT) or 0, *self.appointments(self)]
+        times = [self.store.next_due(self.environment) or 0, *self.appointments(self)]
         for process in self.processes:
             times += [process.runner.next_at() or 0, now + process.worker.wait_ms()]
-        return min((at for at in times if at > now), default=now + 1_000)
+        return min((at for at in times if at > now), default=None)
