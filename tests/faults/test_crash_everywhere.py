@@ -8,7 +8,6 @@ lives on and only the answer is lost. What comes of it must be the same.
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -25,7 +24,6 @@ from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Kind, Status
 from wf.testing.cuts import Cuts, How
 from wf.testing.ledger import breaches, using
-from wf.testing.simulation import template
 from wf.testing.watched import Cut
 from wf.testing.world import World
 
@@ -36,26 +34,17 @@ POSTGRES_POINTS: Final = 5
 
 
 class Lives:
-    """Runs a sample on a fresh database of one kind."""
+    """Runs a sample on an empty database: in memory, or the one at `url`."""
 
-    def __init__(self, directory: Path, postgres: str = "") -> None:
-        self.directory = directory
-        self.postgres = postgres
-        self.count = 0
-
-    def url(self) -> str:
-        if self.postgres:
-            empty_database(self.postgres)
-            return self.postgres
-        self.count += 1
-        path = self.directory / f"{self.count}.db"
-        shutil.copy(template(self.directory), path)
-        return f"sqlite:///{path}"
+    def __init__(self, url: str = "") -> None:
+        self.url = url
 
     def live(self, sample: Sample, at: dict[int, How]) -> tuple[int, list[Any]]:
         """How many writes there were, and what is there in the end."""
         door = Cuts(at)
-        world = World(self.url(), REGISTRY, door, outside=sample.outside)
+        if self.url.startswith("postgres"):
+            empty_database(self.url)
+        world = World(self.url, REGISTRY, door, outside=sample.outside)
         try:
             with using(world.ledger):
                 run_id = insist(lambda: world.trigger(sample.task, sample.payload))
@@ -145,8 +134,8 @@ named: Final = pytest.mark.parametrize("sample", SAMPLES, ids=[s.name for s in S
 
 @named
 @pytest.mark.parametrize("how", How, ids=[how.name for how in How])
-def test_a_cut_at_any_write_changes_nothing(sample: Sample, how: How, tmp_path: Path) -> None:
-    lives = Lives(tmp_path)
+def test_a_cut_at_any_write_changes_nothing(sample: Sample, how: How) -> None:
+    lives = Lives()
     writes, expected = lives.live(sample, {})
     assert writes > 3
     for number in range(1, writes + 1):
@@ -155,8 +144,8 @@ def test_a_cut_at_any_write_changes_nothing(sample: Sample, how: How, tmp_path: 
 
 
 @pytest.mark.parametrize("sample", [s for s in SAMPLES if s.short], ids=lambda s: s.name)
-def test_two_cuts_change_nothing(sample: Sample, tmp_path: Path) -> None:
-    lives = Lives(tmp_path)
+def test_two_cuts_change_nothing(sample: Sample) -> None:
+    lives = Lives()
     writes, expected = lives.live(sample, {})
     kinds = [How.LOST_AFTER, How.LOST_BEFORE, How.UNKNOWN_DONE]
     tried: Counter[tuple[How, How]] = Counter()
@@ -169,10 +158,8 @@ def test_two_cuts_change_nothing(sample: Sample, tmp_path: Path) -> None:
 
 
 @named
-def test_a_cut_changes_nothing_on_postgres(
-    sample: Sample, tmp_path: Path, empty_postgres_url: str
-) -> None:
-    lives = Lives(tmp_path, empty_postgres_url)
+def test_a_cut_changes_nothing_on_postgres(sample: Sample, empty_postgres_url: str) -> None:
+    lives = Lives(empty_postgres_url)
     writes, expected = lives.live(sample, {})
     step = max(1, writes // POSTGRES_POINTS)
     for place, how in enumerate(How):
@@ -185,8 +172,8 @@ def test_a_cut_changes_nothing_on_postgres(
 def test_both_stores_tell_the_same_story(
     sample: Sample, tmp_path: Path, empty_postgres_url: str
 ) -> None:
-    _, on_sqlite = Lives(tmp_path).live(sample, {})
-    _, on_postgres = Lives(tmp_path, empty_postgres_url).live(sample, {})
+    _, on_sqlite = Lives(f"sqlite:///{tmp_path}/wf.db").live(sample, {})
+    _, on_postgres = Lives(empty_postgres_url).live(sample, {})
     if sample.name == "chance":  # its numbers derive from the run's id, which is the same
         assert on_sqlite[0][2] == on_postgres[0][2]
     assert on_sqlite == on_postgres

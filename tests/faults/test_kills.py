@@ -102,7 +102,7 @@ def test_a_process_killed_at_a_commit_changes_nothing(
     url: str, where: str, task: object, tmp_path: Path
 ) -> None:
     sample = next(sample for sample in SAMPLES if sample.task is task)
-    _, expected = Lives(tmp_path).live(sample, {})
+    _, expected = Lives().live(sample, {})
     ledger = tmp_path / "ledger"
     store = open_store(url)
     at = Random().randint(1, 7)
