@@ -94,7 +94,7 @@ def test_s12_init_makes_a_project_that_runs_and_whose_tests_pass(tmp_path: Path)
     ]
     [run] = json.loads(typed("wf.cli", "runs", "list", "--json"))
     assert (run["task"], run["status"]) == ("hello", "COMPLETED")
-    assert "1 passed" in typed("pytest", "-p", "no:cacheprovider")
+    assert "2 passed" in typed("pytest", "-p", "no:cacheprovider")
     (tmp_path / "tasks" / "hello.py").write_text("mine = 1\n")
     assert "kept" in typed("wf.cli", "init")
     assert (tmp_path / "tasks" / "hello.py").read_text() == "mine = 1\n"
