@@ -17,6 +17,7 @@ from wf.cli import (
     db,
     errors,
     export,
+    fork,
     init,
     prune,
     queues,
@@ -59,6 +60,7 @@ app.add_typer(queues.app)
 app.command("worker")(worker.worker)
 app.command("check")(check.check)
 app.command("export")(export.export)
+app.command("fork")(fork.fork)
 app.command("audit")(audit.audit)
 app.command("prune")(prune.prune)
 app.add_typer(db.app)

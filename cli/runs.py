@@ -111,6 +111,7 @@ def _fields(run: RunView) -> list[tuple[str, str]]:
         ("batch", run.batch or ""),
         ("schedule", run.schedule or ""),
         ("replayed from", run.replayed_from or ""),
+        ("forked from", f"{run.forked_from}, fact {run.forked_at}" if run.forked_from else ""),
         ("created", output.moment(run.created_at)),
         ("started", output.moment(run.started_at)),
         ("ended", output.moment(run.ended_at)),
@@ -206,8 +207,8 @@ def _operations(history: Sequence[EventView]) -> list[list[str]]:
         if event.ordinal:
             key = (event.chapter, event.ordinal)
             rows[key] = _operation(event, rows.get(key))
-        elif event.kind in {"TAKEN", "CANCEL_REQUESTED", "ATTEMPT_FAILED", "PATCHED"}:
-            detail = event.name or _failure(event)
+        elif event.kind in {"TAKEN", "CANCEL_REQUESTED", "ATTEMPT_FAILED", "PATCHED", "FORKED"}:
+            detail = _detail_of(event)
             word = event.kind.lower().replace("_", " ")
             at = output.moment(event.at)
             rows[event.chapter, -event.seq] = ["", word, "", "", "", at, detail]
@@ -221,8 +222,7 @@ def operation_row(event: EventView) -> list[str]:
         number, name, state, attempts, took, _, detail = _operation(event, None)
         again = f"attempt {attempts}" if attempts not in {"", "1"} else ""
         return [at, f"#{number}", name, state, again, took, detail]
-    detail = event.name or (_failure(event) if event.data else "")
-    return [at, event.kind.lower().replace("_", " "), detail]
+    return [at, event.kind.lower().replace("_", " "), _detail_of(event)]
 
 
 def _operation(event: EventView, before: list[str] | None) -> list[str]:
@@ -243,6 +243,12 @@ def _operation(event: EventView, before: list[str] | None) -> list[str]:
         detail = event.data if isinstance(event.data, str) else output.value(event.data, _DETAIL)
     attempts = str(event.attempt) if word == "step" and event.attempt else ""
     return [str(event.ordinal), name, state, attempts, took, output.moment(event.at), detail]
+
+
+def _detail_of(event: EventView) -> str:
+    if event.kind == "FORKED":
+        return f"from {event.data}"
+    return event.name or (_failure(event) if event.data else "")
 
 
 def _failure(event: EventView) -> str:

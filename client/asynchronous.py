@@ -4,7 +4,7 @@ for a result takes none."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
@@ -67,6 +67,24 @@ class AsyncRuns:
         Raises NotFound, PayloadError.
         """
         handle = await asyncio.to_thread(self._runs.replay, run_id, payload)
+        return AsyncHandle(self._client, handle)
+
+    async def fork(
+        self,
+        run_id: str,
+        *,
+        at: int | None = None,
+        payload: Any = SAME,
+        results: Mapping[str, Any] | None = None,
+    ) -> AsyncHandle[Any]:
+        """A new run that shares the history up to the fact `at`, and goes on from there; see
+        `Client.runs.fork`.
+
+        Raises NotFound, CannotFork, PayloadError.
+        """
+        handle = await asyncio.to_thread(
+            self._runs.fork, run_id, at=at, payload=payload, results=results
+        )
         return AsyncHandle(self._client, handle)
 
     def subscribe(self, run_id: str) -> AsyncGenerator[RunView]:

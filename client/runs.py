@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Unpack
@@ -15,13 +15,13 @@ from wf.client.views import ChunkView, EventView, RunView, event_view, run_view
 from wf.client.why import Why, explain, read
 from wf.engine.core.durations import Duration, milliseconds, to_ms
 from wf.engine.core.messages import encode_message
-from wf.engine.core.runs import replay_of
+from wf.engine.core.runs import fork_of, replay_of
 from wf.history.blobs import whole
 from wf.history.errors import AlreadyEnded, NotFound, WrongStatus
 from wf.history.hooks import SUFFIX, task_of_hooks
 from wf.history.ids import new_id, show
 from wf.history.limits import MAX_LIST
-from wf.history.model import Run, RunFilter
+from wf.history.model import Run, RunFilter, Triggered
 
 if TYPE_CHECKING:
     from wf.client.client import Client
@@ -115,6 +115,33 @@ class Runs:
             for origin, run in zip(page, runs, strict=True):
                 found[show("run", origin.id)] = "" if dry_run else show("run", run.id)
         return found
+
+    def fork(
+        self,
+        run_id: str,
+        *,
+        at: int | None = None,
+        payload: Any = SAME,
+        results: Mapping[str, Any] | None = None,
+    ) -> Handle[Any]:
+        """A new run that shares the history up to the fact `at` (its `seq` in `history`), and goes
+        on from there, live. What was still open then is asked for anew, as its own.
+
+        results: what steps, children, tokens and messages are to have come to instead, by the name
+        of a step, task or message, by `token`, or by `#3` (an operation); plain JSON values.
+        Without `at` the fork begins at the fact that ends the last of them. payload: another one;
+        where the shared part depends on it, the fork is parked.
+
+        Raises NotFound, CannotFork, PayloadError.
+        """
+        store, origin = self._client.store, self._get(run_id)
+        events = [event for _, event in store.history(origin.id, origin.chapter)]
+        given = {name: any_json.encode(value) for name, value in (results or {}).items()}
+        data = None if payload is SAME else any_json.encode(payload)
+        now = store.now()
+        forked = fork_of(origin, events, new_id(now), now, at=at, payload=data, results=given)
+        store.fork(*forked)
+        return Handle(self._client, forked[0].id, origin.task, plain, Triggered.MADE)
 
     def reschedule(self, run_id: str, delay: Duration | datetime) -> RunView:
         """A delayed run starts at another time: so long from now, or at a moment.

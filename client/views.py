@@ -60,6 +60,9 @@ class RunView:
     batch: str | None
     schedule: str | None
     replayed_from: str | None
+    forked_from: str | None
+    """The run whose history it shares, up to the fact `forked_at`."""
+    forked_at: int | None
     environment: str
     queue: str
     concurrency_key: str
@@ -157,7 +160,9 @@ def run_view(run: store.Run) -> RunView:
         root=show("run", run.root_id or run.id),
         batch=show("batch", run.batch_id) if run.batch_id else None,
         schedule=show("schedule", run.schedule_id) if run.schedule_id else None,
-        replayed_from=show("run", run.origin_id) if run.origin_id else None,
+        replayed_from=show("run", run.origin_id) if run.origin_id and not run.forked_at else None,
+        forked_from=show("run", run.origin_id) if run.origin_id and run.forked_at else None,
+        forked_at=run.forked_at or None,
         environment=run.environment,
         queue=run.queue or run.task,
         concurrency_key=run.key,
@@ -197,6 +202,7 @@ _IDS: Final[dict[int, str]] = {
     Kind.BATCH_AWAITED: "batch",
     Kind.MESSAGE_SENT: "run",
     Kind.HOOKED: "run",
+    Kind.FORKED: "run",
 }
 """Rows whose data is an id."""
 

@@ -160,7 +160,7 @@ def current() -> Context:
     execution = current_execution()
     if execution is not None:
         return context_of(
-            execution.run,
+            execution.seen,
             execution.tags,
             execution.is_replaying,
             execution.cancel_requested,

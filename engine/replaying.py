@@ -23,6 +23,7 @@ from wf.engine.core.decisions import (
     TriggerBatch,
     TriggerChild,
 )
+from wf.engine.core.index import is_new_fork
 from wf.engine.core.replay import replay
 from wf.engine.parking import was_dropped
 from wf.engine.registry import Registry
@@ -77,6 +78,8 @@ def _runs(store: Store, registry: Registry) -> Iterator[Run]:
 def _of_chapter(run: Run, chapter: int, events: list[Event], registry: Registry) -> Iterator[str]:
     if events[0].kind != Kind.STARTED:
         return  # it ended before it began
+    if chapter == 1 and is_new_fork(events):
+        return  # what its body decides on what it was given is not written yet
     if was_dropped(events[-1]):
         return  # it may have been parked because it does not replay
     if chapter != run.chapter and events[-1].kind not in CHAPTER_ENDS:

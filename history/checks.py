@@ -76,6 +76,9 @@ _LIVES_IN: Final = (
     ("listening", "run_id"),
     ("blocked", "run_id"),
 )
+_OF_ANOTHER: Final = f"""EXISTS (SELECT 1 FROM events f WHERE f.run_id = e.run_id
+ AND f.chapter = e.chapter AND f.kind = {Kind.FORKED.value} AND f.seq + f.attempt >= e.seq)"""
+"""Of an event `e`: it was shared with the run that this one was forked from."""
 _COUNTED: Final = """SELECT g.run_id, g.ordinal, g.missing, (SELECT count(*) FROM waits w
  WHERE w.run_id = g.run_id AND w.chapter = g.chapter AND w.ordinal = g.ordinal) AS waits
 FROM gathers g"""
@@ -220,6 +223,7 @@ CHECKS: Final[Sequence[Check]] = (
         "its batch of operation {} is not there",
         f"""SELECT e.run_id, e.ordinal FROM events e WHERE e.kind = {Kind.BATCH_TRIGGERED.value}
         AND e.took > 0 AND NOT EXISTS (SELECT 1 FROM runs c WHERE c.batch_id = e.data)
+        AND NOT {_OF_ANOTHER}
         AND NOT EXISTS (SELECT 1 FROM events s WHERE s.run_id = e.run_id AND s.chapter = e.chapter
          AND s.ordinal = e.ordinal AND s.kind = {Kind.BATCH_STARTED.value})
         AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.run_id = e.run_id AND i.chapter = e.chapter
@@ -232,6 +236,7 @@ CHECKS: Final[Sequence[Check]] = (
         "its child of operation {} is not there",
         f"""SELECT e.run_id, e.ordinal FROM events e WHERE e.kind = {Kind.CHILD_TRIGGERED.value}
         AND NOT EXISTS (SELECT 1 FROM runs c WHERE c.id = e.data)
+        AND NOT {_OF_ANOTHER}
         AND NOT EXISTS (SELECT 1 FROM events s WHERE s.run_id = e.run_id AND s.chapter = e.chapter
          AND s.ordinal = e.ordinal AND s.kind = {Kind.CHILD_STARTED.value})
         AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.run_id = e.run_id AND i.chapter = e.chapter
@@ -244,6 +249,7 @@ CHECKS: Final[Sequence[Check]] = (
         "hooks were told {} by a run that is not there",
         f"""SELECT e.run_id, e.name FROM events e JOIN runs r ON r.id = e.run_id AND r.status = 0
         WHERE e.kind = {Kind.HOOKED.value} AND e.data IS NOT NULL
+        AND NOT {_OF_ANOTHER}
         AND NOT EXISTS (SELECT 1 FROM runs h WHERE h.id = e.data)""",
     ),
     Check(
@@ -261,6 +267,7 @@ CHECKS: Final[Sequence[Check]] = (
          AND a.kind IN {_IDS}
         JOIN runs c ON c.id = a.data
         WHERE e.kind = {Kind.CHILD_ENDED.value}
+        AND NOT {_OF_ANOTHER}
         AND (CASE c.status {_RUNS_ENDED} ELSE '' END <> e.name
          OR coalesce(c.output, c.failure) <> e.data)""",
     ),
@@ -272,6 +279,7 @@ CHECKS: Final[Sequence[Check]] = (
          AND a.kind = {Kind.TOKEN_AWAITED.value}
         JOIN tokens t ON t.id = a.data
         WHERE e.kind = {Kind.TOKEN_ENDED.value}
+        AND NOT {_OF_ANOTHER}
         AND (CASE t.status {_TOKENS_ENDED} END <> e.name OR t.data <> e.data)""",
     ),
     Check(

@@ -228,6 +228,13 @@ class CodecError(OperatorError):
     code = "WF2013"
 
 
+class CannotFork(OperatorError):
+    """A run cannot be forked there: the number is not that of a fact, or what is to have another
+    result has not ended by then."""
+
+    code = "WF2014"
+
+
 # --- outcomes that a body or a caller receives
 # --------------------------------------------------------------
 

@@ -26,7 +26,8 @@ class Kind(IntEnum):
 
     STARTED = 1
     """Fact: the chapter begins. `name`: the Python minor ("3.11"). After a restart `attempt`: how
-    many there have been, `data`: the payload of the last one."""
+    many there have been, `data`: the payload of the last one. Of a fork `took`: the fact of the
+    other run at which it begins."""
     STEP_STARTED = 2
     """Record: an `at_most_once` step is about to be handed out. `name`: step id, `digest`: of its
     arguments."""
@@ -41,7 +42,7 @@ class Kind(IntEnum):
     two, MOMENTS_FROM_MS tells."""
     CHILD_TRIGGERED = 7
     """Record: a child run exists. `name`: its task, `digest`: of its payload and options, `data`:
-    its id (16 bytes)."""
+    its id (16 bytes); `attempt`: for what the body waits, a member of Awaits."""
     CHILD_AWAITED = 8
     """Record: this operation waits for the end of the run whose id is `data`."""
     CHILD_ENDED = 9
@@ -94,7 +95,7 @@ class Kind(IntEnum):
     """Fact: attempt `attempt` begins after a back-off, on what is kept of the one before."""
     BATCH_TRIGGERED = 31
     """Record: `took` child runs exist, the members of the batch whose id is `data`. `name`: their
-    task, `digest`: of all payloads and options."""
+    task, `digest`: of all payloads and options; `attempt`: a member of Awaits."""
     BATCH_STARTED = 32
     """Fact: the idempotency keys of a batch are settled. `data`: JSON, [place, id, how] of each
     item whose run was there before."""
@@ -108,6 +109,20 @@ class Kind(IntEnum):
     """Record: hooks are told of this moment of the run. `name`: STARTED, WAITING or RESUMED;
     `data`: the id of the hook run, if there is one; `took`: of a wait, how many operations the body
     had issued."""
+    FORKED = 36
+    """Fact: what is before it happened in the run whose id is `data`, and is shared with it; the
+    body goes on as this run. `attempt`: so many of the facts that follow came from there, too (they
+    are told anew); `digest`: the ms that the run stood still; `name`: when that run was made, in
+    ms."""
+
+
+class Awaits(IntEnum):
+    """For which fact a body waits that triggers runs."""
+
+    NOTHING = 0
+    START = 1
+    """CHILD_STARTED or BATCH_STARTED: an idempotency key is to be settled."""
+    END = 2
 
 
 FACTS: Final = frozenset(
@@ -129,6 +144,7 @@ FACTS: Final = frozenset(
         Kind.TAKEN,
         Kind.BATCH_STARTED,
         Kind.BATCH_ENDED,
+        Kind.FORKED,
     }
 )
 COMPLETIONS: Final = frozenset(

@@ -76,7 +76,7 @@ class NewRun:
     batch_id: bytes | None = None
     schedule_id: bytes | None = None
     origin_id: bytes | None = None
-    """The run that it replays."""
+    """The run that it replays, or is forked from."""
     debounce: Debounced | None = None
     is_strict: bool = False
     """An idempotency key that another payload has taken is an error: nothing is made."""
@@ -314,7 +314,9 @@ class Run:
     batch_id: bytes | None = None
     schedule_id: bytes | None = None
     origin_id: bytes | None = None
-    """The run that it replays."""
+    """The run that it replays, or was forked from."""
+    forked_at: int = 0
+    """Of a fork: the fact of the other run at which it begins."""
     status: Status = Status.QUEUED
     started_at: int | None = None
     ended_at: int | None = None

@@ -49,7 +49,7 @@ from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_group import Group, Written, write
 from wf.history.postgres_join import IDENTITY, carry_out, carry_out_async, joining
 from wf.history.postgres_notes import has_metadata, write_notes
-from wf.history.postgres_operations import prune, reschedule, unblock
+from wf.history.postgres_operations import fork, prune, reschedule, unblock
 from wf.history.postgres_pool import Connection, Pool, send
 from wf.history.postgres_rows import (
     cancel_runs,
@@ -232,6 +232,10 @@ class PostgresStore(Looks):
         if parked:
             self.hint()
         return [run_id for run_id in dict.fromkeys(run_ids) if run_id in parked]
+
+    def fork(self, run: NewRun, events: Sequence[Event]) -> None:
+        self.pool.run(lambda connection: fork(connection, run, events))
+        self.hint()
 
     def prune(self, run_ids: Sequence[bytes]) -> list[bytes]:
         return self.pool.run(lambda connection: prune(connection, run_ids))

@@ -8,10 +8,14 @@ from typing import Final
 
 from wf.history import blobs, pruning
 from wf.history import postgres_sql as sql
+from wf.history.cold import chunks
+from wf.history.events import Event
+from wf.history.forking import event_rows, origin_gone, referred
+from wf.history.model import NewRun, Reason
 from wf.history.postgres_arrays import byteas, int8s, table
 from wf.history.postgres_debounce import PUT_OFF, UNTAG
 from wf.history.postgres_pool import Connection, send
-from wf.history.postgres_rows import transaction
+from wf.history.postgres_rows import EVENT_KINDS, insert_runs, put, take_keys, transaction
 from wf.history.pruning import OF_A_RUN, Doomed, still_going
 from wf.history.store import in_rows
 
@@ -29,7 +33,18 @@ DOOM: Final = f"{pruning.DOOMED} = ANY (%s::bytea[])"
 
 CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id = ANY (%s::bytea[])"
 
-FORKED: Final = "SELECT origin_id FROM runs WHERE status = 0 AND origin_id = ANY (%s::bytea[])"
+FORKED: Final = """SELECT r.id FROM runs r WHERE r.id = ANY (%s::bytea[])
+ AND (EXISTS (SELECT FROM runs f WHERE f.origin_id = r.id AND f.status = 0)
+  OR EXISTS (SELECT FROM runs f WHERE f.origin_id = r.parent_id AND f.status = 0))"""
+"""Live runs replay it, or are forks of it or of the run that triggered it."""
+
+HOLD: Final = """SELECT r.id FROM runs r WHERE r.id = ANY (%s::bytea[])
+ORDER BY r.id FOR KEY SHARE"""
+"""Nobody removes these until the fork that refers to them is there."""
+
+SHARED: Final = f"{sql.EVENTS} ON CONFLICT DO NOTHING"
+
+BEGUN: Final = f"UPDATE ready SET reason = {int(Reason.RESUME)} WHERE run_id = %s"
 
 REMOVE: Final = "DELETE FROM runs WHERE id = ANY (%s::bytea[])"
 
@@ -90,3 +105,17 @@ def unblock(connection: Connection, run_ids: Sequence[bytes], now: int) -> set[b
         parked = send(connection, PARKED, [byteas(in_rows(run_ids))])
         send(connection, sql.MARK, [now])
     return {bytes(one) for one in parked.fetchall()[0][1] or ()}
+
+
+def fork(connection: Connection, run: NewRun, events: Sequence[Event]) -> None:
+    """Make a run that has a history already. May be done twice. Raises NotFound."""
+    with transaction(connection):
+        held = send(connection, HOLD, [byteas(in_rows(referred(run, events)))])
+        if run.origin_id not in {bytes(row[0]) for row in held.fetchall()}:
+            raise origin_gone(run)
+        insert_runs(connection, [run], take_keys(connection, [run]))
+        values = blobs.Blobs()
+        for part in chunks(event_rows(run, events, values)):
+            send(connection, SHARED, table(EVENT_KINDS, part))
+        put(connection, values)
+        send(connection, BEGUN, [run.id])

@@ -1,8 +1,9 @@
 """Removing runs that are over: which may go, and in which order.
 
 A run goes with all that is below it. It stays while anything of that is alive or has ended too
-recently, while a run above it is alive, and while a live run replays any of them. So a live run
-keeps its parents, its children and what it was made from.
+recently, while a run above it is alive, and while a live run replays any of them, or was forked
+from it or from a run above it. So a live run keeps its parents, its children and what it was made
+from, with the children of that.
 
 Two phases. *Looking* (`prunable`) takes a page of ended runs and answers those that may go with all
 below them, the deepest first. *Removing* (`prune`) takes some of these at a time, in a transaction
@@ -97,7 +98,7 @@ class Pruning(RunLists, ABC):
             return [], None
         below = self._spread(self._heads("id", found), "parent_id", "id")
         above = self._spread(self._heads("id", _parents(below)), "id", "parent_id")
-        forked = self._forked(below)
+        forked = self._forked({**below, **above})
         going = may_go(found, below, above, forked, ended_before)
         return going, replace(wanted, before=found[-1])
 
@@ -116,7 +117,7 @@ class Pruning(RunLists, ABC):
         return [Relative(*row) for row in self._of(sql, ids)]
 
     def _forked(self, ids: Iterable[bytes]) -> set[bytes]:
-        """Those that a live run replays."""
+        """Those that a live run replays, or was forked from."""
         sql = "SELECT DISTINCT origin_id FROM runs WHERE status = 0 AND origin_id"
         return {row[0] for row in self._of(sql, ids)}
 
@@ -157,10 +158,12 @@ def may_go(
         for place, one in enumerate(reversed(path), 1):
             depth[one] = base + place
     order = sorted(below, key=lambda one: depth[one])
-    under_life = {run_id for run_id in below if _lives_above(below[run_id], above)}
+    alive = {run_id for run_id, run in [*below.items(), *above.items()] if run.status == 0}
+    alive.update(forked)
+    under_life = {run_id for run_id in below if _lives_above(below[run_id], above, alive)}
     for run_id in order:
         parent = below[run_id].parent_id
-        if parent in under_life or (parent in below and below[parent].status == 0):
+        if parent in under_life or parent in alive:
             under_life.add(run_id)
     stays = {
         run_id
@@ -178,10 +181,10 @@ def may_go(
     return [run_id for run_id in reversed(order) if run_id in going]
 
 
-def _lives_above(run: Relative, above: dict[bytes, Relative]) -> bool:
+def _lives_above(run: Relative, above: dict[bytes, Relative], alive: Collection[bytes]) -> bool:
     at = run.parent_id
     while at is not None and at in above:
-        if above[at].status == 0:
+        if at in alive:
             return True
         at = above[at].parent_id
     return False

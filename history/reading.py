@@ -54,7 +54,8 @@ RUNS: Final = f"""SELECT {columns("r")}, {DERIVED},
  CASE WHEN d.kind IN ({DueKind.RESUME.value}, {DueKind.START.value}) THEN d.at END,
  r.output, r.failure, o.worker, w.beat, b.reason, b.detail, b.since, b.next, n.metadata, n.tags,
  CASE WHEN r.chapter > 1 THEN (SELECT g.data FROM events g WHERE g.run_id = r.id
-  AND g.chapter = r.chapter AND g.seq = 1 AND g.kind = {Kind.STARTED.value}) END, r.origin_id
+  AND g.chapter = r.chapter AND g.seq = 1 AND g.kind = {Kind.STARTED.value}) END, r.origin_id,
+ CASE WHEN {_BEGAN} THEN s.took END
 {_FROM}"""
 
 IDS: Final = f"SELECT r.id {_FROM}"
@@ -67,9 +68,10 @@ def read_run(row: Sequence[Any]) -> Run:
     (
         status, run.started_at, run.ended_at, run.due_at, run.output, run.failure, run.worker,
         run.worker_beat, reason, detail, since, following, metadata, added, run.restarted_with,
-        run.origin_id,
+        run.origin_id, forked_at,
     ) = row[RUN_WIDTH:]  # fmt: skip
     run.status = _STATUS[status]
+    run.forked_at = forked_at or 0
     if reason is not None:
         run.blocked = Blocked(reason, detail, since, following)
     run.metadata = metadata if metadata is not None else first_metadata(run.options)

@@ -44,6 +44,7 @@ OF_IDS: Final = frozenset(
         Kind.TOKEN_CREATED,
         Kind.TOKEN_AWAITED,
         Kind.MESSAGE_SENT,
+        Kind.FORKED,
         Kind.BATCH_TRIGGERED,
         Kind.BATCH_STARTED,
         Kind.BATCH_AWAITED,
@@ -102,6 +103,10 @@ class SealedStore:
         self, connection: Any, runs: Sequence[NewRun]
     ) -> list[tuple[bytes, Triggered]]:
         return await self.inner.trigger_in_async(connection, self._runs(runs))
+
+    def fork(self, run: NewRun, events: Sequence[Event]) -> None:
+        (sealed,) = self._runs([run])
+        self.inner.fork(sealed, [self._event(event) for event in events])
 
     def send(self, messages: Sequence[NewMessage], now: int) -> list[Sent]:
         return self.inner.send(self._messages(messages), now)

@@ -14,6 +14,7 @@ from wf.history.blobs import Blobs
 from wf.history.borrowed import async_driver_of, driver_of
 from wf.history.cold import Looks
 from wf.history.errors import AlreadyEnded, Fenced, NotFound, StoreUnavailable
+from wf.history.events import Event
 from wf.history.ids import show
 from wf.history.limits import BUSY_TIMEOUT_MS
 from wf.history.listing import marks
@@ -47,7 +48,7 @@ from wf.history.sqlite_database import Database
 from wf.history.sqlite_group import write_group
 from wf.history.sqlite_join import join
 from wf.history.sqlite_notes import has_metadata, write_notes
-from wf.history.sqlite_operations import prune, reschedule, unblock
+from wf.history.sqlite_operations import fork, prune, reschedule, unblock
 from wf.history.sqlite_queues import change_queue, declare
 from wf.history.sqlite_rows import (
     End,
@@ -183,6 +184,12 @@ class SQLiteStore(Looks):
             parked = unblock(tx, run_ids)
         self._tell(tx)
         return [run_id for run_id in dict.fromkeys(run_ids) if run_id in parked]
+
+    def fork(self, run: NewRun, events: Sequence[Event]) -> None:
+        with self.database.write() as db:
+            tx = Transaction(db, self.now())
+            fork(tx, run, events)
+        self._tell(tx)
 
     def prune(self, run_ids: Sequence[bytes]) -> list[bytes]:
         with self.database.write() as db:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from wf.history.blobs import OWNED, REFERENCE_LENGTH
+from wf.history.blobs import OWNED, REFERENCE_LENGTH, Blobs
+from wf.history.events import Event
+from wf.history.forking import event_rows, origin_gone
+from wf.history.model import NewRun, Reason
 from wf.history.pruning import DOOMED, OF_A_RUN, Doomed, still_going
 from wf.history.sqlite_debounce import PUT_OFF, START_AT
-from wf.history.sqlite_rows import mark
+from wf.history.sqlite_rows import INSERT_EVENTS, make_runs, mark
 from wf.history.sqlite_transaction import Transaction
 
 _CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id IN"
-_FORKED: Final = "SELECT origin_id FROM runs WHERE status = 0 AND origin_id IN"
+_FORKED: Final = """SELECT r.id FROM runs f JOIN runs r ON f.origin_id IN (r.id, r.parent_id)
+WHERE f.status = 0 AND f.origin_id IS NOT NULL AND r.id IN"""
 _FORGET: Final = """DELETE FROM idempotency
 WHERE environment = ? AND task = ? AND key = ? AND run_id = ?"""
 _INHERIT: Final = f"""INSERT INTO blobs (owner, reference, data)
@@ -59,3 +63,19 @@ def unblock(tx: Transaction, run_ids: Sequence[bytes]) -> set[bytes]:
     if parked:
         mark(tx, sorted(parked))
     return parked
+
+
+def fork(tx: Transaction, run: NewRun, events: Sequence[Event]) -> None:
+    """Make a run that has a history already. Raises NotFound."""
+    there = {
+        row[0] for row in tx.rows("SELECT id FROM runs WHERE id IN", [run.id, run.origin_id or b""])
+    }
+    if run.origin_id not in there:
+        raise origin_gone(run)
+    if run.id in there:
+        return
+    make_runs(tx, [run])
+    blobs = Blobs()
+    tx.db.executemany(INSERT_EVENTS, event_rows(run, events, blobs))
+    tx.put(blobs)
+    tx.db.execute(f"UPDATE ready SET reason = {Reason.RESUME.value} WHERE run_id = ?", (run.id,))

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
 from wf.history.events import Event
+from wf.history.forking import ForkStore
 from wf.history.messages import NewMessage, Sent
 from wf.history.model import (
     Activation,
@@ -47,7 +48,7 @@ from wf.history.schedules import ScheduleStore
 from wf.history.step import StepStore
 
 
-class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Protocol):
+class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, ForkStore, Protocol):
     """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database
     is out of reach.
 

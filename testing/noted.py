@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from wf.engine.body import run_info
 from wf.engine.core.decisions import Decision, WriteNote
-from wf.engine.core.index import History
+from wf.engine.core.index import History, given
 from wf.engine.core.replay import replay
 from wf.engine.registry import Registry
 from wf.engine.silence import silent
@@ -45,6 +45,8 @@ def _of_run(run: Run, history: list[tuple[int, Event]], registry: Registry) -> I
     for chapter, rows in groupby(history, key=lambda row: row[0]):
         events = [event for _, event in rows]
         kept = [event for event in events if event.at <= ended_at]
+        if chapter == 1:
+            kept = events[: given(events)]
         if History(events).has_begun:
             info = replace(run_info(run, events[0]), chapter=chapter, attempt=attempt)
             with silent():
@@ -57,7 +59,8 @@ def _of_run(run: Run, history: list[tuple[int, Event]], registry: Registry) -> I
 def _decided(
     run: Run, info: Any, registry: Registry, kept: list[Event], rest: list[Event]
 ) -> list[Decision]:
-    execution, decided = replay(registry.get(run.task), info, kept)
+    execution, pending = replay(registry.get(run.task), info, kept)
+    decided = pending if info.chapter == 1 else []
     try:
         for event in rest:
             if event.kind in FACTS:

@@ -37,7 +37,7 @@ WRITES: Final = frozenset(
         *("trigger", "cancel", "send", "create_tokens", "end_token", "note"),
         *("join", "commit", "commit_step", "beat", "take_over", "leave"),
         *("add_schedules", "move_schedules", "drop_schedules", "reschedule", "unblock"),
-        *("prune", "declare_queues", "change_queue"),
+        *("fork", "prune", "declare_queues", "change_queue"),
     }
 )
 """The calls that change the store."""
@@ -130,6 +130,9 @@ class WatchedStore(WatchedSchedules, WatchedQueues):
         self, wanted: RunFilter, ended_before: int
     ) -> tuple[list[bytes], RunFilter | None]:
         return self.door("prunable", lambda: self.inner.prunable(wanted, ended_before))
+
+    def fork(self, run: NewRun, events: Sequence[Event]) -> None:
+        self.door("fork", lambda: self.inner.fork(run, events))
 
     def prune(self, run_ids: Sequence[bytes]) -> list[bytes]:
         return self.door("prune", lambda: self.inner.prune(run_ids))

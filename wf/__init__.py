@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from wf.history.errors import AlreadyEnded as AlreadyEnded
     from wf.history.errors import AuthorError as AuthorError
     from wf.history.errors import BadURL as BadURL
+    from wf.history.errors import CannotFork as CannotFork
     from wf.history.errors import CannotJoin as CannotJoin
     from wf.history.errors import CodecError as CodecError
     from wf.history.errors import ConfigError as ConfigError
@@ -145,7 +146,15 @@ _HOMES = {
     ),
     "wf.engine.transaction": ("transaction",),
     "wf.history.errors": (
-        *("Abort", "AlreadyEnded", "AuthorError", "BadURL", "CannotJoin", "CodecError"),
+        *(
+            "Abort",
+            "AlreadyEnded",
+            "AuthorError",
+            "BadURL",
+            "CannotFork",
+            "CannotJoin",
+            "CodecError",
+        ),
         *("ConfigError", "DeclarationError", "Error", "InitFailed", "TransactionTooLong"),
         *(
             "MessageTimedOut",

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wf.history.events import Event, Kind, Status
+from wf.engine.core.triggers import is_keyed
+from wf.history.events import Awaits, Event, Kind, Status
 from wf.history.notes import Note
 
 if TYPE_CHECKING:
@@ -62,8 +63,16 @@ class TriggerChild:
     options: dict[str, Any]
 
     def record(self, seq: int, at: int) -> Event | None:
+        awaits = Awaits.START if is_keyed(self.options) else Awaits.NOTHING
         return Event(
-            seq, Kind.CHILD_TRIGGERED, self.ordinal, at, self.task, self.digest, data=self.child_id
+            seq,
+            Kind.CHILD_TRIGGERED,
+            self.ordinal,
+            at,
+            self.task,
+            self.digest,
+            attempt=Awaits.END if self.awaited else awaits,
+            data=self.child_id,
         )
 
 
@@ -94,6 +103,7 @@ class TriggerBatch:
     return_exceptions: bool
 
     def record(self, seq: int, at: int) -> Event | None:
+        awaits = Awaits.START if self.has_keys else Awaits.NOTHING
         return Event(
             seq,
             Kind.BATCH_TRIGGERED,
@@ -101,6 +111,7 @@ class TriggerBatch:
             at,
             self.task,
             self.digest,
+            attempt=Awaits.END if self.awaited and self.members else awaits,
             took=len(self.members),
             data=self.batch_id,
         )

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
+from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -90,8 +92,15 @@ class Execution:
     ) -> None:
         self.runnable = runnable
         self.run = run
+        self.seen = run
+        """As which run the body sees itself: a fork is the other run as long as it is in the
+        history that it shares."""
         self.now = run.created_at
-        self.loop = BodyLoop(self, int.from_bytes(run.id[-7:], "big"), Operation)
+        self._forks = deque(history.forks if history is not None else ())
+        if self._forks:
+            self.seen = _before(run, self._forks)
+            self.now = self.seen.created_at
+        self.loop = BodyLoop(self, int.from_bytes(self.seen.id[-7:], "big"), Operation)
         self.open: dict[int, OperationFuture] = {}
         self.issued_when: dict[int, int] = {}
         """By an operation that failed: how many the body had issued when it was told so."""
@@ -172,6 +181,8 @@ class Execution:
         kind = fact.kind
         if kind == Kind.ATTEMPT_STARTED:
             self.timers.shift(fact.at - self.now)
+        elif kind == Kind.FORKED:
+            self._fork(fact)
         self.now = max(self.now, fact.at)
         self._is_first = kind == Kind.STARTED
         if kind == Kind.STARTED:
@@ -214,6 +225,15 @@ class Execution:
         future.attempt = fact.attempt + 1
         future.retry_at = fact.at + fact.took
         self.timers.retry(fact.ordinal, future.retry_at)
+
+    def _fork(self, fact: Event) -> None:
+        """Chance goes another way from here on, and time that the run stood still does not
+        count."""
+        self.timers.shift(fact.digest)
+        self._forks.popleft()
+        self.seen = _before(self.run, self._forks)
+        if self._random is not None:
+            self._random.seed(self._seed(b"random"))
 
     def _cancel(self) -> None:
         self.cancel_requested = True
@@ -358,7 +378,7 @@ class Execution:
 
     def _seed(self, stream: bytes) -> bytes:
         """Not of the chapter: a retry keeps what is completed, and the arguments that led to it."""
-        return stream + self.run.id + self.run.restarts.to_bytes(4, "big")
+        return stream + self.seen.id + self.seen.restarts.to_bytes(4, "big")
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -369,15 +389,18 @@ class Execution:
         return metadata
 
     def add(self, note: Note) -> None:
-        """Note something. Decided once: what was noted before is not decided again."""
+        """Note something. Decided once: what was noted before is not decided again, but by a fork,
+        which has no metadata of its own yet."""
         if note.run_id == self.run.id:
             if note.kind is NoteKind.TAG and note.name not in self.tags:
                 self.tags = (*self.tags, note.name)
             operate(self.metadata, note)
-        if not self._is_first:
+        history = self._history
+        is_forking = self.is_replaying and history is not None and bool(history.forks)
+        if not self._is_first and not is_forking:
             if self.is_replaying:
                 return
-        elif self._history is not None and self._history.has_begun:
+        elif history is not None and history.has_begun:
             return
         elif not self._has_noted:
             self._has_noted = True
@@ -456,3 +479,10 @@ class Execution:
                     self.run, self._history.events, ordinal, issued, self.issued or []
                 )
         self.loop.stop_now()
+
+
+def _before(run: RunInfo, forks: Sequence[Event]) -> RunInfo:
+    """The run as its body knows it while these forks are still ahead."""
+    if not forks:
+        return run
+    return replace(run, id=forks[0].data or b"", created_at=int(forks[0].name))

@@ -37,7 +37,7 @@ def replay(
 def _rebuild(
     runnable: Runnable[..., Any], run: RunInfo, events: list[Event], *, trace: bool
 ) -> tuple[Execution, list[Decision]]:
-    execution = Execution(runnable, run, History(events))
+    execution = Execution(runnable, run, History(events, run.chapter))
     if trace:
         execution.issued = []
     pending: list[Decision] = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from wf.engine.core.decisions import Member, TriggerBatch, TriggerChild
 from wf.engine.core.info import RunInfo
 from wf.engine.core.triggers import is_keyed
+from wf.history.events import Event
+from wf.history.forking import end_of, shared
 from wf.history.ids import member_id
 from wf.history.model import Debounced, NewRun, Run
 from wf.history.queues import Limits
@@ -91,6 +93,27 @@ def replay_of(origin: Run, run_id: bytes, payload: bytes, now: int) -> NewRun:
         options=origin.options,
         origin_id=origin.id,
     )
+
+
+def fork_of(
+    origin: Run,
+    events: Sequence[Event],
+    run_id: bytes,
+    now: int,
+    *,
+    at: int | None,
+    payload: bytes | None,
+    results: Mapping[str, bytes],
+) -> tuple[NewRun, list[Event]]:
+    """A run that shares a chapter of another one up to a fact, and its history. Raises
+    CannotFork."""
+    at = end_of(events, results) if at is None else at
+    run = replay_of(origin, run_id, origin.payload if payload is None else payload, now)
+    run.ttl_ms = 0
+    history = shared(origin, events, at, now, results)
+    if payload is not None and history[0].data is not None:
+        history[0] = history[0]._replace(data=payload)
+    return run, history
 
 
 def _debounced(given: dict[str, Any]) -> Debounced:

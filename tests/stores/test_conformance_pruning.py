@@ -169,7 +169,11 @@ def expected(runs: dict[bytes, Run]) -> set[bytes]:
     for run_id, run in runs.items():
         whole = under[run_id]
         is_over = all(one.status.ended and one.id not in used for one in whole)
-        if "x" in run.tags and is_over and all(up.status.ended for up in above(run)):
+        if (
+            "x" in run.tags
+            and is_over
+            and all(up.status.ended and up.id not in used for up in above(run))
+        ):
             going |= {one.id for one in whole}
     return going
 
