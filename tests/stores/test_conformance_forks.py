@@ -14,12 +14,16 @@ from wf.history.ids import new_id
 from wf.history.model import Activation, NewRun, Reason
 
 
+LARGE = b'"%s"' % (b"x" * 300_000)
+"""Stands beside its row, and belongs to a run."""
+
+
 def origin(world: World, worker: Worker, **columns: Any) -> bytes:
     """A run that has ended: of two steps the second failed it."""
     run_id = world.begun(worker, **columns).run.id
     at = world.now()
     events = [
-        step(2, 1, data=b'"secret"')._replace(at=at),
+        step(2, 1, data=LARGE)._replace(at=at),
         step(3, 2, name="t", data=b'"other"')._replace(at=at),
     ]
     worker.commit(Activation(run_id, 1, events))
@@ -48,7 +52,7 @@ def test_a_fork_has_its_history_and_is_handed_out_to_go_on(world: World) -> None
     (claimed,) = worker.claim() or worker.claim()  # the first one may only see that it may start
     assert (claimed.run.id, claimed.reason, claimed.seq) == (run.id, Reason.RESUME, 4)
     [events] = world.store.load([(run.id, 1)]).values()
-    assert [event.data for event in events] == [None, b'"secret"', run.origin_id, b"7"]
+    assert [event.data for event in events] == [None, LARGE, run.origin_id, b"7"]
     worker.end(run.id, seq=5)
     assert world.run(run.id).output == b'"done"'
 
