@@ -13,7 +13,6 @@ from wf.history.events import Event, Kind, Status
 from wf.history.ids import new_id
 from wf.history.model import Activation, NewRun, Reason
 
-
 LARGE = b'"%s"' % (b"x" * 300_000)
 """Stands beside its row, and belongs to a run."""
 
