@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.faults.samples import ANY, REGISTRY, SAMPLES, Sample
-from tests.faults.world import World
 from wf.engine.core.runs import fork_of
 from wf.engine.replaying import replay_all
 from wf.history.audit import audit
@@ -17,6 +15,7 @@ from wf.history.forking import FORKABLE
 from wf.history.ids import derived_id
 from wf.testing.ledger import using
 from wf.testing.noted import note_breaches
+from wf.testing.world import World
 
 _MET: dict[str, str] = {
     "letters": "its letters were sent to the other run",
@@ -44,7 +43,7 @@ def fork_all(world: World, run_id: bytes) -> list[bytes]:
     return forks
 
 
-def lived(sample: Sample, url: str) -> None:
+def lived(sample: Sample, url: str = "") -> None:
     world = World(url, REGISTRY, outside=sample.outside)
     try:
         with using(world.ledger):
@@ -69,8 +68,8 @@ def lived(sample: Sample, url: str) -> None:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
-def test_a_fork_at_any_fact_comes_to_the_same(sample: Sample, tmp_path: Path) -> None:
-    lived(sample, f"sqlite:///{tmp_path}/wf.db")
+def test_a_fork_at_any_fact_comes_to_the_same(sample: Sample) -> None:
+    lived(sample)
 
 
 def test_so_it_does_on_postgres(empty_postgres_url: str) -> None:
