@@ -8,9 +8,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from psycopg import BaseConnection
 from psycopg import errors as pg
 
 from wf.history import postgres_queues, postgres_schedules
@@ -47,7 +46,7 @@ from wf.history.model import (
 from wf.history.notes import Note
 from wf.history.postgres_arrays import byteas, int8s, table, texts
 from wf.history.postgres_group import Group, Written, write
-from wf.history.postgres_join import IDENTITY, carry_out, carry_out_async, joining
+from wf.history.postgres_join import IDENTITY, carry_out, carry_out_async, joining, psycopg_of
 from wf.history.postgres_notes import has_metadata, write_notes
 from wf.history.postgres_operations import fork, prune, reschedule, unblock
 from wf.history.postgres_pool import Connection, Pool, send
@@ -123,7 +122,7 @@ class PostgresStore(Looks):
         return answers
 
     def trigger_in(self, connection: Any, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
-        driver = _psycopg_of(driver_of(connection))
+        driver = psycopg_of(driver_of(connection))
         if is_async(driver):
             raise CannotJoin(
                 "the connection is async: use wf.AsyncClient, or `await task.trigger(…)`"
@@ -133,7 +132,7 @@ class PostgresStore(Looks):
     async def trigger_in_async(
         self, connection: Any, runs: Sequence[NewRun]
     ) -> list[tuple[bytes, Triggered]]:
-        driver = _psycopg_of(await async_driver_of(connection))
+        driver = psycopg_of(await async_driver_of(connection))
         identity = await asyncio.to_thread(self._identity)
         if is_async(driver):
             return await carry_out_async(driver, joining(runs, identity))
@@ -457,12 +456,6 @@ class PostgresStore(Looks):
                 "this group has been committed before: ask `landed`", outcome_unknown=True
             )
         return Fenced(f"worker {lease.worker} was taken over: drop all runs and join again")
-
-
-def _psycopg_of(driver: Any) -> Any:
-    if isinstance(driver, BaseConnection):
-        return cast("Any", driver)
-    raise CannotJoin("the client is on Postgres: give a psycopg connection to its database")
 
 
 def _check(connection: Connection, url: str, *, create: bool) -> None:

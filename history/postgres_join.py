@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -78,3 +78,10 @@ def _check(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -
             "`with connection.transaction():`"
         )
     postgres_arrays.register(connection.adapters)
+
+
+def psycopg_of(driver: Any) -> Any:
+    """That connection of a caller's. Raises CannotJoin where it is none of psycopg."""
+    if isinstance(driver, psycopg.BaseConnection):
+        return cast("Any", driver)
+    raise CannotJoin("the client is on Postgres: give a psycopg connection to its database")
