@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from wf.client.handles import Handle, output_of
@@ -11,7 +13,7 @@ from wf.engine.core.durations import Duration, milliseconds
 from wf.history.cold import chunks
 from wf.history.errors import RunError
 from wf.history.ids import show
-from wf.history.model import Triggered
+from wf.history.model import Run, Triggered
 
 if TYPE_CHECKING:
     from wf.client.client import Client
@@ -68,19 +70,44 @@ class Batch(Generic[T]):
             ends_at = time.monotonic() + milliseconds(timeout, "timeout") / 1_000
         found: list[Any] = []
         for part in chunks(self._handles):
-            runs = self._client.store.get_runs([handle.raw_id for handle in part])
-            for handle in part:
-                run = runs.get(handle.raw_id)
-                if run is None or not run.status.ended:
-                    left = None if ends_at is None else max(0.0, ends_at - time.monotonic())
-                    run = self._client.wait_for_end(handle.raw_id, left)
-                try:
-                    found.append(output_of(run, handle.decode))
-                except RunError as error:
-                    if not return_exceptions:
-                        raise
-                    found.append(error)
+            with closing(self._ended(part, ends_at)) as runs:
+                for handle, run in zip(part, runs, strict=True):
+                    try:
+                        found.append(output_of(run, handle.decode))
+                    except RunError as error:
+                        if not return_exceptions:
+                            raise
+                        found.append(error)
         return found
+
+    def _ended(self, handles: Sequence[Handle[T]], ends_at: float | None) -> Generator[Run]:
+        """Their runs in order, each when it has ended. All are waited for at once, so that one look
+        into the database tells of many."""
+        runs = self._client.store.get_runs([handle.raw_id for handle in handles])
+        ends = ends_of(self._client, runs, [handle.raw_id for handle in handles])
+        try:
+            for handle in handles:
+                end = ends.get(handle.raw_id)
+                if end is None:
+                    yield runs[handle.raw_id]
+                else:
+                    left = None if ends_at is None else max(0.0, ends_at - time.monotonic())
+                    yield self._client.wait_for_end(handle.raw_id, left, end)
+        finally:
+            for end in ends.values():
+                end.cancel()
 
     def __repr__(self) -> str:
         return f"<Batch {self.task} {self.id}>"
+
+
+def ends_of(
+    client: Client, runs: Mapping[bytes, Run], run_ids: Iterable[bytes]
+) -> dict[bytes, Future[Run]]:
+    """By id, for those whose run has not ended. `runs`: those that were found a moment ago."""
+    found: dict[bytes, Future[Run]] = {}
+    for run_id in run_ids:
+        run = runs.get(run_id)
+        if run is None or not run.status.ended:
+            found[run_id] = client.end_of(run_id)
+    return found

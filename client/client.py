@@ -276,10 +276,13 @@ class Client:
         if error is not None:
             raise error
 
-    def wait_for_end(self, run_id: bytes, timeout: Duration | None) -> Run:
-        """The run, when it has ended. Raises TimeoutError, NotFound."""
+    def wait_for_end(
+        self, run_id: bytes, timeout: Duration | None, end: Future[Run] | None = None
+    ) -> Run:
+        """The run, when it has ended; `end`: its `end_of`, where that is there already. Raises
+        TimeoutError, NotFound."""
         left = milliseconds(timeout, "timeout") / 1_000 if timeout is not None else None
-        future = self._ends.wait(run_id)
+        future = self._ends.wait(run_id) if end is None else end
         try:
             if left is None or left > NO_WORKER_SECONDS:
                 try:

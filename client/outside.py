@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from wf.client import ambient
 from wf.client.asking import batch_asked
-from wf.client.batches import Batch
+from wf.client.batches import Batch, ends_of
 from wf.client.client import Client
 from wf.client.feeds import follow_async
 from wf.client.handles import Handle, output_of
@@ -86,17 +86,21 @@ async def _results(
     client: Client, handles: Sequence[AsyncHandle[Any]], return_exceptions: bool
 ) -> list[Any]:
     runs = await asyncio.to_thread(client.store.get_runs, [one.raw_id for one in handles])
+    ends = ends_of(client, runs, [handle.raw_id for handle in handles])
     found: list[Any] = []
-    for handle in handles:
-        run = runs.get(handle.raw_id)
-        if run is None or not run.status.ended:
-            run = await asyncio.wrap_future(client.end_of(handle.raw_id))
-        try:
-            found.append(output_of(run, handle.decode))
-        except RunError as error:
-            if not return_exceptions:
-                raise
-            found.append(error)
+    try:
+        for handle in handles:
+            end = ends.get(handle.raw_id)
+            run = runs[handle.raw_id] if end is None else await asyncio.wrap_future(end)
+            try:
+                found.append(output_of(run, handle.decode))
+            except RunError as error:
+                if not return_exceptions:
+                    raise
+                found.append(error)
+    finally:
+        for end in ends.values():
+            end.cancel()
     return found
 
 
