@@ -6,7 +6,8 @@ import asyncio
 import logging
 import multiprocessing
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +48,25 @@ def test_a_trigger_answers_a_handle_and_the_handle_the_output(
     assert run.started_at is not None
     assert run.ended_at is not None
     assert run.created_at <= run.started_at <= run.ended_at
+
+
+def test_all_runs_of_a_batch_are_waited_for_at_once(
+    database: str, client: wf.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [0]
+    live = client.store.live
+
+    def counted(run_ids: Sequence[bytes]) -> set[bytes]:
+        asked.append(len(run_ids))
+        return live(run_ids)
+
+    monkeypatch.setattr(client.store, "live", counted)
+    batch = client.batch_trigger(tasks.total, [tasks.Order(id=number) for number in range(20)])
+    with ThreadPoolExecutor(1) as pool:
+        results = pool.submit(batch.results, "60s")
+        until(lambda: max(asked) == 20)
+        with engine(database):
+            assert results.result() == [2 * number for number in range(20)]
 
 
 def test_a_trigger_by_name_is_checked_by_the_worker(database: str, client: wf.Client) -> None:
