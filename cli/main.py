@@ -19,6 +19,7 @@ from wf.cli import (
     export,
     fork,
     init,
+    promote,
     prune,
     queues,
     run,
@@ -63,6 +64,7 @@ app.command("export")(export.export)
 app.command("fork")(fork.fork)
 app.command("audit")(audit.audit)
 app.command("prune")(prune.prune)
+app.command("promote")(promote.promote)
 app.add_typer(db.app)
 
 

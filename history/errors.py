@@ -235,6 +235,19 @@ class CannotFork(OperatorError):
     code = "WF2014"
 
 
+class StoreMoved(OperatorError):
+    """The file has been promoted, or is being promoted: its runs go on in another database, which
+    the message names."""
+
+    code = "WF2015"
+
+
+class CannotPromote(OperatorError):
+    """The database cannot be moved there: the target is not empty, or workers are at work."""
+
+    code = "WF2016"
+
+
 # --- outcomes that a body or a caller receives
 # --------------------------------------------------------------
 

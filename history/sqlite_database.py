@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
-from wf.history.errors import BadURL, Error, StoreNewer, StoreUnavailable
+from wf.history.errors import BadURL, Error, StoreMoved, StoreNewer, StoreUnavailable
 from wf.history.limits import (
     BUSY_TIMEOUT_MS,
     CACHE_KIB,
@@ -57,6 +57,11 @@ NETWORK: Final = frozenset(
 """Filesystems on which several hosts see one file, and a WAL's shared memory does not reach."""
 
 _databases: WeakSet[Database] = WeakSet()
+MOVED: Final = "has been moved"
+MOVED_MARK: Final = "wf_moved"
+"""How the names of the triggers begin that let nobody write a file that was promoted."""
+MOVED_RUNS: Final = f"{MOVED_MARK}_insert_runs"
+
 _abandoned: list[sqlite3.Connection] = []
 """Connections of a parent process: closing them here would touch its file."""
 
@@ -324,9 +329,19 @@ def explain(error: sqlite3.Error, path: Path) -> Error | None:
             f"{path} cannot be written ({error}): "
             "give this user the right to write the file and its directory"
         )
+    if code == sqlite3.SQLITE_CONSTRAINT and "this database" in str(error):
+        return moved(str(error))
     if code == sqlite3.SQLITE_IOERR:
         return StoreUnavailable(f"{path} cannot be read or written ({error}): see to the disk")
     return None
+
+
+def moved(refusal: str) -> StoreMoved:
+    """The error of a file that has gone to another database. `refusal`: what its triggers say, or
+    how they are written."""
+    said = refusal[refusal.index("this database") :].split("'); END", maxsplit=1)[0]
+    end = "go there" if MOVED in said else "let `wf promote` come to its end, or give it again"
+    return StoreMoved(f"{said}: {end}")
 
 
 def _primary(error: sqlite3.Error) -> int:
@@ -389,6 +404,9 @@ def filesystem_of(directory: Path, mounts: str = "/proc/mounts") -> str:
 def _state(db: sqlite3.Connection) -> int:
     """The version of the schema; 0 where there is none yet."""
     names = {str(row[0]) for row in db.execute("SELECT name FROM sqlite_schema")}
+    if MOVED_RUNS in names:
+        asked = "SELECT sql FROM sqlite_schema WHERE name = ?"
+        raise moved(str(db.execute(asked, (MOVED_RUNS,)).fetchone()[0]))
     if "meta" not in names:
         if names & {"runs", "events"}:
             raise BadURL("this database has tables of another program's: name another file")

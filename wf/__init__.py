@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from wf.history.errors import BadURL as BadURL
     from wf.history.errors import CannotFork as CannotFork
     from wf.history.errors import CannotJoin as CannotJoin
+    from wf.history.errors import CannotPromote as CannotPromote
     from wf.history.errors import CodecError as CodecError
     from wf.history.errors import ConfigError as ConfigError
     from wf.history.errors import DeclarationError as DeclarationError
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from wf.history.errors import StepFailed as StepFailed
     from wf.history.errors import StepInterrupted as StepInterrupted
     from wf.history.errors import StepTimedOut as StepTimedOut
+    from wf.history.errors import StoreMoved as StoreMoved
     from wf.history.errors import StoreNewer as StoreNewer
     from wf.history.errors import StoreUnavailable as StoreUnavailable
     from wf.history.errors import TokenCanceled as TokenCanceled
@@ -175,6 +177,7 @@ _HOMES = {
             "RunFailed",
         ),
         *("RunTimedOut", "StepFailed", "StepInterrupted", "StepTimedOut", "StoreNewer"),
+        *("CannotPromote", "StoreMoved"),
         *("StoreUnavailable", "TokenCanceled", "TokenTimedOut", "UnknownExecutor", "UnknownTask"),
         *("IdempotencyConflict", "WrongStatus"),
     ),
