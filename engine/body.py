@@ -353,7 +353,7 @@ class Body:
             numbered = fact
         else:
             self.seq += 1
-            numbered = fact._replace(seq=self.seq)
+            numbered = Event(self.seq, *fact[1:])
             self.activation.events.append(numbered)
         self._at_least = max(self._at_least, numbered.at)
         self._arrivals.note(numbered)
