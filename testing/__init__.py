@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from wf.testing.environment import Call as Call
     from wf.testing.environment import Env as Env
     from wf.testing.environment import Run as Run
+    from wf.testing.everywhere import crash_everywhere as crash_everywhere
 
 _HOMES = {
     "wf.testing.environment": ("Call", "Env", "Run"),
+    "wf.testing.everywhere": ("crash_everywhere",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -30,14 +30,15 @@ class How(Enum):
 
 
 class Cuts:
-    """A door that counts writes, and cuts at some: number → how."""
+    """A door that counts writes (of these names), and cuts at some: number → how."""
 
-    def __init__(self, at: dict[int, How]) -> None:
+    def __init__(self, at: dict[int, How], names: frozenset[str] = WRITES) -> None:
         self.at = at
+        self.names = names
         self.writes = 0
 
     def __call__(self, name: str, call: Callable[[], T]) -> T:
-        if name not in WRITES:
+        if name not in self.names:
             return call()
         self.writes += 1
         match self.at.get(self.writes):

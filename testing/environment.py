@@ -68,8 +68,9 @@ class Env:
     tasks: runnables and modules that the env knows besides the modules of what it is given to run.
     database: a URL or path; default: in memory. In a database that is named, each env has a wf
     environment of its own. crash: lose the process at every step, before its result is written
-    and after it. config: whose hooks, policies and middleware hold (default: none). now: when the
-    test begins. schedules: fire those of the tasks, as time moves.
+    and after it. paranoid: check every body by a second one that runs beside it. config: whose
+    hooks, policies and middleware hold (default: none). now: when the test begins. schedules: fire
+    those of the tasks, as time moves.
     """
 
     def __init__(
@@ -78,11 +79,13 @@ class Env:
         *,
         database: str | None = None,
         crash: bool = False,
+        paranoid: bool = True,
         config: Config | None = None,
         now: datetime | None = None,
         schedules: bool = False,
     ) -> None:
         self.crash = crash
+        self._paranoid = paranoid
         self._tasks = list(tasks)
         self._database = database or ""
         if database:
@@ -118,6 +121,7 @@ class Env:
             middleware=self._config.middleware,
             settings={
                 "python": ".".join(map(str, sys.version_info[:2])),
+                "paranoid": self._paranoid,
                 "poll_ms": FOREVER_MS,
                 "lease_ms": LONG_MS if self._database.startswith("postgres") else FOREVER_MS,
                 "back_offs_ms": (0,),
