@@ -22,6 +22,9 @@ class Cache:
         if len(self._bodies) > self._size:
             self._close(self._bodies.popitem(last=False)[1])
 
+    def look(self, run_id: bytes) -> Body | None:
+        return self._bodies.get(run_id)
+
     def fits(self, claimed: Claimed) -> bool:
         """The run's body is here, and nothing was written since."""
         kept = self._bodies.get(claimed.run.id)

@@ -104,6 +104,10 @@ class Worker:
         """Something may have changed in the store."""
         self._is_hinted = True
 
+    def body_of(self, run_id: bytes) -> Body | None:
+        """The live body of a run, if it is here."""
+        return self.bodies.get(run_id) or self._cache.look(run_id)
+
     # -- one round
 
     def tick(self) -> bool:

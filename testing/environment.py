@@ -36,6 +36,7 @@ from wf.testing.asked import Answers, ToMessage, ToToken, fits, waiting_tokens
 from wf.testing.clock import BEGINNING, VirtualClock
 from wf.testing.cuts import CrashingStore, StepCuts
 from wf.testing.door import Door
+from wf.testing.memory import MemoryDatabase
 from wf.testing.outside_loop import outside_loop
 from wf.testing.run import Run
 from wf.testing.stand_ins import Call, StandIns, id_of, raising, returning, stand_in_of
@@ -94,13 +95,14 @@ class Env:
         self._begin = to_ms(now) if now is not None else BEGINNING
         self._has_schedules = schedules
         self._world: World | None = None
+        self._memory: MemoryDatabase | None = None
         self._open(straight)
 
     def _open(self, door: Door) -> None:
         self.environment = f"test-{uuid4().hex[:12]}" if self._database else "dev"
         self.clock = VirtualClock(self._begin)
-        self._registry = Registry(self._tasks)
-        self._stand_ins = StandIns()
+        self.registry = Registry(self._tasks)
+        self.stand_ins = StandIns()
         self._answers = Answers()
         self._scheduler: Scheduler | None = None
         self._is_known = False
@@ -111,7 +113,7 @@ class Env:
 
         self._world = World(
             self._database,
-            self._registry,
+            self.registry,
             door,
             self.environment,
             self.clock,
@@ -128,7 +130,9 @@ class Env:
                 "policies": self._config.policies("dev"),
             },
             at_once=True,
+            memory=self._memory,
         )
+        self._memory = self._world.memory
         store = WatchedStore(self._world.store, straight)
         store.clock = self.clock.now
         self.store: Store = store
@@ -160,6 +164,8 @@ class Env:
         """As it was made: no runs, no stand-ins, the first moment. `door`: what stands before the
         worker's store."""
         self._shut()
+        if self._memory is not None:
+            self._memory.empty()
         self._open(door)
         test_clocks.append(self.clock.now)
 
@@ -174,23 +180,23 @@ class Env:
         """Let it know further tasks."""
         for one in tasks:
             if isinstance(one, ModuleType):
-                self._registry.add_module(one)
+                self.registry.add_module(one)
             else:
-                self._learn(one)
+                self.learn(one)
         self._is_known = False
 
-    def _learn(self, runnable: AnyRunnable) -> None:
+    def learn(self, runnable: AnyRunnable) -> None:
         """With all that stands in its module, and in theirs."""
         check_runnable(runnable)
-        if runnable.id in self._registry and self._registry.get(runnable.id) is runnable:
+        if runnable.id in self.registry and self.registry.get(runnable.id) is runnable:
             return
         self._is_known = False
-        self._registry.replace(runnable)
+        self.registry.replace(runnable)
         rest = [runnable]
         while rest:
             for one in known_beside(rest.pop()):
-                if one.id not in self._registry:
-                    self._registry.add(one)
+                if one.id not in self.registry:
+                    self.registry.add(one)
                     rest.append(one)
 
     @overload
@@ -219,13 +225,13 @@ class Env:
         else:
             stand_in = returning(None if returns is _GIVEN else returns)
         if isinstance(target, Runnable):
-            self._learn(target)
-        self._stand_ins.add(target, stand_in)
+            self.learn(target)
+        self.stand_ins.add(target, stand_in)
         self._is_known = False
 
     def attempts(self, step: AnyRunnable | str) -> Sequence[Call]:
         """All that were begun, in order, those that a crash cut short, too."""
-        return [call for call in self._stand_ins.calls if call.step == id_of(step)]
+        return [call for call in self.stand_ins.calls if call.step == id_of(step)]
 
     def calls(self, step: AnyRunnable | str) -> Sequence[Call]:
         """The first attempt of each call: what a vendor sees who knows idempotency keys."""
@@ -246,7 +252,7 @@ class Env:
     def start(self, task: Any, payload: Any = None, /, **options: Any) -> Run[Any]:
         """Trigger a run, and let it go on until it waits; time does not move. Raises
         PayloadError."""
-        self._learn(task)
+        self.learn(task)
         made = self.client.trigger(task, payload, **options)
         run = Run[Any](self, self.client, made.raw_id, made.task, made.decode, made.is_cached)
         self.settle()
@@ -283,7 +289,7 @@ class Env:
     def settle(self) -> None:
         """Do all that can be done at this moment."""
         with outside_loop():
-            self._know()
+            self.know()
             while True:
                 for process in self.world.processes:
                     process.worker.hint()
@@ -329,13 +335,13 @@ class Env:
             self.settle()
             if is_over():
                 return
-            at = self._next_at()
+            at = self.next_at()
             if at is None or at > until:
                 return
             self.clock.advance_to(at)
         raise AssertionError(f"there is no end of what happens: {MOST_EVENTS:,} moments have come")
 
-    def _next_at(self) -> int | None:
+    def next_at(self) -> int | None:
         """When something is due (ms)."""
         times = [self.world.next_at() or 0, *(at for at, _ in self._answers.due(self.client))]
         if self._scheduler is not None:
@@ -375,12 +381,12 @@ class Env:
 
     # -- inside
 
-    def _know(self) -> None:
+    def know(self) -> None:
         """Start the worker; or, where there is something new to know, let it join anew."""
         if self._is_known and self.world.processes:
             return
         self._is_known = True
-        known = Registry(self._stand_ins.of_task(one) for one in self._registry)
+        known = Registry(self.stand_ins.of_task(one) for one in self.registry)
         registry = known.with_hooks(self._config.hooks).with_middleware(self._config.middleware)
         self.world.registry = registry
         if self._has_schedules:
@@ -396,7 +402,7 @@ class Env:
             self.world.start()
 
     def _before_step(self, order: StepOrder) -> None:
-        self._stand_ins.take(order, self.clock.now())
+        self.stand_ins.take(order, self.clock.now())
 
     def _act(self) -> bool:
         now = self.clock.now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from itertools import combinations
 from typing import Any, Final, TypeVar, overload
 
@@ -36,12 +36,11 @@ def crash_everywhere(
     test's assertions it must hold that no run is parked, that all histories replay, and that the
     runs end as they did in peace. A failure has a note that says where the worker was lost.
     """
-    if test is None:
-        return lambda test: _wrapped(test, most_pairs if pairs else 0)
-    return _wrapped(test, most_pairs)
+    most = most_pairs if pairs else 0
+    return partial(_wrapped, most) if test is None else _wrapped(most, test)
 
 
-def _wrapped(test: Any, most_pairs: int) -> Any:
+def _wrapped(most_pairs: int, test: Any) -> Any:
     if inspect.iscoroutinefunction(test):
 
         @wraps(test)

@@ -82,8 +82,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 @dataclass(slots=True)
-class _Job:
-    """`outcome` None: it has not begun, or (async) is under way."""
+class Job:
+    """An attempt of a step. `outcome` None: it has not begun, or (async) is under way."""
 
     order: StepOrder
     at: int
@@ -112,7 +112,7 @@ class VirtualRunner:
         self.notebook = notebook
         self._random = random
         self._delay_ms = delay_ms
-        self._jobs: list[_Job] = []
+        self._jobs: list[Job] = []
         self._loop: VirtualLoop | None = None
 
     # -- StepRunner
@@ -122,7 +122,7 @@ class VirtualRunner:
             if self.notebook is not None:
                 give_page(order, self.notebook)
             order.around = self._around
-            self._jobs.append(_Job(order, self._later()))
+            self._jobs.append(Job(order, self._later()))
 
     def cancel(self, order: StepOrder) -> None:
         order.is_canceled = True
@@ -152,22 +152,35 @@ class VirtualRunner:
     def run_one(self) -> bool:
         """Begin a step, or hand in a result. False: nothing is possible now. Raises Cut where the
         process is lost in a step."""
+        pumped = self._loop is not None and self._pump()
+        possible = self.possible()
+        if not possible:
+            return pumped
+        self.do(self._random.choice(possible) if self._random else possible[0])
+        return True
+
+    def possible(self) -> list[Job]:
+        """What can begin now, and results that can be handed in, in the order in which they were
+        asked for."""
         now = self._clock.now()
-        possible = [
+        return [
             job
             for job in self._jobs
             if job.at <= now and (job.outcome is not None or not job.has_begun)
         ]
-        pumped = self._loop is not None and self._pump()
-        if not possible:
-            return pumped
-        job = self._random.choice(possible) if self._random else possible[0]
+
+    def do(self, job: Job) -> None:
+        """One of those that are possible. Raises Cut as `run_one`."""
         if job.outcome is not None:
             self._jobs.remove(job)
             self._deliver(job.order, job.outcome)
         else:
             self._begin(job)
-        return True
+
+    def pump(self) -> None:
+        """Let async steps go on as far as they come now."""
+        if self._loop is not None:
+            self._pump()
 
     def run_all(self) -> bool:
         """Until nothing is possible now. True: something was."""
@@ -186,7 +199,7 @@ class VirtualRunner:
         delay = self._random.randint(0, self._delay_ms) if self._random and self._delay_ms else 0
         return self._clock.now() + delay
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: Job) -> None:
         job.has_begun = True
         order = job.order
         if order.is_canceled:
@@ -204,11 +217,11 @@ class VirtualRunner:
             self._finish(job, copy_context().run(run_sync, order, self._clock.seconds))
             self._check_cut(job)
 
-    def _finish(self, job: _Job, outcome: StepOutcome) -> None:
+    def _finish(self, job: Job, outcome: StepOutcome) -> None:
         job.outcome = outcome
         job.at = self._later()
 
-    def _check_cut(self, job: _Job) -> None:
+    def _check_cut(self, job: Job) -> None:
         if job.outcome is not None and isinstance(job.outcome.error, Cut):
             raise job.outcome.error
 

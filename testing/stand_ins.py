@@ -40,10 +40,12 @@ class Call:
 
 @dataclass
 class StandIns:
-    """By id of the runnable. `calls`: all attempts that were begun, in order."""
+    """By id of the runnable. `calls`: all attempts that were begun, in order. `only_tasks`:
+    somebody else says what runs in the place of steps."""
 
     by_id: dict[str, StandIn] = field(default_factory=dict[str, StandIn])
     calls: list[Call] = field(default_factory=list[Call])
+    only_tasks: bool = False
 
     def add(self, target: AnyRunnable | str, stand_in: StandIn) -> None:
         self.by_id[id_of(target)] = stand_in
@@ -58,15 +60,15 @@ class StandIns:
         call = Call(runnable.id, dict(named), run, info.attempt, info.idempotency_key, at)
         self.calls.append(call)
         stand_in = self.by_id.get(runnable.id)
-        if stand_in is not None:
-            order.runnable = _with_fn(runnable, stand_in)
+        if stand_in is not None and not self.only_tasks:
+            order.runnable = with_fn(runnable, stand_in)
 
     def of_task(self, task: AnyRunnable) -> AnyRunnable:
         """What runs in the place of a task: a run with one step in it."""
         stand_in = self.by_id.get(task.id)
         if stand_in is None or task.kind == "step":
             return task
-        copied = _with_fn(task, stand_in)
+        copied = with_fn(task, stand_in)
         copied.kind = "step"
         vars(copied).pop("body", None)
         return copied
@@ -81,7 +83,7 @@ def stand_in_of(by: object) -> StandIn:
     if isinstance(by, Runnable):
         return by.fn  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     if is_strategy(by):
-        return partial(_drawn, iter(_Drawn(by)))
+        return partial(_drawn, by, iter(_Drawn(by)))
     if callable(by):
         return by
     raise DeclarationError(
@@ -110,7 +112,7 @@ def _raised(error: BaseException | type[BaseException], *_: Any, **__: Any) -> A
     raise error() if isinstance(error, type) else copy.copy(error)
 
 
-def _drawn(values: Iterator[Any], *_: Any, **__: Any) -> Any:
+def _drawn(strategy: Any, values: Iterator[Any], *_: Any, **__: Any) -> Any:
     return next(values)
 
 
@@ -155,7 +157,7 @@ def examples_of(strategy: Any) -> list[Any]:
     return found
 
 
-def _with_fn(runnable: AnyRunnable, stand_in: StandIn) -> AnyRunnable:
+def with_fn(runnable: AnyRunnable, stand_in: StandIn) -> AnyRunnable:
     copied = copy.copy(runnable)
     copied.fn = _as_async(stand_in) if is_async(stand_in) else stand_in
     return copied

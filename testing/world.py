@@ -46,6 +46,8 @@ class Process:
     store: WatchedStore
     worker: Worker
     runner: VirtualRunner
+    is_asleep: bool = False
+    """It does nothing until it is woken; its steps go on."""
 
 
 @dataclass

@@ -49,14 +49,18 @@ class AwaitMessageCall(Operation[T]):
     """`await wf.wait.for_message(…)`. The time-out is a timer under the operation's own number, so
     that whichever fact comes first settles it."""
 
-    __slots__ = ("_decode", "_name", "_timeout_ms")
+    __slots__ = ("_name", "_timeout_ms", "shape")
     verb = "wait for message"
 
     def __init__(self, name: str, kind: Any, timeout_ms: int) -> None:
         self._name = check_name(name, "name")
-        self._decode = Shape(kind, f"message {name!r}").decode
+        self.shape = Shape(kind, f"message {name!r}")
         self._timeout_ms = timeout_ms
         super().__init__(3)
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     def issue(self, execution: Execution) -> OperationFuture:
         recorded = execution.next_recorded()
@@ -89,7 +93,7 @@ class AwaitMessageCall(Operation[T]):
             )
             return
         try:
-            future.set_result(self._decode(event.data or b"null"))
+            future.set_result(self.shape.decode(event.data or b"null"))
         except Exception as error:
             future.set_exception(error)
 
