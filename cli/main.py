@@ -22,6 +22,7 @@ from wf.cli import (
     promote,
     prune,
     queues,
+    replay,
     run,
     schedules,
     send,
@@ -61,6 +62,7 @@ app.add_typer(queues.app)
 app.command("worker")(worker.worker)
 app.command("check")(check.check)
 app.command("export")(export.export)
+app.command("replay")(replay.replay)
 app.command("fork")(fork.fork)
 app.command("audit")(audit.audit)
 app.command("prune")(prune.prune)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from wf.testing.environment import Run as Run
     from wf.testing.everywhere import crash_everywhere as crash_everywhere
     from wf.testing.fixtures import replay_histories as replay_histories
+    from wf.testing.replaying.fixture import replay as replay
+    from wf.testing.replaying.playback import Playback as Playback
     from wf.testing.stories import Story as Story
     from wf.testing.telling import Failure as Failure
 
@@ -23,6 +25,8 @@ _HOMES = {
     "wf.testing.fixtures": ("replay_histories",),
     "wf.testing.stories": ("Story",),
     "wf.testing.telling": ("Failure",),
+    "wf.testing.replaying.fixture": ("replay",),
+    "wf.testing.replaying.playback": ("Playback",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -38,13 +38,14 @@ def timed_story(events: Iterable[EventView]) -> list[tuple[datetime, str]]:
         if event.chapter > 1 and copied in seen:
             continue  # kept of the chapter before
         seen.add(copied)
-        line = _line(event, names.get((event.chapter, event.ordinal), ""))
+        line = sentence(event, names.get((event.chapter, event.ordinal), ""))
         if line:
             told.append((event.at, line))
     return told
 
 
-def _line(event: EventView, name: str) -> str:
+def sentence(event: EventView, name: str) -> str:
+    """Of one row; `name`: what its operation is called. "": it is not worth telling."""
     data, what = event.data, event.name or name
     match event.kind:
         case "STARTED":
