@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.machine import use_a_disk
@@ -24,7 +25,14 @@ from benchmarks.subjects import BUILD, EVERYTHING, STORES, Peer, Subject, Unmeas
 from tests import postgres_server
 
 
-def measure(report: Report, chosen: list[Subject], workloads: str, rounds: int) -> None:
+def measure(
+    report: Report,
+    chosen: list[Subject],
+    workloads: str,
+    rounds: int,
+    keep: Callable[[Report], None],
+) -> None:
+    """`keep` is called after each round: a later one may be cut short."""
     for number in range(1, rounds + 1):
         for workload in workloads:
             for subject in chosen:
@@ -37,6 +45,7 @@ def measure(report: Report, chosen: list[Subject], workloads: str, rounds: int) 
                     report.skipped.append(f"{subject.name} {workload}: {error}")
                 took = time.monotonic() - begun
                 say(f"round {number} of {rounds}: {workload} {subject.name} {took:.0f} s")
+        keep(report)
 
 
 def installed(chosen: list[Subject], report: Report) -> list[Subject]:
@@ -78,16 +87,20 @@ def main() -> None:
     if given.only:
         chosen = [one for one in chosen if one.name in given.only.split(",")]
     chosen = installed(chosen, report)
+
+    def keep(report: Report) -> None:
+        given.json.write_text(report.as_json())
+        given.picture.write_text(picture(report))
+
     postgres_server.open_session()
     try:
-        measure(report, chosen, given.workloads.replace(",", "").upper(), given.rounds)
+        measure(report, chosen, given.workloads.replace(",", "").upper(), given.rounds, keep)
     except KeyboardInterrupt:
         say("cut short: what was measured follows")
     finally:
         postgres_server.close_session()
     print(report.table())
-    given.json.write_text(report.as_json())
-    given.picture.write_text(picture(report))
+    keep(report)
     say(f"written: {given.json}, {given.picture}")
 
 

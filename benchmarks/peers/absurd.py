@@ -36,7 +36,11 @@ def install(url: str) -> None:
 
 
 async def charge(order: int) -> dict[str, Any]:
-    return {"order": order, "ok": True, "at": time.perf_counter()}
+    return {"order": order, "ok": True}
+
+
+async def charge_now() -> float:
+    return time.perf_counter()
 
 
 def application(url: str, queue: str = "default") -> Any:
@@ -47,12 +51,18 @@ def application(url: str, queue: str = "default") -> Any:
         return await context.step("charge", lambda: charge(order))
 
     @app.register_task("many-steps", queue=queue)
-    async def many_steps(count: int, context: Any) -> list[float]:
-        found: list[float] = []
+    async def many_steps(count: int, context: Any) -> int:
         for number in range(count):
-            receipt = await context.step("charge", lambda number=number: charge(number))
-            found.append(receipt["at"])
-        return found
+            await context.step("charge", lambda number=number: charge(number))
+        return count
+
+    @app.register_task("one-step-now", queue=queue)
+    async def one_step_now(order: int, context: Any) -> float:
+        return await context.step("charge-now", charge_now)
+
+    @app.register_task("many-steps-now", queue=queue)
+    async def many_steps_now(count: int, context: Any) -> list[float]:
+        return [await context.step("charge-now", charge_now) for _ in range(count)]
 
     @app.register_task("sleeper", queue=queue)
     async def sleeper(seconds: float, context: Any) -> float:
@@ -162,9 +172,9 @@ class Drive:
         ends: list[float] = []
         for number in range(-5, self.ask.sizes.repeats):
             begun = time.perf_counter()
-            receipt = await self.end("one-step", number)
+            began = await self.end("one-step-now", number)
             if number >= 0:
-                starts.append((receipt["at"] - begun) * 1_000)
+                starts.append((began - begun) * 1_000)
                 ends.append((time.perf_counter() - begun) * 1_000)
             await asyncio.sleep(0.013)
         for name, found in (("start", starts), ("result", ends)):
@@ -202,7 +212,7 @@ async def main(ask: Asked) -> None:
             Figure("B", "steps", await drive.steps(), "/s").tell()
         case "C":
             drive.work(1, 1)
-            began = await drive.end("many-steps", ask.sizes.sequence)
+            began = await drive.end("many-steps-now", ask.sizes.sequence)
             for figure in spread("C", "step", [(b - a) * 1_000 for a, b in pairwise(began)]):
                 figure.tell()
         case "D":

@@ -9,7 +9,7 @@ from itertools import pairwise
 import wf
 from benchmarks.bench import Bench, rest
 from benchmarks.figures import Figure, spread
-from benchmarks.tasks import Count, Order, many_steps, one_step
+from benchmarks.tasks import Count, Order, many_steps_now, one_step_now
 
 PAUSE_S = 0.013
 """Between two runs: the system is idle again. No multiple of anything."""
@@ -21,7 +21,7 @@ def one_sequence(bench: Bench) -> Iterator[Figure]:
 
     From the beginning of one step to the beginning of the next, with one `wf worker`."""
     with bench.client() as client, bench.worker():
-        began = client.trigger(many_steps, Count(count=bench.sizes.sequence)).result()
+        began = client.trigger(many_steps_now, Count(count=bench.sizes.sequence)).result()
     yield from spread("C", "step", [(after - before) * 1_000 for before, after in pairwise(began)])
 
 
@@ -42,10 +42,10 @@ def _asked(client: wf.Client, repeats: int, where: str) -> Iterator[Figure]:
     for number in range(-WARM, repeats):
         rest(PAUSE_S)
         begun = time.perf_counter()
-        receipt = client.trigger(one_step, Order(id=number)).result()
+        began = client.trigger(one_step_now, Order(id=number)).result()
         ended = time.perf_counter()
         if number >= 0:
-            starts_ms.append((receipt.at - begun) * 1_000)
+            starts_ms.append((began - begun) * 1_000)
             results_ms.append((ended - begun) * 1_000)
     yield from spread("D", f"start, {where}", starts_ms)
     yield from spread("D", f"result, {where}", results_ms)
