@@ -20,6 +20,9 @@ POLL_SECONDS: Final = (0.02, 1.0)
 REST: Final = 3.0
 """After a look, as a multiple of the time that it took: who waits for thousands of runs takes no
 more than a quarter of a core of the database."""
+LINGER_SECONDS: Final = 1.0
+"""After the last wait the thread stays for so long: who asks for one result after the other does
+not pay for a thread and for listening each time."""
 
 
 class Wait(Future[Run]):
@@ -36,7 +39,8 @@ class Wait(Future[Run]):
 
 
 class Ends:
-    """`wait(run_id)` answers a future of the ended Run. The thread lives while somebody waits."""
+    """`wait(run_id)` answers a future of the ended Run. The thread lives while somebody waits,
+    and a moment longer."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -60,6 +64,7 @@ class Ends:
     def _look(self) -> None:
         unlisten: Callable[[], None] = self._store.listen(self._changed.set)
         delay = POLL_SECONDS[0]
+        idle_from = time.monotonic()
         try:
             while True:
                 self._changed.clear()
@@ -67,9 +72,14 @@ class Ends:
                     if self.has_canceled:
                         self._forget()
                     waiting = list(self._waiting)
-                    if not waiting:
+                    if not waiting and time.monotonic() > idle_from + LINGER_SECONDS:
                         self._thread = None
                         return
+                if not waiting:
+                    self._changed.wait(LINGER_SECONDS)
+                    delay = POLL_SECONDS[0]
+                    continue
+                idle_from = time.monotonic()
                 begun = time.monotonic()
                 with suppress(StoreUnavailable):
                     self._settle(waiting)
