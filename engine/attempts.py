@@ -139,12 +139,15 @@ class Arrivals:
     """Where in a history things came back: a retry of the task keeps what is completed."""
 
     failed_at: dict[int, int] = field(default_factory=NEW_DICT)
+    size: int = 0
+    """Of all that came, in bytes."""
     _arrived_at: dict[tuple[int, int], int] = field(default_factory=NEW_DICT)
 
     _since_failure: list[Event] = field(default_factory=NEW_LIST)
     """What was completed after the first failure."""
 
     def note(self, event: Event) -> None:
+        self.size += len(event.data or b"")
         if self.failed_at and _is_success(event):
             self._since_failure.append(event)
         settles = event.kind == Kind.BATCH_ENDED and _settles(event)

@@ -86,7 +86,7 @@ class Body:
         self._paranoid: Paranoid | None = None
         self._is_paranoid = paranoid
         self._queue: deque[Event] = deque()
-        self._arrivals = Arrivals()
+        self.arrivals = Arrivals()
         self._length = Length()
         self._python = ""
         self._at_least = run.created_at
@@ -133,7 +133,7 @@ class Body:
                 begun.add(event.ordinal)
             elif event.kind == Kind.MESSAGE_AWAITED:
                 self.mailbox.heard = None
-            self._arrivals.note(event)
+            self.arrivals.note(event)
         self._active.recall(events)
         if self._moments is not None:
             self._tell_hooks(self._moments.recall(events))
@@ -356,7 +356,7 @@ class Body:
             numbered = Event(self.seq, *fact[1:])
             self.activation.events.append(numbered)
         self._at_least = max(self._at_least, numbered.at)
-        self._arrivals.note(numbered)
+        self.arrivals.note(numbered)
         first = len(self.activation.events)
         try:
             decisions = self.execution.apply(numbered)
@@ -475,7 +475,7 @@ class Body:
         delay = None
         policy = self._policies.retry_of(self.runnable)
         if not self.execution.cancel_requested:
-            run, failed = self.run, self._arrivals.failed_at
+            run, failed = self.run, self.arrivals.failed_at
             end, delay = task_attempt(run, self.runnable, policy, self.options, end, failed, at)
         self.seq += 1
         if delay is not None:
@@ -487,7 +487,7 @@ class Body:
             if policy.fresh:
                 chapter = tried_afresh(self.run, self.info, self._python, due_at)
             else:
-                chapter = tried_again(self.run, self.execution, self._arrivals, end, at, due_at)
+                chapter = tried_again(self.run, self.execution, self.arrivals, end, at, due_at)
             self._turn(chapter, due_at)
             return
         row = end.record(self.seq, at)

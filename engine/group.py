@@ -28,9 +28,9 @@ class Group:
         return [part for part in [*parts, Group([], self.parked)] if part]
 
     @property
-    def leaving(self) -> int:
-        """How many runs are nobody's when it has happened."""
-        return sum(body.leaves for body in self.bodies)
+    def leaving(self) -> list[Body]:
+        """Those whose runs are nobody's when it has happened."""
+        return [body for body in self.bodies if body.leaves]
 
     @property
     def makes_work(self) -> bool:

@@ -18,6 +18,12 @@ CLAIM_LIMIT: Final = 500
 workers."""
 CACHE_SIZE: Final = 1_000
 """Bodies of waiting runs kept in memory; a miss is a replay."""
+LIVE_BYTES: Final = 256 * 1024 * 1024
+"""Values of runs with work under way in one worker, as they are stored: some 25 of the largest.
+What Python makes of them is several times as large. A run that is larger than that is taken up
+alone."""
+CACHE_BYTES: Final = 128 * 1024 * 1024
+"""The same of bodies that are kept."""
 GRACE_MS: Final = 30_000
 """How long a canceled step may go on before the body goes on without it."""
 POLL_MS: Final = 1_000
@@ -43,6 +49,8 @@ class WorkerSettings:
     """Only this run and what it started."""
     max_owned: int = MAX_OWNED
     cache_size: int = CACHE_SIZE
+    cache_bytes: int = CACHE_BYTES
+    live_bytes: int = LIVE_BYTES
     python: str = ""
     poll_ms: int = POLL_MS
     lease_ms: int = LEASE_MS

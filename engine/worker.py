@@ -33,6 +33,7 @@ from wf.engine.observer import Observer
 from wf.engine.orders import Orders, new_order
 from wf.engine.parking import begin, dropped, feed, is_canceled, parked, why
 from wf.engine.registry import Registry
+from wf.engine.room import room, take_in
 from wf.engine.settings import CLAIM_LIMIT
 from wf.engine.settings import WorkerSettings as WorkerSettings
 from wf.engine.steps import StepOrder
@@ -78,7 +79,7 @@ class Worker:
         self.lease: Lease | None = None
         self.bodies: dict[bytes, Body] = {}
         """Owned runs."""
-        self._cache = Cache(settings.cache_size, self._close)
+        self._cache = Cache(settings.cache_size, settings.cache_bytes, self._close)
         self._dirty: dict[bytes, Body] = {}
         self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
         self._alarms = Alarms()
@@ -269,9 +270,10 @@ class Worker:
             return None
         self._is_hinted = False
         self._polled_at = self._ticked_at
-        room = max(0, self.settings.max_owned - len(self.bodies) + group.leaving)
+        free = max(0, self.settings.max_owned - len(self.bodies) + len(group.leaving))
+        most = min(CLAIM_LIMIT, free)
         return Claim(
-            limit=min(CLAIM_LIMIT, room),
+            limit=room(self.bodies, group.leaving, self.settings.live_bytes, most),
             tasks=self.registry.ids,
             python=self.settings.python,
             root=self.settings.root,
@@ -311,7 +313,7 @@ class Worker:
         self.beaten_at = self._ticked_at
         self._let_out(group.bodies, now)
         if claim is not None:
-            self._resync = self._resync and not claim.resync
+            self._resync = committed.is_cut or (self._resync and not claim.resync)
             self._take_claims(committed, claim, now)
 
     def _isolate(self, group: Group, error: Exception) -> None:
@@ -384,10 +386,9 @@ class Worker:
             self._store_due = due if claim.limit else max(due, now + self.settings.poll_ms)
             return
         try:
-            histories = self.store.load(
-                [(c.run.id, c.run.chapter) for c in claimed if self._must_load(c)]
-            )
-            put_off = self._put_off(claimed, histories, now)
+            limit = self.settings.live_bytes
+            histories, out = take_in(self.store, claimed, self.bodies, self._must_load, limit)
+            put_off = self._put_off(claimed, histories, out, now)
             for one in claimed:
                 if one.run.id not in put_off:
                     is_live = one.run.id in self.bodies or self._cache.fits(one)
@@ -409,14 +410,19 @@ class Worker:
         )
 
     def _put_off(
-        self, claimed: list[Claimed], histories: dict[bytes, list[Event]], now: int
+        self,
+        claimed: list[Claimed],
+        histories: dict[bytes, list[Event]],
+        crowded: set[bytes],
+        now: int,
     ) -> set[bytes]:
         """Give back those that have to wait before anything is begun: a suspect on trial may take
-        this process with it, and them."""
+        this process with it, and them. Those that have no room here go back for others."""
         back: list[Activation] = []
         for one in claimed:
             run, history = one.run, histories.get(one.run.id)
             until = self._trials.wait_until(one, history, now) if history else 0
+            until = now if run.id in crowded else until
             if until:
                 self._store_due = min(self._store_due, until)
                 back.append(

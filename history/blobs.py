@@ -12,13 +12,14 @@ child, the data of a token), until what it tells has become an event; `prune` se
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Final, overload
+from itertools import groupby
+from typing import Any, Final, overload
 
 from wf.history.errors import HistoryUnreadable
 from wf.history.events import Event
-from wf.history.limits import INLINE_BYTES
+from wf.history.limits import INLINE_BYTES, LOAD_BYTES
 from wf.history.model import Claimed, Run
 
 REFERENCE: Final = b"\xff\x02"
@@ -112,6 +113,21 @@ def whole_event(event: Event, fetch: Fetch) -> Event:
     if not is_reference(event.data):
         return event
     return event._replace(data=whole(event.data, fetch))
+
+
+def whole_histories(rows: Iterable[tuple[Any, ...]], fetch: Fetch) -> dict[bytes, list[Event]]:
+    """From rows of (run, seq, …), those of a run together: as many as LOAD_BYTES hold, one at
+    least. Without a seq: a run that has no events."""
+    found: dict[bytes, list[Event]] = {}
+    size = 0
+    for run_id, events in groupby(rows, key=lambda row: row[0]):
+        if size >= LOAD_BYTES:
+            break
+        found[run_id] = [
+            whole_event(Event(*row[1:]), fetch) for row in events if row[1] is not None
+        ]
+        size += sum(len(event.data or b"") for event in found[run_id])
+    return found
 
 
 def whole_claim(claimed: Claimed, fetch: Fetch, *, is_live: bool) -> None:

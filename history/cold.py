@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from wf.history.blobs import GET, whole, whole_event, whole_run
+from wf.history.blobs import GET, whole, whole_event, whole_histories, whole_run
 from wf.history.events import Event
 from wf.history.limits import INSERT_ROWS, LEASE_MS, MAX_CHUNKS, MAX_LIST
 from wf.history.model import Awaited, Run, Token, WorkerInfo
@@ -139,14 +139,17 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
         return [Chunk(*row) for row in self._query(sql, [run_id, name, after, MAX_CHUNKS])]
 
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
-        """Histories of (run, chapter), in order of seq; of a run without events, an empty list."""
-        found: dict[bytes, list[Event]] = {run_id: [] for run_id, _ in runs}
-        for part in chunks(runs):
-            pairs = " OR ".join(["(run_id = ? AND chapter = ?)"] * len(part))
-            sql = f"SELECT run_id, {_EVENTS} FROM events WHERE {pairs} ORDER BY run_id, seq"
-            for row in self._query(sql, [value for pair in part for value in pair]):
-                found[row[0]].append(whole_event(Event(*row[1:]), self.fetch))
-        return found
+        """Histories of (run, chapter), in order of seq, as many as LOAD_BYTES hold; of a run
+        without events, an empty list."""
+        sql = f"SELECT {_EVENTS} FROM events WHERE run_id = ? AND chapter = ? ORDER BY seq"
+        nothing = (None,)
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for run_id, chapter in runs:
+                for row in self._query(sql, (run_id, chapter)) or [nothing]:
+                    yield (run_id, *row)
+
+        return whole_histories(rows(), self.fetch)
 
 
 def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

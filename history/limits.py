@@ -69,6 +69,16 @@ IDLE_READERS: Final = 4
 STATEMENTS: Final = 256
 """Prepared statements that a SQLite connection keeps: more than there are."""
 
+NEWS_BYTES: Final = 64 * 1024 * 1024
+"""Rows of inboxes that one claim hands out; what is beyond them comes with the next one. Some six
+of the largest values, or the ends of a batch of ten thousand."""
+
+LOAD_BYTES: Final = 64 * 1024 * 1024
+"""Histories that one look reads; a larger one is read alone."""
+
+AHEAD_BYTES: Final = 16 * 1024 * 1024
+"""Messages of one name that are handed out with a run; a larger one is handed out alone."""
+
 MESSAGES_AHEAD: Final = 16
 """Messages of one name that are handed out with a run: enough that a body which reads a queue of
 them rarely waits for a commit, few enough to lie in memory at their largest."""

@@ -283,6 +283,9 @@ class Committed:
     claimed: list[Claimed] = field(default_factory=NEW_LIST)
     again: bool = False
     """There may be more at once: in queues that were not looked at, or not to their ends."""
+    is_cut: bool = False
+    """There is more in the inboxes of runs that were handed out than NEWS_BYTES: when these rows
+    are consumed, a claim with `resync` answers the rest."""
 
 
 # --- what people read

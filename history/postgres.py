@@ -16,7 +16,7 @@ from wf.history import postgres_queues, postgres_schedules
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_due as due
 from wf.history import postgres_sql_workers as workers
-from wf.history.blobs import Blobs, whole_event
+from wf.history.blobs import Blobs, whole_histories
 from wf.history.borrowed import async_driver_of, driver_of, is_async
 from wf.history.cold import Looks
 from wf.history.errors import (
@@ -329,7 +329,8 @@ class PostgresStore(Looks):
         if claim is None:
             return Committed()
         (self._looks.add if written.stirred else self._looks.discard)(lease.worker)
-        return Committed(written.claimed, written.again or (written.stirred and not looks))
+        again = written.again or (written.stirred and not looks)
+        return Committed(written.claimed, again, written.is_cut)
 
     def _write(self, group: Group, *, all_due: bool) -> Written:
         try:
@@ -375,12 +376,10 @@ class PostgresStore(Looks):
         return further == sql.LANDED
 
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
-        found: dict[bytes, list[Event]] = {run_id: [] for run_id, _ in runs}
-        values = table("bi", runs)
+        asked = sorted(runs)
+        values = [*table("bi", asked), asked[0][0] if asked else None]
         rows = self.pool.run(lambda c: look(c, workers.LOAD, values)) if runs else []
-        for row in rows:
-            found[row[0]].append(whole_event(Event(*row[1:]), self.fetch))
-        return found
+        return whole_histories(rows, self.fetch)
 
     def take_over(self, now: int, lease_ms: int, gone: Sequence[int] = ()) -> list[int]:
         def work(connection: Connection) -> list[int]:

@@ -16,6 +16,7 @@ from wf.history import postgres_sql_messages as messages
 from wf.history import postgres_sql_workers as workers
 from wf.history.blobs import Blobs
 from wf.history.events import Status
+from wf.history.handing import hand_messages, hand_news
 from wf.history.lanes import shared
 from wf.history.messages import Message
 from wf.history.model import (
@@ -70,6 +71,7 @@ class Written:
     stirred: bool = False
     """There is something to look at in queues, or was."""
     again: bool = False
+    is_cut: bool = False
 
 
 def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
@@ -89,9 +91,9 @@ def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
         marked = send(connection, sql.MARK, [group.now])
         if group.claim is not None:
             handed = _claim(connection, group, group.claim)
-    claimed, stirred = _claimed(handed)
+    claimed, stirred, is_cut = _claimed(handed)
     told = told or handed.told or marked.rowcount > 0 or _has_stirred(released)
-    return Written(claimed, told, stirred or handed.looked, handed.again)
+    return Written(claimed, told, stirred or handed.looked, handed.again, is_cut)
 
 
 def _has_stirred(released: Cursor | None) -> bool:
@@ -424,10 +426,10 @@ def _look(
     handed.again, handed.told = looking.again, looking.told
 
 
-def _claimed(handed: Handed) -> tuple[list[Claimed], bool]:
-    """And whether queues are stirred."""
+def _claimed(handed: Handed) -> tuple[list[Claimed], bool, bool]:
+    """And whether queues are stirred, and inboxes cut."""
     claimed: dict[bytes, Claimed] = {}
-    stirred = False
+    stirred = is_cut = False
     for cursor in handed.runs:
         for row in cursor.fetchall():
             stirred = stirred or bool(row[RUN_WIDTH + 2 :] and row[RUN_WIDTH + 2])
@@ -436,8 +438,6 @@ def _claimed(handed: Handed) -> tuple[list[Claimed], bool]:
                 claimed[row[0]] = Claimed(run_of(row), Reason(why), seq, [])
     if handed.rest:
         inboxes, unread = handed.rest
-        for row in inboxes.fetchall():
-            claimed[row[1]].inbox.append(InboxRow(*row))
-        for row in unread.fetchall():
-            claimed[row[1]].messages.append(Message(*row))
-    return list(claimed.values()), stirred
+        is_cut = hand_news(claimed, (InboxRow(*row) for row in inboxes.fetchall()))
+        hand_messages(claimed, (Message(*row) for row in unread.fetchall()))
+    return list(claimed.values()), stirred, is_cut

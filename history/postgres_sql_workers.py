@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from wf.history.events import Kind
+from wf.history.limits import LOAD_BYTES, NEWS_BYTES
 from wf.history.model import Reason
 from wf.history.postgres_sql import CLOCK, MARKED, SLOT, note, noted, stir_marks, stir_slots
 from wf.history.rows import columns
@@ -135,23 +136,32 @@ CLAIM_CHOSEN: Final = _claim(
 
 _ROWS: Final = "i.id, i.run_id, i.kind, i.chapter, i.ordinal, i.at, i.name, i.data, i.place"
 
-INBOXES: Final = f"""SELECT {_ROWS} FROM unnest({noted("claimed")}) AS c(id)
-JOIN inbox i ON i.run_id = c.id ORDER BY i.id"""
+_READ: Final = f"""SELECT {_ROWS} FROM (
+ SELECT i.*, sum(octet_length(i.data)) OVER (ORDER BY i.id) AS upto FROM {{}}) i
+WHERE coalesce(i.upto - octet_length(i.data), 0) < {NEWS_BYTES} ORDER BY i.id"""
+
+INBOXES: Final = _READ.format(
+    f"unnest({noted('claimed')}) AS c(id) JOIN inbox i ON i.run_id = c.id"
+)
 """Follows CLAIM."""
 
 OWNED: Final = f"""SELECT {columns("r")}, {_RESUME}, coalesce((SELECT max(seq) FROM events e
  WHERE e.run_id = r.id AND e.chapter = r.chapter), 0)
 FROM owned o JOIN runs r ON r.id = o.run_id WHERE o.worker = %s ORDER BY r.id"""
 
-OWNED_INBOXES: Final = f"""SELECT {_ROWS} FROM owned o
-JOIN inbox i ON i.run_id = o.run_id
-WHERE o.worker = %s ORDER BY i.id"""
+OWNED_INBOXES: Final = _READ.format(
+    "owned o JOIN inbox i ON i.run_id = o.run_id WHERE o.worker = %s"
+)
 
-LOAD: Final = """SELECT e.run_id, e.seq, e.kind, e.ordinal, e.at,
- e.name, e.digest, e.attempt, e.took, e.data
-FROM unnest(%s::bytea[], %s::int8[]) AS a(run_id, chapter)
-JOIN events e ON e.run_id = a.run_id AND e.chapter = a.chapter
-ORDER BY e.run_id, e.chapter, e.seq"""
+LOAD: Final = f"""SELECT run_id, seq, kind, ordinal, at, name, digest, attempt, took, data FROM (
+ SELECT a.run_id, e.seq, e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt, e.took, e.data,
+  sum(octet_length(e.data)) OVER (ORDER BY a.run_id) AS upto
+ FROM unnest(%s::bytea[], %s::int8[]) AS a(run_id, chapter)
+ LEFT JOIN events e ON e.run_id = a.run_id AND e.chapter = a.chapter) e
+WHERE coalesce(upto, 0) <= {LOAD_BYTES} OR run_id = %s
+ORDER BY run_id, seq"""
+"""(runs, chapters, the first of these runs) As many whole histories as LOAD_BYTES hold, and that of
+the first run. Of a run without events, one row without a seq."""
 
 # --- workers -------------------------------------------------------------------------------------
 

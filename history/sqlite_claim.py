@@ -8,8 +8,9 @@ from operator import attrgetter
 from typing import Any, Final
 
 from wf.history.events import Kind, Status
+from wf.history.handing import hand_messages, hand_news
 from wf.history.lanes import shared
-from wf.history.limits import DUE_ROWS, MESSAGES_AHEAD
+from wf.history.limits import DUE_ROWS, MESSAGES_AHEAD, NEWS_BYTES
 from wf.history.messages import Message
 from wf.history.model import Claim, Claimed, Committed, InboxRow, Lease, Reason, Run
 from wf.history.rows import RUN_COLUMNS, DueKind, run_of
@@ -46,6 +47,9 @@ FROM owned o JOIN runs r ON r.id = o.run_id WHERE o.worker NOT IN (SELECT id FRO
 ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, owner = NULL"""
 
 
+_UNREAD: Final = """SELECT id, run_id, kind, chapter, ordinal, at, name, data, place
+FROM (SELECT *, sum(length(data)) OVER (ORDER BY id) AS upto FROM inbox WHERE run_id IN"""
+_UNREAD_END: Final = f") WHERE coalesce(upto - length(data), 0) < {NEWS_BYTES}"
 _MESSAGES: Final = f"""SELECT m.id, m.run_id, m.name, m.at, m.data FROM listening l
 JOIN messages m ON m.id IN (SELECT x.id FROM messages x
  WHERE x.run_id = l.run_id AND x.name = l.name ORDER BY x.id LIMIT {MESSAGES_AHEAD})
@@ -121,7 +125,8 @@ def hand_out(tx: Transaction, lease: Lease, claim: Claim) -> Committed:
     runs = _live(tx, reasons)
     _own(tx, lease, [run_id for run_id in fresh if run_id in runs], admitted.slots)
     known = [(runs[run_id], why) for run_id, why in reasons.items() if run_id in runs]
-    return Committed(_open(tx, known, claim), admitted.again)
+    opened, is_cut = _open(tx, known, claim)
+    return Committed(opened, admitted.again, is_cut)
 
 
 def _live(tx: Transaction, run_ids: Iterable[bytes]) -> dict[bytes, Run]:
@@ -180,8 +185,11 @@ def _choose(tx: Transaction, lease: Lease, claim: Claim, limit: int) -> list[byt
 by_id: Final = attrgetter("id")
 
 
-def _open(tx: Transaction, claimed: Iterable[tuple[Run, int]], claim: Claim) -> list[Claimed]:
-    """Write how each goes on, and add its inbox and its messages."""
+def _open(
+    tx: Transaction, claimed: Iterable[tuple[Run, int]], claim: Claim
+) -> tuple[list[Claimed], bool]:
+    """Write how each goes on, and add its inbox and its messages. Answers also what `hand_news`
+    does."""
     answers: list[Claimed] = []
     events: list[tuple[Any, ...]] = []
     last_event = (
@@ -203,13 +211,10 @@ def _open(tx: Transaction, claimed: Iterable[tuple[Run, int]], claim: Claim) -> 
         answers.append(Claimed(run, reason, seq, []))
     tx.db.executemany(INSERT_EVENTS, events)
     began = {answer.run.id: answer for answer in answers if answer.reason is not Reason.NEW}
-    unread = "SELECT id, run_id, kind, chapter, ordinal, at, name, data, place"
-    unread += " FROM inbox WHERE run_id IN"
-    for row in sorted((InboxRow(*row) for row in tx.rows(unread, began)), key=by_id):
-        began[row.run_id].inbox.append(row)
-    for message in sorted((Message(*row) for row in tx.rows(_MESSAGES, began)), key=by_id):
-        began[message.run_id].messages.append(message)
-    return answers
+    news = sorted((InboxRow(*row) for row in tx.rows(_UNREAD, began, _UNREAD_END)), key=by_id)
+    is_cut = hand_news(began, news)
+    hand_messages(began, sorted((Message(*row) for row in tx.rows(_MESSAGES, began)), key=by_id))
+    return answers, is_cut
 
 
 def _event(run: Run, seq: int, kind: Kind, at: int, name: str) -> tuple[Any, ...]:

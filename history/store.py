@@ -165,7 +165,8 @@ class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Fo
         ...
 
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
-        """Histories of (run, chapter)."""
+        """Histories of (run, chapter): of as many of these as LOAD_BYTES hold, of one at least. The
+        others are asked for again."""
         ...
 
     def workers(self, environment: str) -> list[tuple[int, WorkerInfo]]:
