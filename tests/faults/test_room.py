@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,7 @@ from tests.stores.bounds import small_bounds
 from wf.engine.registry import Registry
 from wf.engine.room import weight
 from wf.history.audit import audit
-from wf.history.events import Status
+from wf.history.events import Kind, Status
 
 SIZE = 10_000
 """Characters of a payload or a result."""
@@ -41,9 +42,22 @@ async def gathers(count: int) -> int:
     return sum(map(len, await echo.batch_trigger_and_wait(["x" * 400] * count)))
 
 
+@wf.step
+async def slowly() -> None:
+    await asyncio.sleep(1_000)
+
+
+@wf.task
+async def gathers_beside_a_step(count: int) -> int:
+    step = asyncio.create_task(slowly())
+    total = await gathers.fn(count)
+    await step
+    return total
+
+
 @pytest.fixture
 def world(url: str) -> Iterator[World]:
-    world = World(url, Registry([echo, carries, waits, gathers]))
+    world = World(url, Registry([echo, carries, waits, gathers, slowly, gathers_beside_a_step]))
     yield world
     world.close()
 
@@ -110,9 +124,12 @@ def test_the_cache_keeps_as_many_bodies_as_have_room(world: World) -> None:
 
 
 def test_news_that_have_no_room_come_when_the_others_are_read(world: World) -> None:
-    run_id = world.trigger(gathers, 20)
+    run_id = world.trigger(gathers_beside_a_step, 20)
     world.start()
     with small_bounds(1_000):
         world.live([run_id])
     assert world.run(run_id).output == b"8000"
+    *_, gathered = world.events(run_id, Kind.BATCH_ENDED)
+    [finished] = world.events(run_id, Kind.STEP_FINISHED)
+    assert gathered.at < finished.at
     assert audit(world.store) == []
