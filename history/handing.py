@@ -8,18 +8,18 @@ from collections.abc import Iterable, Mapping
 from wf.history.blobs import size_of
 from wf.history.limits import AHEAD_BYTES, NEWS_BYTES
 from wf.history.messages import Message
-from wf.history.model import Claimed, InboxRow
+from wf.history.model import Claimed, InboxKind, InboxRow
 
 
 def hand_news(claimed: Mapping[bytes, Claimed], rows: Iterable[InboxRow]) -> bool:
     """Rows of inboxes, in order of id, go to their runs. True: there may be more, which are handed
-    out when these are consumed."""
+    out when these are consumed. A cancel always goes: a run that is parked now reads nothing
+    later."""
     size = 0
     for row in rows:
-        if size >= NEWS_BYTES:
-            return True
+        if size < NEWS_BYTES or row.kind == InboxKind.CANCEL:
+            claimed[row.run_id].inbox.append(row)
         size += size_of(row.data)
-        claimed[row.run_id].inbox.append(row)
     return size >= NEWS_BYTES
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from wf.history.events import Kind
 from wf.history.limits import LOAD_BYTES, NEWS_BYTES
-from wf.history.model import Reason
+from wf.history.model import InboxKind, Reason
 from wf.history.postgres_sql import CLOCK, MARKED, SLOT, note, noted, stir_marks, stir_slots
 from wf.history.rows import columns
 from wf.history.sealing import KEY_LOST
@@ -138,7 +138,8 @@ _ROWS: Final = "i.id, i.run_id, i.kind, i.chapter, i.ordinal, i.at, i.name, i.da
 
 _READ: Final = f"""SELECT {_ROWS} FROM (
  SELECT i.*, sum(octet_length(i.data)) OVER (ORDER BY i.id) AS upto FROM {{}}) i
-WHERE coalesce(i.upto - octet_length(i.data), 0) < {NEWS_BYTES} ORDER BY i.id"""
+WHERE coalesce(i.upto - octet_length(i.data), 0) < {NEWS_BYTES}
+ OR i.kind = {int(InboxKind.CANCEL)} ORDER BY i.id"""
 
 INBOXES: Final = _READ.format(
     f"unnest({noted('claimed')}) AS c(id) JOIN inbox i ON i.run_id = c.id"

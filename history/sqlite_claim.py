@@ -12,7 +12,7 @@ from wf.history.handing import hand_messages, hand_news
 from wf.history.lanes import shared
 from wf.history.limits import DUE_ROWS, MESSAGES_AHEAD, NEWS_BYTES
 from wf.history.messages import Message
-from wf.history.model import Claim, Claimed, Committed, InboxRow, Lease, Reason, Run
+from wf.history.model import Claim, Claimed, Committed, InboxKind, InboxRow, Lease, Reason, Run
 from wf.history.rows import RUN_COLUMNS, DueKind, run_of
 from wf.history.sqlite_rows import INSERT_DUE, INSERT_EVENTS, End, end_never_begun, end_tokens, mark
 from wf.history.sqlite_slots import NO_SLOT, Admitted, Slot, admit, admit_under, stirred
@@ -49,7 +49,8 @@ ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, owner = NULL"""
 
 _UNREAD: Final = """SELECT id, run_id, kind, chapter, ordinal, at, name, data, place
 FROM (SELECT *, sum(length(data)) OVER (ORDER BY id) AS upto FROM inbox WHERE run_id IN"""
-_UNREAD_END: Final = f") WHERE coalesce(upto - length(data), 0) < {NEWS_BYTES}"
+_UNREAD_END: Final = f""") WHERE coalesce(upto - length(data), 0) < {NEWS_BYTES}
+ OR kind = {InboxKind.CANCEL.value}"""
 _MESSAGES: Final = f"""SELECT m.id, m.run_id, m.name, m.at, m.data FROM listening l
 JOIN messages m ON m.id IN (SELECT x.id FROM messages x
  WHERE x.run_id = l.run_id AND x.name = l.name ORDER BY x.id LIMIT {MESSAGES_AHEAD})

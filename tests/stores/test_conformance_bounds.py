@@ -61,6 +61,19 @@ def test_news_are_handed_out_up_to_a_bound_and_the_rest_when_they_are_read(world
     assert seen == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_cancel_is_handed_out_beyond_all_bounds(world: World) -> None:
+    worker = world.worker()
+    token = world.token()
+    world.store.create_tokens([token])
+    run = world.begun(worker).run.id
+    worker.commit(Activation(run, 1, waits=[Wait(token.id, 1, of_token=True)], release=True))
+    world.store.end_token(token.id, "COMPLETED", value(1), world.now())
+    world.store.cancel([run], world.now())
+    with small_bounds(1):
+        [claimed] = worker.claim()
+    assert [row.kind for row in claimed.inbox] == [InboxKind.TOKEN_ENDED, InboxKind.CANCEL]
+
+
 def test_messages_are_handed_out_up_to_a_bound_and_one_at_least(world: World) -> None:
     worker = world.worker()
     run = world.begun(worker).run.id
