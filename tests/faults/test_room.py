@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 import wf
-from tests.faults.world import Process, World
 from tests.stores.bounds import small_bounds
 from wf.engine.registry import Registry
 from wf.engine.room import weight
 from wf.history.audit import audit
 from wf.history.events import Kind, Status
+from wf.testing.world import Process, World
 
 SIZE = 10_000
 """Characters of a payload or a result."""
