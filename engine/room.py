@@ -15,6 +15,9 @@ from wf.history.events import Event
 from wf.history.model import Claimed
 from wf.history.store import Store
 
+Histories = dict[bytes, list[Event]]
+"""By run."""
+
 
 def weight(body: Body) -> int:
     """In bytes."""
@@ -38,7 +41,7 @@ def take_in(
     bodies: Mapping[bytes, Body],
     must_load: Callable[[Claimed], bool],
     limit: int,
-) -> tuple[dict[bytes, list[Event]], set[bytes]]:
+) -> tuple[Histories, set[bytes]]:
     """The histories of those that need them, and the runs that have no room; one at least has. The
     last history that is read may be beyond the limit. Raises StoreUnavailable."""
     total = sum(map(weight, bodies.values()))
@@ -56,7 +59,7 @@ def take_in(
         is_empty = False
         if must_load(one):
             missing.append((one.run.id, one.run.chapter))
-    histories: dict[bytes, list[Event]] = {}
+    histories: Histories = {}
     while missing and not (histories and total > limit):
         part = store.load(missing)
         histories |= part

@@ -33,7 +33,7 @@ from wf.engine.observer import Observer
 from wf.engine.orders import Orders, new_order
 from wf.engine.parking import begin, dropped, feed, is_canceled, parked, why
 from wf.engine.registry import Registry
-from wf.engine.room import room, take_in
+from wf.engine.room import Histories, room, take_in
 from wf.engine.settings import CLAIM_LIMIT
 from wf.engine.settings import WorkerSettings as WorkerSettings
 from wf.engine.steps import StepOrder
@@ -410,11 +410,7 @@ class Worker:
         )
 
     def _put_off(
-        self,
-        claimed: list[Claimed],
-        histories: dict[bytes, list[Event]],
-        crowded: set[bytes],
-        now: int,
+        self, claimed: list[Claimed], histories: Histories, crowded: set[bytes], now: int
     ) -> set[bytes]:
         """Give back those that have to wait before anything is begun: a suspect on trial may take
         this process with it, and them. Those that have no room here go back for others."""

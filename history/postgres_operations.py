@@ -34,9 +34,10 @@ DOOM: Final = f"{pruning.DOOMED} = ANY (%s::bytea[])"
 CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id = ANY (%s::bytea[])"
 
 FORKED: Final = """SELECT r.id FROM runs r WHERE r.id = ANY (%s::bytea[])
- AND (EXISTS (SELECT FROM runs f WHERE f.origin_id = r.id AND f.status = 0)
-  OR EXISTS (SELECT FROM runs f WHERE f.origin_id = r.parent_id AND f.status = 0))"""
-"""Live runs replay it, or are forks of it or of the run that triggered it."""
+ AND ((SELECT 1 FROM runs f WHERE f.origin_id = r.id AND f.status = 0 LIMIT 1) = 1
+  OR (SELECT 1 FROM runs f WHERE f.origin_id = r.parent_id AND f.status = 0 LIMIT 1) = 1)"""
+"""Live runs replay it, or are forks of it or of the run that triggered it. (With EXISTS all runs
+that are live would be read, and hashed.)"""
 
 HOLD: Final = """SELECT r.id FROM runs r WHERE r.id = ANY (%s::bytea[])
 ORDER BY r.id FOR KEY SHARE"""
