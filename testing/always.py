@@ -45,6 +45,7 @@ def always(
     real: Collection[AnyRunnable | str] | bool = (),
     failures: Mapping[AnyRunnable | str, Sequence[BaseException]] | None = None,
     messages: Mapping[str, st.SearchStrategy[Any]] | None = None,
+    versions: Sequence[AnyRunnable] = (),
     bad: Iterable[str] = tuple(MOST),
     horizon: Duration = HORIZON,
     examples: int = EXAMPLES,
@@ -59,8 +60,9 @@ def always(
     `replace` gives fakes and strategies, `real` names steps whose own code runs, True: all), when
     they fail (`failures`: with what), when tokens are answered and messages come (`messages`: with
     what), or never, when time passes, when a worker is lost or stands still and is taken over,
-    whether the run is canceled, what comes twice. `bad`: which of lost, taken, fails, canceled and
-    again may be.
+    whether the run is canceled, what comes twice, and when the next of `versions` (of the task,
+    under its id) is deployed. `bad`: which of lost, taken, fails, canceled, again and deployed may
+    be.
 
     Besides: bodies have nothing in them that `wf check` finds (`check`), no run is parked, all
     histories replay, and a replay does nothing in the world outside. A story that fails is shrunk
@@ -74,6 +76,7 @@ def always(
         {id_of(target): errors for target, errors in (failures or {}).items()},
         dict(messages or {}),
         milliseconds(horizon),
+        tuple(versions),
         frozenset(bad),
     )
     drawn = payload if payload is not None else payloads_of(task)

@@ -19,6 +19,7 @@ from wf.engine.core.durations import show_duration
 from wf.engine.core.messages import AwaitMessageCall
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
+from wf.engine.registry import AnyRunnable, Registry
 from wf.history.errors import Abort, AlreadyEnded
 from wf.history.ids import derived_id, parse, show
 from wf.history.limits import MAX_LIST
@@ -35,7 +36,7 @@ from wf.testing.world import Process
 
 MOST_MOVES: Final = 100
 """Of one story: a run that goes on for longer is told up to there."""
-MOST: Final = {"lost": 2, "taken": 1, "fails": 3, "canceled": 1, "again": 2}
+MOST: Final = {"lost": 2, "taken": 1, "fails": 3, "canceled": 1, "again": 2, "deployed": 2}
 """Bad things of each kind in one story: what needs more of them is rare, and no short story."""
 
 
@@ -65,7 +66,8 @@ class Chooser(Protocol):
 class Plan:
     """What holds in all stories of a task. `real`: ids of steps whose own code runs; None: all.
     `results`, `failures`, `messages`: what others answer, raise, and people send, by name.
-    `horizon_ms`: time passes no further."""
+    `horizon_ms`: time passes no further. `versions`: of the task, that are deployed one after the
+    other."""
 
     task: Runnable[..., Any]
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict[str, StandIn])
@@ -75,6 +77,7 @@ class Plan:
     )
     messages: Mapping[str, Any] = field(default_factory=dict[str, Any])
     horizon_ms: int = 0
+    versions: Sequence[AnyRunnable] = ()
     bad: frozenset[str] = frozenset(MOST)
     """Kinds of bad things that happen."""
 
@@ -277,6 +280,11 @@ class Telling:
             if jobs and len(awake) == len(processes):
                 take = partial(self._take_over, awake[0])
                 yield Move("the worker stands still, and is taken over", 1, take, kind="taken")
+        number = self._bad.get("deployed", 0)
+        if awake and number < len(self.plan.versions):
+            deploy = partial(self._deploy, awake[0], self.plan.versions[number])
+            title = f"version {number + 2} is deployed"
+            yield Move(title, 3, deploy, kind="deployed")
         if not self._run.status.ended:
             yield Move("the run is canceled", 1, self._cancel, kind="canceled")
         if self._sent:
@@ -288,6 +296,13 @@ class Telling:
         lease = process.worker.lease
         self.env.world.lose(process)
         self._bury(lease)
+
+    def _deploy(self, process: Process, version: AnyRunnable, _: Any) -> None:
+        """The worker is stopped, and one with that code begins."""
+        registry = Registry(self.env.world.registry)
+        registry.replace(version)
+        self.env.world.registry = registry.with_hooks()
+        self._lose(process, None)
 
     def _take_over(self, process: Process, _: Any) -> None:
         process.is_asleep = True

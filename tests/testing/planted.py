@@ -223,12 +223,12 @@ async def races_well() -> None:
         await refund()
 
 
-# --- bugs that were not found at first ------------------------------------------------------------
+# --- more ----------------------------------------------------------------------------------------
 
 
 @wf.task
 async def ships_meanwhile() -> None:
-    """Not found before a step could fail for good: three failed attempts in a row are rare."""
+    """A step may be late, or fail for good."""
     await asyncio.gather(charge(5), ship())
 
 
@@ -240,7 +240,7 @@ async def ships_then() -> None:
 
 @wf.task
 async def counts_deliveries() -> None:
-    """Not found before a message could come again after it was read."""
+    """Twice the same message is one payment."""
     for _ in range(2):
         await wf.wait.for_message("paid", int, timeout="7d")
     await ship()
@@ -257,7 +257,7 @@ async def counts_payments() -> None:
 
 @wf.task
 async def changes_the_vendor() -> None:
-    """Not found before time could pass between the effect of a step and its result."""
+    """Time passes between the effect of a step and its result."""
     try:
         async with asyncio.timeout(10):
             await charge(5)
@@ -292,6 +292,33 @@ async def refunds_always() -> None:
     finally:
         if not is_shipped:
             await refund()
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+
+@wf.task
+async def sells() -> None:
+    await charge(5)
+    await wf.wait.for_(days=1)
+    await ship()
+
+
+@wf.task(id="sells")
+async def sells_and_tells() -> None:
+    await charge(5)
+    await tell("paid")
+    await wf.wait.for_(days=1)
+    await ship()
+
+
+@wf.task(id="sells")
+async def sells_and_tells_new_buyers() -> None:
+    await charge(5)
+    if wf.patched("tell"):
+        await tell("paid")
+    await wf.wait.for_(days=1)
+    await ship()
 
 
 class Pair(NamedTuple):

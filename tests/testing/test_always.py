@@ -95,6 +95,25 @@ async def retries_blindly_no_more(cents: int) -> None:
     await look(cents)
 
 
+def test_a_deployment_that_parks_runs_is_found() -> None:
+    def sell(*versions: Any, examples: int = WITHIN) -> Any:
+        given = wf.testing.always(
+            planted.sells,
+            versions=versions,
+            real=True,
+            bad=["deployed", "lost"],
+            examples=examples,
+            shrink=False,
+            seed=SEED,
+            save=None,
+        )
+        return given(planted.nothing)
+
+    with pytest.raises(AssertionError, match="sells is parked: WF1001"):
+        sell(planted.sells_and_tells)()
+    sell(planted.sells_and_tells_new_buyers, examples=STORIES * 2)()
+
+
 def test_what_is_not_said_is_drawn_from_annotations() -> None:
     seen: list[Story] = []
 
