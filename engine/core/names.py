@@ -15,7 +15,7 @@ def check_name(value: Any, what: str) -> str:
     """A string that every store can hold and look up. Raises DeclarationError."""
     if not isinstance(value, str) or not value:
         raise DeclarationError(f"{what}={value!r}: give a string that is not empty")
-    if not is_text(value) or "\0" in value:
+    if not is_text(value):
         raise DeclarationError(f"{what}={value!r}: leave out NUL and lone surrogates")
     if len(value.encode()) > MAX_NAME_BYTES:
         raise DeclarationError(
@@ -26,8 +26,9 @@ def check_name(value: Any, what: str) -> str:
 
 
 def is_text(value: str) -> bool:
+    """Every store can hold it: Postgres has no NUL in texts, UTF-8 no lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in value

@@ -175,7 +175,8 @@ def check_tags(value: Iterable[Any]) -> list[str]:
         isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH and is_text(tag) for tag in tags
     ):
         raise DeclarationError(
-            f"tags={value!r}: give at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters"
+            f"tags={value!r}: give at most {MAX_TAGS} strings of 1 to {MAX_TAG_LENGTH} characters, "
+            "without NUL and lone surrogates"
         )
     return tags
 

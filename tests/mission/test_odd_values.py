@@ -74,6 +74,26 @@ def test_a_nul_in_a_filter_finds_nothing(database: str) -> None:
             assert client.runs.list(**filters) == []
 
 
+def test_a_nul_in_a_name_is_refused_in_one_line_and_nothing_is_made(database: str) -> None:
+    with wf.Client(database) as client:
+        for given in (
+            {"tags": ["a\0"]},
+            {"queue": "a\0"},
+            {"queue": wf.Queue("a\0")},
+            {"concurrency_key": "a\0"},
+            {"idempotency_key": "a\0"},
+            {"version": "a\0"},
+        ):
+            options: Any = given
+            with pytest.raises(wf.DeclarationError, match=r"^.*=.*a\\x00.*NUL.*$"):
+                client.trigger(odd.child, 1, **options)
+            with pytest.raises(wf.DeclarationError, match="NUL"):
+                client.batch_trigger(odd.child, [wf.Item(1), wf.Item(2, **options)])
+        with pytest.raises(wf.DeclarationError, match="NUL"):
+            client.trigger("a\0", 1)
+        assert client.runs.list() == []
+
+
 async def test_ten_megabytes_go_all_ways(database: str) -> None:
     value = "x" * (10 * MB - 2)
     with wf.Client(database) as client:
