@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,14 +199,15 @@ def test_unknown_ids_say_where_to_look(client: wf.Client) -> None:
 
 
 def test_a_database_that_is_made_is_told_of_once(
-    database: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, fresh_postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING):
-        wf.Client(database).close()
-        assert "there was no database of wf at" in caplog.text
-        caplog.clear()
-        wf.Client(database).close()
-        assert caplog.text == ""
+    for database in (f"sqlite:///{tmp_path}/wf.db", fresh_postgres_url):
+        with caplog.at_level(logging.WARNING):
+            wf.Client(database).close()
+            assert "there was no database of wf at" in caplog.text
+            caplog.clear()
+            wf.Client(database).close()
+            assert caplog.text == ""
 
 
 def test_environments_do_not_see_each_other(database: str) -> None:
