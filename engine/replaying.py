@@ -30,7 +30,7 @@ from wf.engine.registry import Registry
 from wf.engine.silence import silent
 from wf.history.audit import Breach
 from wf.history.errors import NonDeterminism
-from wf.history.events import CHAPTER_ENDS, Event, Kind, Status
+from wf.history.events import CHAPTER_ENDS, UNKNOWN_DIGEST, Event, Kind, Status
 from wf.history.ids import show
 from wf.history.model import Run
 from wf.history.store import Store, query_of
@@ -106,14 +106,16 @@ def _compare(pending: Sequence[Decision], last: Event) -> Iterator[str]:
             yield f"it decides {decision!r} now, which its history does not have"
     again = next((one for one in pending if isinstance(one, Restart)), None)
     if last.kind == Kind.RESTARTED:
-        if again is None or again.digest != last.digest:
+        if again is None or last.digest not in (again.digest, UNKNOWN_DIGEST):
             yield "it restarted, and replayed it does not, or not with this payload"
         return
     if again is not None:
         yield "it did not restart, and replayed it does"
     end = next((one for one in pending if isinstance(one, End)), None)
     if last.kind == Kind.ENDED:
-        if last.name == Status.COMPLETED and (end is None or end.digest != last.digest):
+        if last.name == Status.COMPLETED and (
+            end is None or last.digest not in (end.digest, UNKNOWN_DIGEST)
+        ):
             now = "nothing" if end is None else f"{end.status} with another output"
             yield f"it COMPLETED, and replayed it comes to {now}"
         elif (

@@ -17,7 +17,14 @@ from typing import Any, Final
 
 from wf.history.blobs import whole
 from wf.history.checks import CHECKS, Breach
-from wf.history.events import CHAPTER_ENDS, COMPLETIONS, STORED, Kind, Status
+from wf.history.events import (
+    CHAPTER_ENDS,
+    COMPLETIONS,
+    STORED,
+    UNKNOWN_DIGEST,
+    Kind,
+    Status,
+)
 from wf.history.ids import show
 from wf.history.rows import RUN_STATUS
 from wf.history.sealed_store import SealedStore
@@ -185,7 +192,8 @@ def _projections(run: _Row, events: list[_Event]) -> Iterator[tuple[str, str]]:
     if end.data != run.failure:
         yield "I12", "its failure is not the one of its history"
     output = run.output
-    wrong = output is None or (not is_sealed(output) and end.digest != digest_of(output))
+    known = output is not None and not is_sealed(output) and end.digest != UNKNOWN_DIGEST
+    wrong = output is None or (known and end.digest != digest_of(output))
     if run.status == STORED[Status.COMPLETED] and wrong:
         yield "I12", "its output is not the one of its history"
 

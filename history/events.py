@@ -166,6 +166,8 @@ COMPLETIONS: Final = frozenset(
 share one; the ends of a batch come in pages)."""
 MOMENTS_FROM_MS: Final = 1_000_000_000_000
 """The `digest` of a timer from which it is a moment: no delay is that long."""
+UNKNOWN_DIGEST: Final = -(2**63)
+"""The digest of a value that was replaced in a saved history: it is like any other."""
 CHAPTER_ENDS: Final = frozenset({Kind.ATTEMPT_FAILED, Kind.RESTARTED, Kind.ENDED})
 
 

@@ -11,7 +11,9 @@ from typing import Final
 from wf.history.errors import BadURL
 from wf.history.model import Run, RunFilter
 from wf.history.open import open_store
+from wf.history.redacting import Redact, redact_file
 from wf.history.schema import schema
+from wf.history.sealed_store import SealedStore
 from wf.history.store import Store, query_of
 
 PAGE_RUNS: Final = 500
@@ -29,13 +31,28 @@ _TABLES: Final = (
 left out: nobody works on a file."""
 
 
-def export(store: Store, run: Run, file: Path) -> list[Run]:
-    """Write a run and all runs below it into a new file; answers them.
+def export(store: Store, run: Run, file: Path, redact: Redact | None = None) -> list[Run]:
+    """Write a run and all runs below it into a new file; answers them. redact: what is to stand
+    there instead of a value (`redacting`); the file has its name when that is done.
 
-    Raises BadURL where the file is there, StoreUnavailable.
+    Raises BadURL where the file is there, StoreUnavailable, CodecError.
     """
     if file.exists():
         raise BadURL(f"{file} is there already: name another file, or remove it")
+    if redact is None:
+        return _write(store, run, file)
+    part = file.with_name(f"{file.name}.part")
+    try:
+        runs = _write(store, run, part)
+        redact_file(part, redact, store.sealing if isinstance(store, SealedStore) else None)
+        part.rename(file)
+    finally:
+        for left in part.parent.glob(f"{part.name}*"):
+            left.unlink()
+    return runs
+
+
+def _write(store: Store, run: Run, file: Path) -> list[Run]:
     runs = _with_those_below(store, run)
     open_store(str(file)).close()
     query = query_of(store)

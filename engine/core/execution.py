@@ -35,7 +35,7 @@ from wf.engine.core.outcome import failure_of, outcome_of, text_of
 from wf.engine.core.scopes import order_scopes
 from wf.engine.core.timers import Timers
 from wf.history.errors import NonDeterminism, StepBudgetExceeded
-from wf.history.events import COMPLETIONS, FACTS, Event, Kind, Status
+from wf.history.events import COMPLETIONS, FACTS, UNKNOWN_DIGEST, Event, Kind, Status
 from wf.history.ids import show
 from wf.history.notes import Note, NoteKind, first_metadata, operate
 
@@ -295,7 +295,9 @@ class Execution:
             self.issued.append(Issued(ordinal, verb, name, digest, where))
         recorded = self.recorded.get(ordinal)
         if recorded is not None and (
-            recorded.digest != digest or recorded.name != name or VERBS[recorded.kind] != verb
+            (recorded.digest != digest and recorded.digest != UNKNOWN_DIGEST)
+            or recorded.name != name
+            or VERBS[recorded.kind] != verb
         ):
             where = operation.where if operation is not None else ""
             self._part(ordinal, Issued(ordinal, verb, name, digest, where))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import wf
 
 charged: list[str] = []
@@ -69,3 +71,8 @@ async def slow() -> str:
     await told("first")
     await wf.wait.for_(days=1)
     return f"{(wf.now() - begun).days}"
+
+
+@wf.task
+async def pair() -> list[str]:
+    return await asyncio.gather(helper.trigger_and_wait("a"), helper.trigger_and_wait("b"))

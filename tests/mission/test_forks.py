@@ -23,7 +23,7 @@ def client(database: str) -> Iterator[wf.Client]:
 
 @pytest.fixture
 def working(database: str) -> Iterator[None]:
-    with engine(database, forked.order, forked.family, forked.helper, forked.asking, forked.slow):
+    with engine(database, forked):
         yield
 
 
@@ -95,6 +95,24 @@ def test_what_had_ended_is_shared_and_what_was_open_is_asked_for_anew(
     assert (other_aside, other_first) == (aside, first) == (aside, "1 first")
     assert (two, other_two) == ("2 second", "3 second")
     assert chance != other_chance, "chance goes another way"
+    all_is_well(database)
+
+
+@pytest.mark.usefixtures("working")
+def test_of_two_that_are_awaited_together_the_open_one_is_asked_for_anew(
+    client: wf.Client, database: str
+) -> None:
+    origin = client.trigger(forked.pair)
+    second, first = children(client, origin.id, 2)
+    client.runs.send(first.id, "go", "1 ")
+    ended(client, first.id)
+    until(lambda: "CHILD_ENDED" in [one.kind for one in client.runs.history(origin.id)])
+    fork = client.runs.fork(origin.id, at=seq(client, origin.id, "CHILD_ENDED"))
+    [own] = children(client, fork.id, 1)
+    client.runs.send(own.id, "go", "3 ")
+    client.runs.send(second.id, "go", "2 ")
+    assert {*fork.result()} == {f"1 {first.payload}", f"3 {second.payload}"}
+    assert {*origin.result()} == {f"1 {first.payload}", f"2 {second.payload}"}
     all_is_well(database)
 
 
