@@ -75,4 +75,4 @@ async def slow() -> str:
 
 @wf.task
 async def pair() -> list[str]:
-    return await asyncio.gather(helper.trigger_and_wait("a"), helper.trigger_and_wait("b"))
+    return [*await asyncio.gather(helper.trigger_and_wait("a"), helper.trigger_and_wait("b"))]
