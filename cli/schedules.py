@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from wf.cli import options, output
+from wf.cli.filters import pair
 from wf.cli.options import Db, Debug, Env, Json
+from wf.cli.trigger import Count, Key, Length, Metadata, Name
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -104,12 +106,33 @@ def create(
     ] = "last",
     nonexistent: Nonexistent = "shift_forward",
     ambiguous: Ambiguous = "earlier",
+    concurrency_key: Key = None,
+    queue: Name = None,
+    ttl: Length = None,
+    tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    priority: Count = None,
+    metadata: Metadata = None,
+    max_attempts: Count = None,
+    max_duration: Length = None,
+    version: Name = None,
     db: Db = None,
     env: Env = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run a task by the clock. It takes a wf.ScheduleTick."""
+    """Run a task by the clock. It takes a wf.ScheduleTick. The options of its runs are those of
+    `wf trigger`."""
+    given: dict[str, Any] = {
+        "concurrency_key": concurrency_key,
+        "queue": queue,
+        "ttl": ttl,
+        "tags": tag,
+        "priority": priority,
+        "metadata": dict(pair(one, "--metadata") for one in metadata) if metadata else None,
+        "max_attempts": max_attempts,
+        "max_duration": max_duration,
+        "version": version,
+    }
     with options.client(db, env) as client:
         made = client.schedules.create(
             task,
@@ -121,6 +144,7 @@ def create(
             catch_up=cast("Any", catch_up),
             nonexistent=cast("Any", nonexistent),
             ambiguous=cast("Any", ambiguous),
+            **{name: value for name, value in given.items() if value is not None},
         )
         _tell(made, json)
 

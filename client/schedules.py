@@ -123,7 +123,8 @@ class Schedules:
         ambiguous: Ambiguous = "earlier",
         **options: Unpack[BatchOptions],
     ) -> ScheduleView:
-        """A schedule for a task that takes a `wf.ScheduleTick`. `options`: those of its runs.
+        """A schedule for a task that takes a `wf.ScheduleTick`. `options`: those of its runs; a
+        task that is only named goes into the queue that its workers declare.
 
         With a `deduplication_key` that is there already, that schedule is made like this one; it
         stays paused where it was. Raises DeclarationError.
@@ -135,7 +136,7 @@ class Schedules:
             new_id(now),
             task,
             declare(times, overlap, catch_up),
-            dict(options),
+            self._client.with_queue(task, dict(options)),
             environment=self._client.environment,
             now=now,
             external_id=external_id,

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import wf
-from tests.mission import scheduled
+from tests.mission import queued, scheduled
 from tests.observing import ended, until
 from tests.observing import wf as command
 from wf.engine.clock import SkippingClock
@@ -232,6 +232,22 @@ def test_the_command_line_shows_makes_and_stops_schedules(database: str) -> None
     gone = command("schedules", "show", schedule, database=database)
     assert gone.returncode == 1
     assert "wf schedules list" in gone.stderr
+
+
+async def test_a_schedule_by_name_takes_the_tasks_queue_and_options_as_a_trigger_does(
+    database: str,
+) -> None:
+    with wf.Client(database) as client:
+        async with wf.Engine(database, [queued.inner]):
+            until(client.queues.list)
+        named = client.schedules.create("inner", "0 9 * * *")
+        assert client.schedules.trigger(named.id).queue == "line"
+        words = ("--tag", "a", "--priority", "3", "--queue", "other", "--metadata", "k=1")
+        told = command(
+            "schedules", "create", "inner", "0 9 * * *", *words, "--json", database=database
+        )
+        run = client.schedules.trigger(json.loads(told.stdout)["id"])
+        assert (run.tags, run.priority, run.queue, run.metadata) == (("a",), 3, "other", {"k": 1})
 
 
 def test_a_preview_needs_no_database() -> None:
