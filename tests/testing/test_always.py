@@ -170,3 +170,11 @@ def test_fakes_strategies_failures_and_messages_are_given() -> None:
     test_that()
     kinds = {row.data["type"] for story in seen for row in story.history if "FAILED" in row.kind}
     assert "ConnectionError" in kinds
+
+
+def test_what_does_not_replay_is_found_where_nothing_goes_wrong() -> None:
+    @wf.testing.always(planted.reads_the_clock, real=True, bad=[], examples=3, save=None)
+    def test_it(story: Story) -> None: ...
+
+    with pytest.raises(AssertionError, match="a history does not replay"):
+        test_it()
