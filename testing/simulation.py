@@ -130,6 +130,7 @@ class Simulation:
         report = self.report
         try:
             with using(self.ledger):
+                self._make_known()
                 for _ in range(self.random.randint(1, 3)):
                     self._start_process()
                 for _ in range(self._moves):
@@ -236,6 +237,14 @@ class Simulation:
         later = [at for at in times if at > now]
         self.clock.advance_to(min(later, default=now + POLL_MS))
 
+    def _make_known(self) -> None:
+        """Somebody has worked here before: from then on the store knows which ends have hooks."""
+        self.store.leave(self.store.join(ENVIRONMENT, self._info("code")), self.clock.now())
+
+    def _info(self, code: str) -> WorkerInfo:
+        known = self.scenario.registry
+        return WorkerInfo("sim", self._count, known.ids, code, known.hooked_ends, known.queues)
+
     def _start_process(self, code: str = "code") -> None:
         self._count += 1
         name = f"w{self._count}"
@@ -249,9 +258,7 @@ class Simulation:
             lease_ms=LEASE_MS,
         )
         clock = SkewedClock(self.clock)
-        registry = self.scenario.registry
-        known = (registry.ids, code, registry.hooked_ends, registry.queues)
-        info = WorkerInfo("sim", self._count, *known)
+        info = self._info(code)
         random = Random(self.random.getrandbits(64))
 
         def door(name: str, call: Callable[[], T]) -> T:
