@@ -93,19 +93,20 @@ def test_a_folder_and_a_file_in_no_folder(terminal: Terminal) -> None:
     assert "make its directory first" in terminal.wf("run", *TARGET, "no/such/wf.db").refused()
 
 
-def test_a_newer_database(terminal: Terminal, database: str) -> None:
-    terminal.wf("run", *TARGET, database).ok()
+def test_a_newer_database(terminal: Terminal, fresh_postgres_url: str) -> None:
     newer = "UPDATE meta SET version = 999"
-    if database.startswith("sqlite"):
-        with sqlite3.connect(terminal.folder / "runs.db") as db:
-            db.execute(newer)
-        db.close()
-    else:
-        with psycopg.connect(database, autocommit=True) as connection:
-            connection.execute(newer)
-    line = terminal.wf("run", *TARGET, database).refused()
-    assert "999" in line
-    assert "wf" in line
+    for database in ("runs.db", fresh_postgres_url):
+        terminal.wf("run", *TARGET, database).ok()
+        if database == fresh_postgres_url:
+            with psycopg.connect(database, autocommit=True) as connection:
+                connection.execute(newer)
+        else:
+            with sqlite3.connect(terminal.folder / database) as db:
+                db.execute(newer)
+            db.close()
+        line = terminal.wf("run", *TARGET, database).refused()
+        assert "999" in line
+        assert "wf" in line
 
 
 def test_a_locked_database(terminal: Terminal) -> None:

@@ -152,7 +152,7 @@ def test_every_change_of_every_zone_is_as_the_oracle_says(part: int) -> None:
         # the overlap's first pass may lie before the window: what is compared lies inside
         inner, until = at - timedelta(hours=1, minutes=30), at + timedelta(hours=2, minutes=30)
         walked = minutes(zone, start, end)
-        for place, (nonexistent, ambiguous) in enumerate(POLICIES):
+        for place, (nonexistent, ambiguous) in enumerate(POLICIES[number % 2 :: 2]):
             expression = EXPRESSIONS[(5 * number + place) % len(EXPRESSIONS)]
             times = cron(expression, name, nonexistent=nonexistent, ambiguous=ambiguous)  # type: ignore[arg-type]
             wanted = [
