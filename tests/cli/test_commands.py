@@ -194,13 +194,16 @@ def test_a_reader_that_goes_away_is_no_error(terminal: Terminal) -> None:
     assert done.stderr == ""
 
 
-def test_the_database_is_described_and_migrated(terminal: Terminal, database: str) -> None:
-    db = ("--db", database)
-    assert "the schema was not there, and is" in terminal.here("db", "migrate", *db).ok().out
-    assert "nothing to do" in terminal.here("db", "migrate", *db).ok().out
-    told = terminal.here("db", "status", "--json", *db).ok().json
-    assert (told["workers"], told["environment"]) == ([], "dev")
-    assert "schema" in terminal.here("db", "status", *db).ok().out
+def test_the_database_is_described_and_migrated(
+    terminal: Terminal, fresh_postgres_url: str
+) -> None:
+    for database in ("runs.db", fresh_postgres_url):
+        db = ("--db", database)
+        assert "the schema was not there, and is" in terminal.here("db", "migrate", *db).ok().out
+        assert "nothing to do" in terminal.here("db", "migrate", *db).ok().out
+        told = terminal.here("db", "status", "--json", *db).ok().json
+        assert (told["workers"], told["environment"]) == ([], "dev")
+        assert "schema" in terminal.here("db", "status", *db).ok().out
 
 
 def test_the_version_and_the_help(terminal: Terminal) -> None:

@@ -65,7 +65,8 @@ def names(found: list[wf.RunView]) -> list[str]:
 def test_s77_s82_runs_are_found_by_what_they_are_about(client: wf.Client, database: str) -> None:
     first = client.trigger(greet, "a", tags=["user:123", "feature:onboarding"], version="v1")
     moment = client.now()
-    client.trigger(greet, "b", tags=["user:456"])
+    second = client.trigger(greet, "b", tags=["user:456"])
+    until(lambda: client.now() > second.retrieve().created_at)  # in one millisecond, as it comes
     batch = client.batch_trigger(greet, ["c", wf.Item("d", tags=["user:123"])])
     client.trigger("elsewhere", "e", metadata={"plan": "pro", "seats": 3, "trial": False})
     assert names(client.runs.list(tag="user:123")) == ["d", "a"]

@@ -45,8 +45,8 @@ WITHOUT_VALUES = {
 }  # fmt: skip
 """Methods of a store in which no value goes in or out."""
 SEALING = {
-    "trigger", "trigger_in", "trigger_in_async", "send", "create_tokens", "end_token", "note",
-    "commit", "begin", "begin_async", "add_schedules", "move_schedules",
+    "trigger", "trigger_in", "trigger_in_async", "fork", "send", "create_tokens", "end_token",
+    "note", "commit", "begin", "begin_async", "add_schedules", "move_schedules",
 }  # fmt: skip
 OPENING = {
     "get_runs", "list_runs", "get_token", "list_tokens", "history", "read_stream", "commit", "load",
