@@ -15,31 +15,31 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from wf.engine.notebook import Notebook
-from wf.engine.registry import Registry
 from wf.engine.settings import WorkerSettings
 from wf.engine.worker import Worker
-from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
+from wf.history.errors import StoreUnavailable
 from wf.history.events import Status
-from wf.history.ids import derived_id, show
-from wf.history.messages import NewMessage
-from wf.history.model import NewRun, Run, WorkerInfo
+from wf.history.ids import show
+from wf.history.model import WorkerInfo
 from wf.history.sqlite import SQLiteStore
 from wf.history.store import Store
+from wf.testing.clients import Clients, Scenario
 from wf.testing.clock import SkewedClock, VirtualClock
 from wf.testing.ledger import MemoryLedger, breaches, using
-from wf.testing.mail import FIRST_MESSAGE, misread
+from wf.testing.mail import misread
 from wf.testing.odds import CALM, Odds, drawn_odds
 from wf.testing.process import Process
 from wf.testing.runner import VirtualRunner
+from wf.testing.tables import Tables
 from wf.testing.watched import WRITES, Cut, WatchedStore
 
 T = TypeVar("T")
@@ -53,27 +53,6 @@ MAX_DEPTH: Final = 2
 CALM_MOVES: Final = 10_000
 """More than any scenario needs to end when nothing fails any more."""
 CALM_MS: Final = 40 * 24 * 3_600_000
-
-
-class Scenario(Protocol):
-    """What clients do, and what must come of it."""
-
-    registry: Registry
-    message_names: Sequence[str]
-    """What clients call the messages that they send; each is a number, higher than the last."""
-
-    def new_run(self, random: Random, now: int) -> NewRun:
-        """A run that a client triggers; its id is filled in by the simulation."""
-        ...
-
-    def token_data(self, random: Random) -> bytes:
-        """What somebody completes a token with."""
-        ...
-
-    def wrong(self, run: Run, canceled: bool) -> str:
-        """What is wrong with how this run ended ("": nothing). `canceled`: a client canceled some
-        run of this simulation."""
-        ...
 
 
 @dataclass(slots=True)
@@ -113,16 +92,14 @@ class Simulation:
         self.ledger = MemoryLedger()
         self.odds = odds or drawn_odds(self.random)
         self.processes: list[Process] = []
-        self.asked: dict[bytes, NewRun] = {}
-        """Runs that a client wants: maybe they are there, maybe not yet."""
-        self.acknowledged: set[bytes] = set()
-        self.canceled: set[bytes] = set()
         self._audit = audit
         self._moves = moves or self.random.choice([100, 250, 250, 600])
         self._depth = 0
-        self._count = self._sent = 0
+        self._count = 0
         self._trace = blake2b(digest_size=16)
-        self._client = WatchedStore(self.store, partial(self._door, None))
+        self.tables = Tables(self.store)
+        asked = WatchedStore(self.store, partial(self._door, None))
+        self.clients = Clients(seed, scenario, asked, self.tables, self.clock, self._note)
 
     # -- the whole
 
@@ -160,10 +137,10 @@ class Simulation:
             (25, self._step),
             (12, self._pass_time),
             (4, self._flush),
-            (3, self._trigger),
-            (1, self._cancel),
-            (3, self._end_token),
-            (4, self._send),
+            (3, partial(self.clients.trigger, self.random)),
+            (1, partial(self.clients.cancel, self.random)),
+            (3, partial(self.clients.end_token, self.random)),
+            (4, partial(self.clients.send, self.random)),
             (0.7, self._crash),
             (0.4, self._leave),
             (0.7, self._stall),
@@ -304,73 +281,6 @@ class Simulation:
             # Ahead it is by little: it takes the database's time, and adds what really passed.
             process.clock.jump(self.random.randint(-60_000, 100))
 
-    # -- clients
-
-    def _trigger(self) -> None:
-        """A new run, or one asked for before whose answer was lost."""
-        waiting = [run for run_id, run in self.asked.items() if run_id not in self.acknowledged]
-        if waiting and self.random.random() < 0.5:
-            new = self.random.choice(waiting)
-        else:
-            new = self.scenario.new_run(self.random, self.clock.now())
-            new.id = derived_id(
-                self.clock.now(), self.report.seed.to_bytes(16, "big"), 0, len(self.asked)
-            )
-            self.asked[new.id] = new
-        try:
-            [(run_id, how)] = self._client.trigger([new])
-        except (StoreUnavailable, Cut):
-            return
-        self._note("trigger", run_id, how)
-        self.acknowledged.add(run_id)
-        if run_id != new.id:
-            self.asked.pop(new.id, None)
-
-    def _cancel(self) -> None:
-        runs = self._list_live()
-        if not runs:
-            return
-        run_id = self.random.choice(runs)
-        self.canceled.add(run_id)
-        try:
-            self._client.cancel([run_id], self.clock.now())
-        except (StoreUnavailable, Cut):
-            return
-        self._note("cancel", run_id)
-
-    def _list_live(self) -> list[bytes]:
-        rows = self._rows("SELECT id FROM runs WHERE status = 0 ORDER BY id")
-        return [row[0] for row in rows]
-
-    def _end_token(self) -> None:
-        rows = self._rows("SELECT id FROM tokens ORDER BY id")
-        if not rows:
-            return
-        token_id = self.random.choice(rows)[0]
-        status = "COMPLETED" if self.random.random() < 0.9 else "CANCELED"
-        data = self.scenario.token_data(self.random) if status == "COMPLETED" else None
-        try:
-            self._client.end_token(token_id, status, data, self.clock.now())
-        except (StoreUnavailable, Cut, AlreadyEnded, NotFound):
-            return
-        self._note("token", token_id, status)
-
-    def _send(self) -> None:
-        runs = self._list_live()
-        if not runs:
-            return
-        self._sent += 1
-        run_id, name = self.random.choice(runs), self.random.choice(self.scenario.message_names)
-        message = NewMessage(run_id, name, str(FIRST_MESSAGE + self._sent).encode())
-        try:
-            [outcome] = self._client.send([message], self.clock.now())
-        except (StoreUnavailable, Cut):
-            return
-        self._note("send", run_id, name, outcome)
-
-    def _rows(self, sql: str) -> list[tuple[bytes, ...]]:
-        return self.store._query(sql, ())  # pyright: ignore[reportPrivateUsage]
-
     # -- the world between a process and its store
 
     def _door(self, process: Process | None, name: str, call: Callable[[], T]) -> T:
@@ -426,12 +336,7 @@ class Simulation:
         self.odds = CALM
         self._note("calm")
         self._start_process()
-        for run_id, new in list(self.asked.items()):
-            if run_id not in self.acknowledged:
-                [(answer, _)] = self.store.trigger([new])
-                if answer != run_id:
-                    self.asked.pop(run_id)
-                self.acknowledged.add(answer)
+        self.clients.insist(self.store)
         until = self.clock.now() + CALM_MS
         most = self._count + 3
         for _ in range(CALM_MOVES):
@@ -443,7 +348,7 @@ class Simulation:
             self.clock.advance(1)
             if worked:
                 continue
-            if not self._list_live() or self.clock.now() > until:
+            if not self.tables.live_runs() or self.clock.now() > until:
                 return
             if self._count < most and self._only_parked():
                 self._start_process(f"calm {self._count}")
@@ -455,8 +360,8 @@ class Simulation:
     def _only_parked(self) -> bool:
         """What is left was parked, because its workers were lost: other code tries it again."""
         alive = ("SELECT run_id FROM ready", "SELECT run_id FROM owned", "SELECT id FROM due")
-        return not any(map(self._rows, alive)) and bool(
-            self._rows("SELECT run_id FROM blocked WHERE reason = 'poisoned'")
+        return not any(map(self.tables.rows, alive)) and bool(
+            self.tables.rows("SELECT run_id FROM blocked WHERE reason = 'poisoned'")
         )
 
     # -- what must be true
@@ -465,9 +370,9 @@ class Simulation:
         report = self.report
         found = report.breaches
         found += self._audit(self.store)
-        ids = [row[0] for row in self._rows("SELECT id FROM runs ORDER BY id")]
+        ids = self.tables.ids("SELECT id FROM runs ORDER BY id")
         runs = self.store.get_runs(ids)
-        for run_id in sorted(self.acknowledged - set(runs)):
+        for run_id in sorted(self.clients.acknowledged - set(runs)):
             found.append(f"{show('run', run_id)} was acknowledged and is not there")
         for run_id in ids:
             run = runs[run_id]
@@ -480,9 +385,9 @@ class Simulation:
                 found.append(
                     f"{run.task} {show('run', run_id)} has not ended ({run.status}): {why}"
                 )
-            elif run.status is Status.CANCELED and self.canceled:
+            elif run.status is Status.CANCELED and self.clients.canceled:
                 continue
-            elif wrong := self.scenario.wrong(run, bool(self.canceled)):
+            elif wrong := self.scenario.wrong(run, bool(self.clients.canceled)):
                 found.append(f"{run.task} {show('run', run_id)}: {wrong}")
         found += breaches(self.ledger.read(), self.store, ids, self.scenario.registry)
 
