@@ -12,6 +12,8 @@
 .PHONY: help example test test-pythons setup simulate bench bench-peers pin
 .SUFFIXES:
 unexport PYTHONHOME PYTHONPATH
+# Where it is set, each of the hundreds of processes that the tests start compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
 BIN := .venv/bin
