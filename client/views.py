@@ -192,7 +192,7 @@ def token_view(token: store.Token) -> TokenView:
 
 _STEPS_ENDED: Final = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
 _TRIED_AGAIN: Final = frozenset({Kind.STEP_ATTEMPT_FAILED, Kind.ATTEMPT_FAILED})
-_IDS: Final[dict[int, str]] = {
+IDS: Final[dict[int, str]] = {
     Kind.CHILD_TRIGGERED: "run",
     Kind.CHILD_AWAITED: "run",
     Kind.CHILD_STARTED: "run",
@@ -213,7 +213,7 @@ def event_view(chapter: int, event: Event) -> EventView:
     if kind is Kind.BATCH_ENDED and not (is_sealed(data) or is_reference(data)):
         shown: Any = ends.shown(data)
     else:
-        shown = show(_IDS[kind], data) if kind in _IDS and data is not None else _value(data)
+        shown = show(IDS[kind], data) if kind in IDS and data is not None else _value(data)
     delay = event.took if kind in _TRIED_AGAIN else 0
     if kind == Kind.TIMER_FIRED and event.digest < MOMENTS_FROM_MS:
         delay = event.digest

@@ -48,6 +48,7 @@ OF_IDS: Final = frozenset(
         Kind.BATCH_TRIGGERED,
         Kind.BATCH_STARTED,
         Kind.BATCH_AWAITED,
+        Kind.HOOKED,
     }
 )
 """Events whose data are ids, which the store compares. All others hold values."""

@@ -22,6 +22,8 @@ _STEPS: Final = {
     Outcome.CANCELED: "canceled",
 }
 
+_RAILS: Final = {Outcome.FAILED: "failed", Outcome.TIMED_OUT: "timed"}
+
 
 def bundled(spans: Iterable[Span], x: Callable[[int], float], timeline: Timeline) -> Iterator[Span]:
     """The spans, those as one that would be drawn upon each other."""
@@ -54,6 +56,8 @@ def _drawn(
     match kind:
         case SpanKind.RUN | SpanKind.CHILD:
             yield from _run(outcome, left, right, middle)
+        case SpanKind.BATCH:
+            yield from _batch(outcome, left, right, middle)
         case SpanKind.QUEUED:
             yield line(left, middle, right, middle, paint(stroke="mute", width=2), "1 4")
         case SpanKind.BACKOFF:
@@ -79,9 +83,20 @@ def _drawn(
 
 def _run(outcome: Outcome, left: float, right: float, middle: float) -> Iterator[str]:
     """A rail with ends."""
-    colour = {Outcome.FAILED: "failed", Outcome.TIMED_OUT: "timed"}.get(outcome, "run")
-    look = paint(stroke=colour, width=2.5)
+    look = paint(stroke=_RAILS.get(outcome, "run"), width=2.5)
     yield line(left, middle, right, middle, look)
+    yield from _ends(outcome, left, right, middle, look)
+
+
+def _batch(outcome: Outcome, left: float, right: float, middle: float) -> Iterator[str]:
+    """Rails beside each other."""
+    look = paint(stroke=_RAILS.get(outcome, "run"), width=1.6)
+    for offset in (-3.5, 0, 3.5):
+        yield line(left, middle + offset, right, middle + offset, look)
+    yield from _ends(outcome, left, right, middle, look)
+
+
+def _ends(outcome: Outcome, left: float, right: float, middle: float, look: str) -> Iterator[str]:
     yield line(left, middle - 5, left, middle + 5, look)
     if outcome is not Outcome.OPEN:
         yield line(right, middle - 5, right, middle + 5, look)
@@ -113,6 +128,7 @@ def _goes_on(right: float, middle: float) -> Iterator[str]:
 
 _LEGEND: Final[dict[tuple[SpanKind, Outcome], str]] = {
     (SpanKind.RUN, Outcome.OK): "run",
+    (SpanKind.BATCH, Outcome.OK): "runs of a batch",
     (SpanKind.QUEUED, Outcome.OK): "queued",
     (SpanKind.STEP, Outcome.OK): "step",
     (SpanKind.STEP, Outcome.FAILED): "failed attempt",

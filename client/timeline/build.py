@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from wf.client.timeline.batches import span_of_runs, span_of_wait, started_by, tally_of
 from wf.client.timeline.model import Lane, Mark, MarkKind, Outcome, Span, SpanKind, Timeline
 from wf.client.timeline.operations import (
     KINDS,
@@ -18,6 +19,7 @@ from wf.client.timeline.operations import (
 )
 from wf.client.timeline.story import Record, Story
 from wf.history.events import Event, Kind, Status
+from wf.history.families import Members
 from wf.history.ids import show
 
 _TITLES: Final = {SpanKind.WAIT: "wait", SpanKind.TOKEN: "token", SpanKind.MESSAGE: "message"}
@@ -88,20 +90,53 @@ class _Telling:
             if child is not None and child.run.parent_id == run.id and self._is_new(draft.target):
                 yield from self.run(child, draft.ordinal, path)
                 continue
-            title = draft.title or self._task_of(draft.target)
-            spans = spans_of(draft, story)
+            members = started_by(draft, story)
+            if members is not None:
+                yield from self._batch(story, draft.target, members, draft, path)
+                continue
+            title = draft.title or self._result_of(draft.target, story)
+            is_batch = draft.kind is SpanKind.BATCH
+            spans = (span_of_wait(draft, story),) if is_batch else spans_of(draft, story)
             there = (*path, title)
             yield Lane(shown, draft.kind, title, len(path), draft.ordinal, spans, path=there)
-        # Runs that a step started leave no row here.
+        # What a step started leaves no row here.
+        for batch_id, members in story.batches.items():
+            if self._is_new(batch_id):
+                yield from self._batch(story, batch_id, members, None, path)
         for child in self._records.values():
             if child.run.parent_id == run.id and self._is_new(child.run.id):
+                yield from self.run(child, 0, path)
+
+    def _batch(
+        self,
+        story: Story,
+        batch_id: bytes,
+        members: Members,
+        draft: Draft | None,
+        above: tuple[str, ...],
+    ) -> Iterator[Lane]:
+        """Its own lane, and those of the runs that are told of."""
+        self._told.add(batch_id)
+        title, run = one_line(members.task), story.run
+        ordinal, items = (draft.ordinal, draft.rows[0].event.took) if draft is not None else (0, 0)
+        path, span, tally = (*above, title), span_of_runs(members), tally_of(members, items)
+        shown = show("run", run.id)
+        yield Lane(
+            shown, SpanKind.BATCH, title, len(above), ordinal, (span,), path=path, tally=tally
+        )
+        for child in self._records.values():
+            of_it = child.run.batch_id == batch_id and child.run.parent_id == run.id
+            if of_it and self._is_new(child.run.id):
                 yield from self.run(child, 0, path)
 
     def _is_new(self, run_id: bytes) -> bool:
         return run_id not in self._told
 
-    def _task_of(self, run_id: bytes) -> str:
-        record = self._records.get(run_id)
+    def _result_of(self, target: bytes, story: Story) -> str:
+        """Of a run, or of a batch."""
+        if target in story.batches:
+            return f"results of {one_line(story.batches[target].task)}"
+        record = self._records.get(target)
         return f"result of {one_line(record.run.task)}" if record is not None else "result"
 
 
@@ -138,13 +173,14 @@ def _drafts(story: Story) -> list[Draft]:
 
 _TARGETS: Final = frozenset(
     {Kind.CHILD_TRIGGERED, Kind.CHILD_AWAITED, Kind.CHILD_STARTED, Kind.TOKEN_CREATED}
+    | {Kind.BATCH_TRIGGERED, Kind.BATCH_AWAITED}
 )
 
 
 def _title(kind: SpanKind, event: Event) -> str:
     name = one_line(event.name)
     match kind:
-        case SpanKind.STEP | SpanKind.CHILD:
+        case SpanKind.STEP | SpanKind.CHILD | SpanKind.BATCH:
             return name
         case SpanKind.MESSAGE:
             return f"message {name}".rstrip()

@@ -29,6 +29,9 @@ class SpanKind(StrEnum):
     """The body waits for a message."""
     CHILD = "child"
     """The body waits for the end of another run, whose own lanes are not among these."""
+    BATCH = "batch"
+    """Runs that were started together, until the last of them ends; or the body waits for their
+    ends."""
     OTHER = "other"
     """An operation of a kind that this version does not know."""
 
@@ -81,6 +84,28 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the runs of a batch."""
+
+    runs: int
+    """With those that were there before, under their idempotency keys."""
+    completed: int = 0
+    failed: int = 0
+    """Expired and timed out ones, too."""
+    canceled: int = 0
+    live: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.runs + other.runs,
+            self.completed + other.completed,
+            self.failed + other.failed,
+            self.canceled + other.canceled,
+            self.live + other.live,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     """A run, or one operation of its body. `depth`: 0 for the run itself, 1 for its operations and
     the runs that it started, and so on. `ordinal`: the operation's place in the body (0: none)."""
@@ -96,6 +121,8 @@ class Lane:
     """The titles from the root to here: lanes of one path are of one sort."""
     count: int = 1
     """So many lanes were merged into this one."""
+    tally: Tally | None = None
+    """Of a batch. Some of its runs may have lanes below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +138,7 @@ class Timeline:
     seen_ms: int
     lanes: tuple[Lane, ...]
     left_out: int = 0
-    """Runs below it whose own operations are not among the lanes."""
+    """Runs below it that no lane tells of, and none counts."""
 
     def spans(self) -> Iterator[Span]:
         """All of them, lane by lane."""

@@ -34,6 +34,8 @@ _AWAITED: Final = {
     Kind.TOKEN_CREATED: SpanKind.TOKEN,
     Kind.TOKEN_AWAITED: SpanKind.TOKEN,
     Kind.MESSAGE_AWAITED: SpanKind.MESSAGE,
+    Kind.BATCH_TRIGGERED: SpanKind.BATCH,
+    Kind.BATCH_AWAITED: SpanKind.BATCH,
 }
 """Records that begin a wait for something outside the run."""
 OPENERS: Final = frozenset(_AWAITED)
@@ -52,6 +54,8 @@ KINDS: Final[dict[int, SpanKind]] = {
     Kind.TOKEN_ENDED: SpanKind.TOKEN,
     Kind.MESSAGE_RECEIVED: SpanKind.MESSAGE,
     Kind.MESSAGE_TIMED_OUT: SpanKind.MESSAGE,
+    Kind.BATCH_STARTED: SpanKind.BATCH,
+    Kind.BATCH_ENDED: SpanKind.BATCH,
 }
 """What sort of operation a row with an ordinal is about; others are SpanKind.OTHER."""
 
@@ -66,7 +70,7 @@ class Draft:
     chapter: int
     rows: list[Row] = field(default_factory=list[Row])
     target: bytes = b""
-    """The run or token that it is about."""
+    """The run, batch or token that it is about."""
 
 
 def spans_of(draft: Draft, story: Story) -> tuple[Span, ...]:

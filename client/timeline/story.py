@@ -8,11 +8,12 @@ in which they happened.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from wf.history.events import COMPLETIONS, Event, Kind
+from wf.history.families import Members
 from wf.history.model import Run
 
 _OUTSIDE: Final = frozenset(
@@ -22,6 +23,7 @@ _OUTSIDE: Final = frozenset(
 _RECORDS: Final = frozenset(
     {Kind.STEP_STARTED, Kind.CHILD_TRIGGERED, Kind.CHILD_AWAITED, Kind.TOKEN_CREATED}
     | {Kind.TOKEN_AWAITED, Kind.MESSAGE_AWAITED, Kind.MESSAGE_SENT}
+    | {Kind.BATCH_TRIGGERED, Kind.BATCH_AWAITED}
 )
 """Rows that were written when their operation was issued."""
 _BEGINNINGS: Final = frozenset({Kind.STARTED, Kind.ATTEMPT_STARTED})
@@ -31,10 +33,12 @@ _NEVER: Final = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A run with its history, as stored: (chapter, event), in order."""
+    """A run with its history, as stored: (chapter, event), in order; and the batches that it
+    started, by id."""
 
     run: Run
     events: Sequence[tuple[int, Event]] = ()
+    batches: Mapping[bytes, Members] = field(default_factory=dict[bytes, Members])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Story:
 
     def __init__(self, record: Record, now_ms: int) -> None:
         self.run = record.run
+        self.batches = record.batches
         self.is_over = record.run.status.ended
         self._chapters: dict[int, list[Event]] = {}
         for chapter, event in record.events:

@@ -20,7 +20,7 @@ from wf.client.timeline.ink import (
     text,
     width_of,
 )
-from wf.client.timeline.merging import merged
+from wf.client.timeline.merging import HEADS, merged
 from wf.client.timeline.model import Lane, MarkKind, SpanKind, Timeline
 from wf.client.timeline.scale import Piece, Scale, scale_of
 from wf.engine.core.durations import show_duration
@@ -122,9 +122,8 @@ def _frame(timeline: Timeline, zone: tzinfo | None) -> Frame:
     )
     left = MARGIN + min(max(widest, NAMES[0]), NAMES[1]) + 18
     right = WIDTH - MARGIN - NOTES
-    return Frame(
-        timeline, lanes, hidden, scale_of(timeline, FOLD / (right - left)), left, right, zone
-    )
+    scale = scale_of(timeline, FOLD / (right - left))
+    return Frame(timeline, lanes, hidden + timeline.left_out, scale, left, right, zone)
 
 
 def _title(frame: Frame) -> Iterator[str]:
@@ -196,7 +195,7 @@ def _lanes(frame: Frame) -> Iterator[str]:
         middle = y + ROW / 2
         x = MARGIN + lane.depth * INDENT
         room = int((frame.left - x - 12) / width_of(1, 13.5))
-        is_run = lane.kind is SpanKind.RUN
+        is_run = lane.kind in HEADS
         name = words.cut(words.title_of(lane), room)
         colour = "ink" if is_run or lane.kind is SpanKind.STEP else "mute"
         yield text(x, middle + 4.7, name, 13.5, colour, weight=650 if is_run else 400)

@@ -9,7 +9,7 @@ from datetime import tzinfo
 from typing import Final
 
 from wf.client.timeline import words
-from wf.client.timeline.merging import merged
+from wf.client.timeline.merging import HEADS, merged
 from wf.client.timeline.model import Lane, Mark, MarkKind, Outcome, Span, SpanKind, Timeline
 from wf.client.timeline.scale import Piece, Scale, scale_of
 from wf.engine.core.durations import show_duration
@@ -56,6 +56,7 @@ _UNICODE: Final = Glyphs(
         (SpanKind.TOKEN, None): "▒",
         (SpanKind.MESSAGE, None): "▒",
         (SpanKind.CHILD, None): "━",
+        (SpanKind.BATCH, None): "═",
         (SpanKind.OTHER, None): "▪",
     },
     {MarkKind.TAKEN: "↯", MarkKind.ATTEMPT: "↻", MarkKind.CANCEL: "⊘", MarkKind.PARKED: "‖"},
@@ -77,6 +78,7 @@ _ASCII: Final = Glyphs(
         (SpanKind.TOKEN, None): "o",
         (SpanKind.MESSAGE, None): "m",
         (SpanKind.CHILD, None): "=",
+        (SpanKind.BATCH, None): "+",
         (SpanKind.OTHER, None): "*",
     },
     {MarkKind.TAKEN: "!", MarkKind.ATTEMPT: "@", MarkKind.CANCEL: "-", MarkKind.PARKED: "|"},
@@ -99,6 +101,9 @@ _STYLES: Final[dict[tuple[SpanKind, Outcome | None], str]] = {
     (SpanKind.TOKEN, None): "magenta",
     (SpanKind.MESSAGE, None): "green",
     (SpanKind.CHILD, None): "bright_black",
+    (SpanKind.BATCH, None): "bright_black",
+    (SpanKind.BATCH, Outcome.FAILED): "red",
+    (SpanKind.BATCH, Outcome.TIMED_OUT): "red",
     (SpanKind.OTHER, None): "",
 }
 _MARK_STYLES: Final = {MarkKind.TAKEN: "bold red"}
@@ -175,21 +180,28 @@ class _Sheet:
     def rows(self) -> list[Line]:
         rows: list[Line] = []
         for lane in self._lanes:
-            is_run = lane.kind is SpanKind.RUN
+            is_run = lane.kind in HEADS
             name = words.cut(self._name(lane), self._names)
             gap = " " * (self._names - words.columns(name) + 2)
             style = "bold" if is_run else "" if lane.kind is SpanKind.STEP else "bright_black"
-            note = words.cut(self._said(lane), self._notes)
+            said = self._said(lane)
+            note, counts = said, ""
+            if lane.tally is not None and words.columns(said) > self._notes:
+                note, _, counts = said.partition(", ")
+            note = words.cut(note, self._notes)
             error = words.error_of(lane)
             row: Line = [(name + gap, style), *self._bar(lane), ("  ", ""), (note, "bright_black")]
             rows.append(row)
+            if counts:
+                rows.append(self._below(lane, counts, ""))
             if error and words.columns(self._with_error(lane)) <= self._notes:
                 row.append((f"  {error}", "red"))
             elif error:
                 rows.append(self._below(lane, error, "red"))
             rows += [self._below(lane, self._told(mark), "") for mark in lane.marks[:_MOST_MARKS]]
-        if self._hidden:
-            rows.append([(f"{self._glyphs.dots} and {self._hidden:,} more", "bright_black")])
+        hidden = self._hidden + self._timeline.left_out
+        if hidden:
+            rows.append([(f"{self._glyphs.dots} and {hidden:,} more", "bright_black")])
         return rows
 
     def _below(self, lane: Lane, said: str, style: str) -> Line:

@@ -6,7 +6,7 @@ import unicodedata
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
-from wf.client.timeline.model import Lane, Outcome, Span, SpanKind, Timeline
+from wf.client.timeline.model import Lane, Outcome, Span, SpanKind, Tally, Timeline
 from wf.engine.core.durations import show_duration
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
@@ -19,7 +19,8 @@ _ENDS: Final = {
 
 
 def title_of(lane: Lane) -> str:
-    return f"{lane.title} {TIMES}{lane.count:,}" if lane.count > 1 else lane.title
+    count = lane.tally.runs if lane.tally is not None else lane.count
+    return f"{lane.title} {TIMES}{count:,}" if count > 1 else lane.title
 
 
 def duration_of(span: Span, timeline: Timeline) -> str:
@@ -39,7 +40,9 @@ def note_of(lane: Lane, timeline: Timeline, zone: tzinfo | None) -> str:
         words = [f"{show_duration(total)} in all"]
     elif last.attempt > 1:
         words.append(f"attempt {last.attempt}")
-    if last.outcome in _ENDS:
+    if lane.tally is not None:
+        words += _counts(lane.tally)
+    elif last.outcome in _ENDS:
         words.append(_ENDS[last.outcome])
     if any(span.outcome is Outcome.LOST for span in main[:-1]):
         words.append("again after its worker was lost")
@@ -49,6 +52,18 @@ def note_of(lane: Lane, timeline: Timeline, zone: tzinfo | None) -> str:
         if due > timeline.seen_ms:
             words.append(f"{show_duration(due - timeline.seen_ms)} left")
     return ", ".join(words)
+
+
+def _counts(tally: Tally) -> list[str]:
+    """How many of a batch ended, and how many of them in another way than they should."""
+    before = tally.runs - tally.completed - tally.failed - tally.canceled - tally.live
+    ended = tally.completed + tally.failed + tally.canceled
+    counts = {"failed": tally.failed, "canceled": tally.canceled, "were there before": before}
+    of_all = f" of {tally.runs - before:,}" if tally.live else ""
+    return [
+        f"{ended:,}{of_all} ended",
+        *(f"{count:,} {what}" for what, count in counts.items() if count),
+    ]
 
 
 def error_of(lane: Lane) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from wf.client.timeline.build import timeline
-from wf.client.timeline.model import Lane, Outcome, Span, SpanKind, Timeline
+from wf.client.timeline.model import Lane, Outcome, Span, SpanKind, Tally, Timeline
 from wf.client.timeline.story import Record
-from wf.history.events import Event, Failure, Kind, Status
-from wf.history.ids import derived_id, show
+from wf.client.timeline.words import TIMES
+from wf.history.events import Awaits, Event, Failure, Kind, Status
+from wf.history.families import Members
+from wf.history.ids import derived_id, member_id, show
 from wf.history.model import Blocked, Run
 
 BEGIN = 1_700_000_000_000
@@ -307,3 +309,81 @@ def test_a_parked_run_is_marked() -> None:
     run = a_run(Status.WAITING, blocked=Blocked("nondeterminism", "…", BEGIN + 70))
     [mark] = told(run, rows(STARTED)).lanes[0].marks
     assert (mark.label, mark.at_ms) == ("parked: nondeterminism", BEGIN + 70)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+BATCH = derived_id(BEGIN, ROOT, 1, 7)
+
+
+def batch_rows(*more: Event, awaits: Awaits = Awaits.END) -> list[tuple[int, Event]]:
+    made = row(Kind.BATCH_TRIGGERED, 50, 1, "double", data=BATCH, took=10_000, attempt=awaits)
+    return rows(STARTED, made, *more)
+
+
+def with_batch(events: list[tuple[int, Event]], members: Members, *children: Record) -> Timeline:
+    record = Record(a_run(Status.WAITING), events, {BATCH: members})
+    below = {child.run.id: child for child in children}
+    return timeline(record, below, BEGIN + 1_000)
+
+
+def a_member(place: int, status: Status, ended: int) -> Record:
+    run = Run(member_id(BATCH, place), "dev", "double", b"1", BEGIN + 50, parent_id=ROOT)
+    run.batch_id, run.status = BATCH, status
+    run.started_at, run.ended_at = BEGIN + 60, BEGIN + ended
+    return Record(run, [])
+
+
+def test_a_batch_is_one_lane_that_counts_its_runs_with_some_of_them_below() -> None:
+    ends = {Status.COMPLETED: 9_997, Status.TIMED_OUT: 1, Status.CANCELED: 1}
+    members = Members("double", BEGIN + 50, BEGIN + 900, ends, 0)
+    seen = with_batch(
+        batch_rows(row(Kind.BATCH_ENDED, 950, 1, took=10_000)),
+        members,
+        a_member(3, Status.TIMED_OUT, 400),
+    )
+    [root, batch, member] = seen.lanes
+    assert (batch.title, batch.kind, batch.depth, batch.ordinal) == ("double", "batch", 1, 1)
+    assert batch.tally == Tally(10_000, completed=9_997, failed=1, canceled=1)
+    assert spans(batch) == [("batch", 50, 900, "timed out")]
+    assert (member.title, member.depth, member.path) == ("double", 2, ("desk", "double", "double"))
+    assert root.depth == 0
+    for told_of in (str(seen), seen.to_svg()):
+        assert f"double {TIMES}10,000" in told_of
+        assert "9,999 ended, 1 failed, 1 canceled, 1 were there before" in told_of
+
+
+def test_a_batch_goes_on_as_long_as_one_of_its_runs_lives() -> None:
+    ends = {Status.COMPLETED: 6_120, Status.FAILED: 2}
+    members = Members("double", BEGIN + 50, BEGIN + 900, ends, 3_878)
+    seen = with_batch(batch_rows(awaits=Awaits.NOTHING), members)
+    assert spans(lanes(seen)["double"]) == [("batch", 50, None, "open")]
+    assert "6,122 of 10,000 ended, 2 failed" in str(seen)
+    page = row(Kind.BATCH_ENDED, 800, 2, took=500, attempt=9_500)
+    awaited = row(Kind.BATCH_AWAITED, 90, 2, data=BATCH, took=10_000)
+    seen = with_batch(batch_rows(awaited, page, awaits=Awaits.NOTHING), members)
+    assert spans(lanes(seen)["results of double"]) == [("batch", 90, None, "open")]
+    failed = row(Kind.BATCH_ENDED, 800, 2, "FAILED", took=500, attempt=9_500)
+    seen = with_batch(batch_rows(awaited, failed, awaits=Awaits.NOTHING), members)
+    assert spans(lanes(seen)["results of double"]) == [("batch", 90, 800, "failed")]
+
+
+def test_a_batch_that_a_step_started_is_told_of_though_no_row_names_it() -> None:
+    members = Members("double", BEGIN + 50, BEGIN + 90, {Status.COMPLETED: 3}, 0)
+    seen = with_batch(rows(STARTED), members)
+    assert lanes(seen)["double"].tally == Tally(3, completed=3)
+
+
+def test_the_batch_of_another_run_is_waited_for_as_long_as_the_history_says() -> None:
+    pages = [
+        row(Kind.BATCH_ENDED, 400, 1, took=5_000, attempt=5_000),
+        row(Kind.BATCH_ENDED, 700, 1, took=5_000),
+    ]
+    run = a_run(Status.COMPLETED, 900)
+    seen = lanes(told(run, batch_rows(*pages)))["double"]
+    assert (spans(seen), seen.tally) == ([("batch", 50, 700, "ok")], None)
+    keyed = batch_rows(row(Kind.BATCH_STARTED, 60, 1), awaits=Awaits.START)
+    assert spans(lanes(told(run, keyed))["double"]) == [("batch", 50, 60, "ok")]
+    alone = batch_rows(awaits=Awaits.NOTHING)
+    assert spans(lanes(told(run, alone))["double"]) == [("batch", 50, 50, "ok")]
+    assert spans(lanes(told(run, batch_rows()))["double"]) == [("batch", 50, 900, "canceled")]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from wf.client.timeline.merging import merged
-from wf.client.timeline.model import Lane, Mark, MarkKind, Outcome, Span, SpanKind, Timeline
+from wf.client.timeline.model import Lane, Mark, MarkKind, Outcome, Span, SpanKind, Tally, Timeline
 from wf.client.timeline.scale import scale_of
 from wf.client.timeline.svg import MOST_LANES, svg
 from wf.client.timeline.text import lines, plain
@@ -139,6 +140,29 @@ def test_runs_of_one_task_are_merged_with_what_they_did() -> None:
         ("mail", 1),
     ]
     assert hidden == 0
+
+
+def test_batches_are_merged_with_their_runs_and_counted_together() -> None:
+    many = [lane("desk", span(0, 9, SpanKind.RUN))]
+    for n in range(30):
+        of_all = lane("double", span(n, n + 9, SpanKind.BATCH), path=("desk",))
+        many.append(replace(of_all, tally=Tally(100, completed=98, live=2)))
+        run, path = span(n, n + 9, SpanKind.RUN), ("desk", "double")
+        many += [lane("double", run, run=f"run_{n}_{one}", path=path) for one in range(5)]
+    found, hidden = merged(many, 10)
+    assert [(one.title, one.count) for one in found] == [
+        ("desk", 1),
+        ("double", 30),
+        ("double", 150),
+    ]
+    assert found[1].tally == Tally(3_000, completed=2_940, live=60)
+    assert hidden == 0
+
+
+def test_runs_that_no_lane_tells_of_are_counted() -> None:
+    seen = replace(picture_of(lane("desk", span(0, 9, SpanKind.RUN)), end=9), left_out=1_200)
+    assert "and 1,200 more" in plain(seen)
+    assert "and 1,200 more" in svg(seen)
 
 
 def test_what_cannot_be_merged_is_counted() -> None:

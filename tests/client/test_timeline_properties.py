@@ -74,10 +74,21 @@ def breaches(told: Timeline, run: str, events: Sequence[tuple[int, Event]]) -> l
         if not told.begin_ms <= span.start_ms <= told.end_of(span) <= told.end_ms
     ]
     if told.status.ended:
-        own = [span for lane in told.lanes if lane.run == run for span in lane.spans]
+        own = [
+            span
+            for lane in told.lanes
+            if lane.run == run and lane.tally is None  # runs of a batch may outlive it
+            for span in lane.spans
+        ]
         found += [f"{span} of {run}, which has ended" for span in own if span.end_ms is None]
     ended = {Kind.STEP_FINISHED, Kind.STEP_FAILED, Kind.STEP_ATTEMPT_FAILED}
     rows = {event._replace(seq=0) for _, event in events if event.kind in ended}
+    found += [
+        f"{lane.title} {lane.ordinal} of {run} counts {lane.tally}"
+        for lane in told.lanes
+        if (tally := lane.tally) is not None
+        and tally.completed + tally.failed + tally.canceled + tally.live > tally.runs
+    ]
     wanted = Counter((row.name, row.ordinal, row.at, row.attempt) for row in rows)
     shown = Counter(
         (lane.title, lane.ordinal, told.end_of(span), span.attempt)

@@ -27,9 +27,15 @@ async def test_s33_a_parent_of_ten_thousand_gets_their_outputs_in_order(database
         assert await handle.result() == 10_000
         assert await batched.adds_up([1, 2, 3]) == 12
         history = wf.client().runs.history(handle.id)
+        timeline = wf.client().runs.timeline(handle.id)
     kinds = Counter(event.kind for event in history)
     assert kinds["BATCH_TRIGGERED"] == 1
     assert sum(kinds.values()) < 20, "its history does not grow with the items"
+    assert len(timeline.lanes) < 20, "and neither does its picture"
+    [batch] = [lane for lane in timeline.lanes if lane.kind == "batch"]
+    assert "10,000 ended" in str(timeline)
+    assert "10,000 ended" in timeline.to_svg()
+    assert timeline.to_json()["lanes"][1]["tally"]["completed"] == 10_000 == batch.count * 10_000
 
 
 async def test_s33_a_bad_item_is_named_and_no_run_exists(database: str) -> None:
@@ -47,6 +53,17 @@ async def test_s33_failures_are_raised_or_kept(database: str) -> None:
         assert await batched.asks_all(users) == ["welcome ann", "RunFailed", "welcome bob"]
         assert await batched.asks_until_one_fails(users) == "nobody is not welcome"
         assert await batched.asks_until_one_fails(["ann"]) == "all welcome"
+
+
+async def test_a_picture_shows_those_of_a_batch_first_that_failed(database: str) -> None:
+    async with wf.Engine(database, [batched]):
+        handle = await batched.asks_all.trigger([*(f"user-{n}" for n in range(9)), "nobody"])
+        await handle.result()
+        seen = wf.client().runs.timeline(handle.id)
+    members = [lane for lane in seen.lanes if lane.kind == "run" and lane.title == "welcome"]
+    assert [lane.spans[-1].outcome for lane in members] == ["failed", "ok", "ok", "ok", "ok"]
+    assert "10 ended, 1 failed" in str(seen)
+    assert "ValueError: nobody is not welcome" in str(seen)
 
 
 async def test_s34_the_key_of_an_item_is_honoured(database: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.codecs import KeyRing, key_ring
 from tests.dumps import dump
 from tests.stores.world import ENVIRONMENT, PYTHON, TASK, World, step
+from wf.client.views import IDS
 from wf.engine.core.cron import cron
 from wf.engine.core.schedules import declare, new_schedule
 from wf.history import messages, model, notes, schedules, turns
@@ -28,7 +29,7 @@ from wf.history.model import Activation, Blocked, Claim, InboxKind, RunFilter, T
 from wf.history.notes import Note, NoteKind
 from wf.history.open import open_store
 from wf.history.schedules import Move, Schedule
-from wf.history.sealed_store import SealedStore
+from wf.history.sealed_store import OF_IDS, SealedStore
 from wf.history.sealing import KEY_LOST, Unopened, is_sealed
 from wf.history.step import StepPlace
 from wf.history.store import Store
@@ -122,6 +123,13 @@ def classes_with_values() -> list[type[Any]]:
         and is_dataclass(one)
         and VALUES & {field.name for field in fields(one)}
     ]
+
+
+def test_which_events_hold_ids_is_known_alike_where_they_are_sealed_and_where_they_are_shown() -> (
+    None
+):
+    with_ids = {event for event in Kind if event in OF_IDS}
+    assert with_ids == {*IDS, Kind.BATCH_STARTED}
 
 
 def test_every_field_of_bytes_is_known_to_be_a_value_or_an_id() -> None:
