@@ -10,6 +10,7 @@ from wf.history.blobs import REFERENCE, REFERENCE_LENGTH
 from wf.history.events import Kind
 from wf.history.hooks import SUFFIX
 from wf.history.ids import show
+from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import InboxKind, Reason
 from wf.history.queues import HELD, MOST_OF_A_KEY
 from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
@@ -344,6 +345,12 @@ CHECKS: Final[Sequence[Check]] = (
          AND s.task IN ('', m.task))
         AND (m.key = '' OR q.per_key_limit > (SELECT count(*) FROM owned o
          WHERE o.environment = m.environment AND o.queue = m.queue AND o.key = m.key))""",
+    ),
+    Check(
+        "I5",
+        "it is being canceled since {}, and waits behind others",
+        f"""SELECT m.run_id, r.canceled_at FROM ready m JOIN runs r ON r.id = m.run_id
+        WHERE r.canceled_at IS NOT NULL AND m.priority <> {CANCEL_PRIORITY}""",
     ),
     Check(
         "I12",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import Lease, Reason
 from wf.history.queues import Limits
 
@@ -47,6 +48,11 @@ class Head(NamedTuple):
     """Its priority, negative."""
     at: int
     run_id: bytes
+
+    @property
+    def is_canceled(self) -> bool:
+        """It has begun, and is to end: it goes first, and where the queue is paused, too."""
+        return self.sunk == -CANCEL_PRIORITY
 
 
 @dataclass(slots=True)
@@ -178,11 +184,10 @@ class _Allotting:
         """Lanes that were not looked at come after this."""
 
     def done(self) -> Allotment:
-        if not self.queue.paused:
-            while self._has_room() and (lane := self._best()) is not None:
-                if not self._try(lane):
-                    break
-            self.answer.has_room = self._has_room()
+        while self._has_room() and (lane := self._best()) is not None:
+            if not self._try(lane):
+                break
+        self.answer.has_room = self._has_room()
         return self.answer
 
     def _has_room(self) -> bool:
@@ -193,6 +198,8 @@ class _Allotting:
         """Give a slot to the lane's head, if its key may have one. False: there are no more."""
         lane, head, window = one.lane, one.heads[0], self.queue.window
         of_key = self.windows.get(lane.key)
+        if self.queue.paused and not head.is_canceled:
+            return False
         if lane.key and self.held[lane.key] >= self.queue.limits.per_key_limit:
             self.answer.full.add(lane.key)
         elif head.rank == NEW and window is not None and window.is_full:

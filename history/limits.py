@@ -50,6 +50,10 @@ beat."""
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long a writer waits for the SQLite file before it says that it is locked."""
 
+CANCEL_PRIORITY: Final = 2**31 - 1
+"""Of the marks of runs that were canceled after they had begun: above all that a trigger may give,
+so that they go first."""
+
 MAX_LIST: Final = 1_000
 """Rows in one page of a list."""
 

@@ -30,7 +30,13 @@ from typing import Final
 
 from wf.history import blobs
 from wf.history.model import InboxKind, Reason
-from wf.history.rows import GOES_ON_WAITING, NEW_RUN_COLUMNS, TOKEN_STATUS, DueKind
+from wf.history.rows import (
+    GOES_ON_WAITING,
+    MARK_PRIORITY,
+    NEW_RUN_COLUMNS,
+    TOKEN_STATUS,
+    DueKind,
+)
 
 CLOCK: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::int8"
 _NEW, _RESUME = int(Reason.NEW), int(Reason.RESUME)
@@ -405,7 +411,10 @@ CANCEL_SENT: Final = f"""WITH told AS (
  INSERT INTO inbox (run_id, kind, at)
  SELECT id, {int(InboxKind.CANCEL)}, %s FROM unnest(%s::bytea[]) a(id)
  WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.run_id = a.id AND i.kind = {int(InboxKind.CANCEL)})
- RETURNING run_id AS id)
+ RETURNING run_id AS id, at),
+asked AS (
+ UPDATE runs SET canceled_at = told.at FROM told
+ WHERE runs.id = told.id AND runs.canceled_at IS NULL)
 SELECT {note("woken", "told")}"""
 """To runs that have begun: one such row is enough."""
 
@@ -422,17 +431,19 @@ SELECT {note("new", "a")}"""
 
 MARK: Final = f"""WITH marked AS (INSERT INTO ready
  (run_id, environment, task, queue, key, priority, at, reason, owner)
-SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority,
+SELECT r.id, r.environment, r.task, r.queue, r.key, {MARK_PRIORITY},
  CASE WHEN m.reason = {_NEW} THEN r.start_at ELSE %s END, m.reason, o.worker
 FROM (SELECT id, min(reason) AS reason FROM (
   SELECT unnest({noted("new")}) AS id, {_NEW} AS reason
   UNION ALL SELECT unnest({noted("woken")}), {_RESUME}) u GROUP BY id) m
 JOIN runs r ON r.id = m.id LEFT JOIN owned o ON o.run_id = m.id
 ORDER BY r.id
-ON CONFLICT (run_id) DO UPDATE SET at = ready.at RETURNING {MARKED}),
+ON CONFLICT (run_id) DO UPDATE SET priority = GREATEST(ready.priority, excluded.priority)
+RETURNING {MARKED}),
 stirred AS ({stir_marks("marked")})
 SELECT 1 FROM marked LIMIT 1"""
-"""Marks all runs noted by earlier statements. The update that changes nothing locks a mark that is
-there: a claim skips it until we have committed, and will see our inbox rows."""
+"""Marks all runs noted by earlier statements. The update (it changes something where a cancel was
+asked) locks a mark that is there: a claim skips it until we have committed, and will see our inbox
+rows."""
 
 LOCKED_TOKEN: Final = "SELECT {} FROM tokens WHERE id = %s FOR NO KEY UPDATE"

@@ -12,7 +12,7 @@ from wf.history.events import Kind
 from wf.history.limits import LOAD_BYTES, NEWS_BYTES
 from wf.history.model import InboxKind, Reason
 from wf.history.postgres_sql import CLOCK, MARKED, SLOT, note, noted, stir_marks, stir_slots
-from wf.history.rows import columns
+from wf.history.rows import MARK_PRIORITY, columns
 from wf.history.sealing import KEY_LOST
 
 _NEW, _RESUME, _TAKEN = (int(reason) for reason in Reason)
@@ -215,7 +215,7 @@ ORPHANED: Final = f"""WITH gone AS (
 freed AS ({stir_slots("gone")}),
 marked AS (
  INSERT INTO ready AS m (run_id, environment, task, queue, key, priority, at, reason)
- SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, %s, %s
+ SELECT r.id, r.environment, r.task, r.queue, r.key, {MARK_PRIORITY}, %s, %s
  FROM gone JOIN runs r ON r.id = gone.run_id WHERE r.status = 0 ORDER BY r.id
  ON CONFLICT (run_id) DO UPDATE SET owner = NULL,
   reason = CASE WHEN m.reason = {_NEW} THEN {_NEW} ELSE excluded.reason END

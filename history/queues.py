@@ -15,9 +15,10 @@ counts the slots in statements that follow the lock, and gives free ones to the 
 whose key is full is closed: whoever gives that key back stirs it again. So nobody walks over full
 keys twice. Everything that gives out a slot holds that lock; to give one back needs none.
 
-*Order.* Runs that come back from a wait before new ones, then the higher priority, then the key
-that was served longest ago, then the older run. Time is counted in turns: a queue's `turn` rises
-with each slot that it gives out.
+*Order.* Runs that were canceled (`runs.canceled_at`: their marks have the highest priority), also
+where the queue is paused; runs that come back from a wait before new ones; then the higher
+priority, then the key that was served longest ago, then the older run. Time is counted in turns: a
+queue's `turn` rises with each slot that it gives out.
 """
 
 from __future__ import annotations

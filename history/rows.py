@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from wf.history.blobs import Blobs
 from wf.history.events import STORED, Failure, Status
+from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import NewRun, Run, Token
 
 
@@ -44,6 +45,9 @@ RUN_COLUMNS: Final = (
 )
 """What `run_of` reads, in its order."""
 RUN_WIDTH: Final = RUN_COLUMNS.count(",") + 1
+
+MARK_PRIORITY: Final = f"CASE WHEN r.canceled_at IS NULL THEN r.priority ELSE {CANCEL_PRIORITY} END"
+"""What stands in a mark of the run `r`."""
 
 
 def columns(alias: str, names: str = RUN_COLUMNS) -> str:

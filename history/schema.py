@@ -2,8 +2,7 @@
 
 *What changes and what does not.* `events` is append-only. `runs` holds what a user sees; no column
 of it that changes in a run's life is in an index, so that Postgres updates it in place (HOT). What
-a live run is doing right now stands in narrow hot tables (ready, owned, due, waits, blocked), where
-rows come and go.
+a live run is doing now stands in narrow hot tables (ready, owned, due, …), where rows come and go.
 
 On Postgres columns are ordered by alignment (8 bytes, 4, 2, then what varies), which saves padding
 in every row. On SQLite, tables with a small key and small rows are WITHOUT ROWID: one b-tree
@@ -96,6 +95,7 @@ runs: Final = _table(
     _int("start_at", default=0),
     _int("ttl_ms", default=0),
     _maybe("ended_at", BigInteger()),
+    _maybe("canceled_at", BigInteger()),  # when a cancel was asked of a run that had begun
     _int("priority", Integer(), default=0),
     _int("chapter", Integer(), default=1),
     _int("attempt", Integer(), default=1),

@@ -13,7 +13,7 @@ from wf.history.lanes import shared
 from wf.history.limits import DUE_ROWS, MESSAGES_AHEAD, NEWS_BYTES
 from wf.history.messages import Message
 from wf.history.model import Claim, Claimed, Committed, InboxKind, InboxRow, Lease, Reason, Run
-from wf.history.rows import RUN_COLUMNS, DueKind, run_of
+from wf.history.rows import MARK_PRIORITY, RUN_COLUMNS, DueKind, run_of
 from wf.history.sqlite_rows import INSERT_DUE, INSERT_EVENTS, End, end_never_begun, end_tokens, mark
 from wf.history.sqlite_slots import NO_SLOT, Admitted, Slot, admit, admit_under, stirred
 from wf.history.sqlite_transaction import (
@@ -42,7 +42,8 @@ FROM runs WHERE id = ? AND status = 0 ON CONFLICT DO NOTHING"""
 _LANES_OF: Final = "SELECT DISTINCT environment, task, queue, key FROM ready WHERE run_id IN"
 _TAKE: Final = f"""INSERT INTO ready
  (run_id, environment, task, queue, key, priority, at, reason)
-SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, r.created_at, {Reason.TAKEN.value}
+SELECT r.id, r.environment, r.task, r.queue, r.key, {MARK_PRIORITY}, r.created_at,
+ {Reason.TAKEN.value}
 FROM owned o JOIN runs r ON r.id = o.run_id WHERE o.worker NOT IN (SELECT id FROM workers)
 ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, owner = NULL"""
 

@@ -15,9 +15,11 @@ from wf.history.debouncing import debounced
 from wf.history.errors import IdempotencyConflict
 from wf.history.events import STORED, Kind, Status
 from wf.history.hooks import Subject, bit, hook_run
+from wf.history.limits import CANCEL_PRIORITY
 from wf.history.messages import NewMessage, Sent
 from wf.history.model import InboxKind, NewRun, NewToken, Reason, Triggered
 from wf.history.rows import (
+    MARK_PRIORITY,
     NEVER_BEGAN,
     NEW_RUN_COLUMNS,
     NEW_RUN_WIDTH,
@@ -60,10 +62,12 @@ INSERT_INBOX: Final = (
 )
 _MARK: Final = f"""INSERT INTO ready
  (run_id, environment, task, queue, key, priority, at, reason, owner)
-SELECT r.id, r.environment, r.task, r.queue, r.key, r.priority, r.created_at,
+SELECT r.id, r.environment, r.task, r.queue, r.key, {MARK_PRIORITY}, r.created_at,
  {Reason.RESUME.value}, o.worker
 FROM runs r LEFT JOIN owned o ON o.run_id = r.id WHERE r.status = 0 AND r.id IN"""
 _END_RUN: Final = "UPDATE runs SET status = ?, output = ?, failure = ?, ended_at = ? WHERE id = ?"
+_ASKED_TO_END: Final = "UPDATE runs SET canceled_at = ? WHERE id = ? AND canceled_at IS NULL"
+_FIRST: Final = f"UPDATE ready SET priority = {CANCEL_PRIORITY} WHERE"
 _FREE_KEY: Final = """DELETE FROM idempotency WHERE run_id = ? AND (environment, task, key) =
  (SELECT environment, task, idempotency_key FROM runs WHERE id = ?)"""
 _HOOKED: Final = """SELECT r.id, r.environment, r.task, r.root_id
@@ -373,5 +377,7 @@ def cancel_runs(tx: Transaction, run_ids: Sequence[bytes]) -> set[bytes]:
     if fresh:
         cancel = InboxKind.CANCEL.value
         tx.db.executemany(INSERT_INBOX, [(run, cancel, 0, 0, tx.now, "", None, 0) for run in fresh])
+        tx.db.executemany(_ASKED_TO_END, [(tx.now, run) for run in fresh])
+        stir_marks(tx, tx.rows(f"{_FIRST} run_id IN", fresh, MARKED))
         mark(tx, fresh)
     return set(began)

@@ -14,7 +14,7 @@ from wf.engine.core.names import is_text
 from wf.engine.core.queues import Queue, queue_option
 from wf.engine.core.values import Shape
 from wf.history.errors import DeclarationError, PayloadTooLarge
-from wf.history.limits import MAX_METADATA_BYTES, MAX_TAGS
+from wf.history.limits import CANCEL_PRIORITY, MAX_METADATA_BYTES, MAX_TAGS
 
 if TYPE_CHECKING:
     from wf.engine.core.runnable import Settings
@@ -64,7 +64,7 @@ class TriggerOptions(BatchOptions, total=False):
     debounce: Debounce
 
 
-MAX_PRIORITY: Final = 2**31 - 1
+MAX_PRIORITY: Final = CANCEL_PRIORITY - 1
 """As databases store it."""
 MAX_TAG_LENGTH = 256
 

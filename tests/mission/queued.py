@@ -72,3 +72,20 @@ async def call_vendor(name: str) -> str:
 @wf.task
 async def fan_out(count: int) -> list[str]:
     return await asyncio.gather(*(call_vendor(f"call {n}") for n in range(count)))
+
+
+@wf.step(retry=wf.Retry(min_delay="10ms"))
+async def give_back(name: str) -> None:
+    step = wf.current().step
+    assert step is not None
+    if step.attempt == 1:
+        raise ConnectionError("not yet")
+    mark(f"back {name}")
+
+
+@wf.task(queue="line")
+async def booked(name: str) -> None:
+    try:
+        await wf.wait.for_(days=1)
+    finally:
+        await give_back(name)

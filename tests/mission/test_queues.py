@@ -12,7 +12,7 @@ import pytest
 
 import wf
 from tests.mission import queued
-from tests.mission.queued import capped, fan_out, inner, job, most_at_once, outer
+from tests.mission.queued import booked, capped, fan_out, inner, job, most_at_once, outer
 from tests.observing import until
 from tests.observing import wf as command
 
@@ -177,6 +177,22 @@ def test_a_queue_is_paused_and_changed_from_the_command_line(
     unknown = command("queues", "show", "nowhere", database=database)
     assert unknown.returncode != 0
     assert "wf queues list" in unknown.stderr
+
+
+async def test_a_run_that_has_begun_is_canceled_though_its_queue_is_paused(
+    database: str, client: wf.Client, marks: Path
+) -> None:
+    """Its clean-up is tried twice, so that it comes back from a wait, too."""
+    run = client.trigger(booked, "room")
+    async with wf.Engine(database=database, tasks=[queued]):
+        await until_async(lambda: run.retrieve().status is wf.Status.WAITING)
+        client.queues.pause("line")
+        other = client.trigger(booked, "other")
+        run.cancel()
+        await until_async(lambda: run.retrieve().status.ended)
+    assert run.retrieve().status is wf.Status.CANCELED
+    assert lines(marks) == ["back room"]
+    assert other.retrieve().status is wf.Status.QUEUED
 
 
 async def until_async(condition: Any) -> None:

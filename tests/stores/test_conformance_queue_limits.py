@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.stores.queueing import QUEUE, limited, queued, state, take
-from tests.stores.world import ENVIRONMENT, World
+from tests.stores.world import ENVIRONMENT, Worker, World
 from wf.history.audit import audit
 from wf.history.events import Status
 from wf.history.model import Activation
@@ -87,6 +87,70 @@ def test_a_paused_queue_lets_nothing_come_back_from_a_wait(world: World) -> None
     assert take(worker) == []
     world.store.change_queue(ENVIRONMENT, QUEUE, QueueChange(paused=False))
     assert take(worker) == [first]
+
+
+def paused_with(world: World, worker: Worker, **release: int) -> bytes:
+    """A run that has begun and waits, in a queue that is paused since."""
+    (run,) = queued(world, "k")
+    take(worker)
+    worker.commit(Activation(run, 1, release=True, **release))
+    world.store.change_queue(ENVIRONMENT, QUEUE, QueueChange(paused=True))
+    return run
+
+
+def test_a_cancel_reaches_a_run_that_waits_though_its_queue_is_paused(world: World) -> None:
+    worker = world.worker()
+    run = paused_with(world, worker)
+    (other,) = queued(world)
+    assert world.store.cancel([run], world.now()) == [run]
+    assert take(worker) == [run]
+    assert world.status(other) is Status.QUEUED
+
+
+def test_a_cancel_reaches_a_run_that_a_pause_already_keeps_from_coming_back(world: World) -> None:
+    worker = world.worker()
+    run = paused_with(world, worker, due_at=world.now() + 1_000)
+    world.skipped_ms = 2_000
+    assert take(worker) == []
+    world.store.cancel([run], world.now())
+    assert take(worker) == [run]
+
+
+def test_what_a_canceled_run_cleans_up_comes_back_to_a_paused_queue(world: World) -> None:
+    worker = world.worker()
+    run = paused_with(world, worker)
+    world.store.cancel([run], world.now())
+    [row] = worker.claim()[0].inbox
+    due_at = world.now() + 1_000
+    worker.commit(Activation(run, 1, consumed=[row.id], release=True, due_at=due_at))
+    assert take(worker) == []
+    world.skipped_ms = 2_000
+    assert take(worker) == [run]
+    world.store.leave(worker.lease, world.now())
+    assert take(world.worker()) == [run]
+
+
+def test_a_lost_worker_holds_up_no_cancel_in_a_paused_queue(world: World) -> None:
+    worker, heir = world.worker(), world.worker()
+    run = paused_with(world, worker)
+    world.store.cancel([run], world.now())
+    assert take(worker) == [run]
+    world.store.take_over(world.now(), 10**9, gone=[worker.lease.worker])
+    assert take(heir) == [run]
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+def test_a_canceled_run_takes_the_next_free_slot_and_none_beyond(world: World, key: str) -> None:
+    limited(world, concurrency_limit=1)
+    worker = world.worker()
+    (run,) = queued(world, key)
+    take(worker)
+    first, second = queued(world, key, 2, priority=2**31 - 2)
+    assert take(worker, 1_000, Activation(run, 1, release=True)) == [first]
+    world.store.cancel([run], world.now())
+    assert take(worker) == []
+    assert take(worker, 1_000, worker.ending(first)) == [run]
+    assert take(worker, 1_000, worker.ending(run, Status.CANCELED)) == [second]
 
 
 def test_raised_limits_are_used_at_once(world: World) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.stores.world import PYTHON, World
 from wf.history.audit import audit
 from wf.history.events import Event, Kind, Status
+from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import Activation, Claim, Lease, Reason, WorkerInfo
 from wf.history.queues import Limits, QueueChange
 from wf.history.turns import Ending
@@ -213,17 +214,18 @@ class Life:
     def check_rest(self) -> None:
         slots = self.slots()
         marks = self.query(
-            "SELECT queue, key, task, reason FROM ready"
+            "SELECT queue, key, task, reason, priority FROM ready"
             " WHERE environment = ? AND owner IS NULL AND queue <> ''"
         )
         known = {task for worker in self.workers for task in self.tasks[worker]}
-        for name, key, task, reason in marks:
+        for name, key, task, reason, priority in marks:
             limit = self.limits[name]
             held = sum(number for (queue, _), number in slots.items() if queue == name)
             is_full = limit.concurrency_limit is not None and held >= limit.concurrency_limit
             is_full |= bool(key) and slots[name, key] >= limit.per_key_limit
             is_full |= reason == 0 and self.rate_is_full(name, key)
-            assert task not in known or name in self.paused or is_full, (name, key, task)
+            is_paused = name in self.paused and priority != CANCEL_PRIORITY
+            assert task not in known or is_paused or is_full, (name, key, task)
 
     def rate_is_full(self, name: str, key: str) -> bool:
         limit, since = self.limits[name], self.world.now() - RATE_MS

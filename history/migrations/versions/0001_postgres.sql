@@ -9,6 +9,7 @@ CREATE TABLE runs (
     start_at BIGINT DEFAULT 0 NOT NULL,
     ttl_ms BIGINT DEFAULT 0 NOT NULL,
     ended_at BIGINT,
+    canceled_at BIGINT,
     priority INTEGER DEFAULT 0 NOT NULL,
     chapter INTEGER DEFAULT 1 NOT NULL,
     attempt INTEGER DEFAULT 1 NOT NULL,
