@@ -89,11 +89,11 @@ def test_a_paused_queue_lets_nothing_come_back_from_a_wait(world: World) -> None
     assert take(worker) == [first]
 
 
-def paused_with(world: World, worker: Worker, **release: int) -> bytes:
+def paused_with(world: World, worker: Worker, due_at: int = 0) -> bytes:
     """A run that has begun and waits, in a queue that is paused since."""
     (run,) = queued(world, "k")
     take(worker)
-    worker.commit(Activation(run, 1, release=True, **release))
+    worker.commit(Activation(run, 1, release=True, due_at=due_at))
     world.store.change_queue(ENVIRONMENT, QUEUE, QueueChange(paused=True))
     return run
 
