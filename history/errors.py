@@ -125,6 +125,12 @@ class InitFailed(AuthorError):
     code = "WF1014"
 
 
+class NotInRun(AuthorError):
+    """`scope="run"` where no run triggers: there is no parent to narrow the idempotency key to."""
+
+    code = "WF1015"
+
+
 # --- the operator: where wf runs
 # ---------------------------------------------------------------------------
 

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from wf.history.errors import NotConnected as NotConnected
     from wf.history.errors import NotDeterministic as NotDeterministic
     from wf.history.errors import NotFound as NotFound
+    from wf.history.errors import NotInRun as NotInRun
     from wf.history.errors import NotInStep as NotInStep
     from wf.history.errors import OperationError as OperationError
     from wf.history.errors import OperationNeverAwaited as OperationNeverAwaited
@@ -164,6 +165,7 @@ _HOMES = {
             "NotConnected",
             "NotDeterministic",
             "NotFound",
+            "NotInRun",
             "NotInStep",
         ),
         *("OperationError", "OperationNeverAwaited", "OperatorError", "PayloadError"),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from wf.engine.core.decisions import Member, TriggerBatch, TriggerChild
 from wf.engine.core.info import RunInfo
 from wf.engine.core.triggers import is_keyed
+from wf.history.errors import NotInRun
 from wf.history.events import Event
 from wf.history.forking import end_of, shared
 from wf.history.ids import member_id
@@ -37,14 +38,15 @@ def new_run(
     batch_id: bytes | None = None,
     schedule_id: bytes | None = None,
 ) -> NewRun:
-    """A run to be made. `options`: checked ones, as `trigger_options` answers them."""
+    """A run to be made. `options`: checked ones, as `trigger_options` answers them. Raises NotInRun
+    where they ask for a parent, and there is none."""
     start_at = _start_at(options.get("delay", 0), now)
     debounce = _debounced(options["debounce"]) if "debounce" in options else None
     if debounce is not None:
         start_at = now + debounce.delay_ms
     key = options.get("idempotency_key", "")
-    if key and options.get("scope") == "run" and parent is not None:
-        key = f"{parent.id.hex()}/{key}"
+    if options.get("scope") == "run":
+        key = _within(parent, task, key)
     queue, limits = _queue(options, task)
     return NewRun(
         id=run_id,
@@ -74,6 +76,16 @@ def new_run(
             {name: value for name, value in options.items() if name not in _COLUMNS}
         ).encode(),
     )
+
+
+def _within(parent: Run | RunInfo | None, task: str, key: str) -> str:
+    """An idempotency key, for this parent only."""
+    if parent is None:
+        raise NotInRun(
+            f"{task} is triggered with scope='run', and no run triggers it: leave scope out (the "
+            "key then holds in the whole environment), or trigger it in a task"
+        )
+    return f"{parent.id.hex()}/{key}" if key else ""
 
 
 def replay_of(origin: Run, run_id: bytes, payload: bytes, now: int) -> NewRun:

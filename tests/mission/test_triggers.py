@@ -146,6 +146,20 @@ async def test_s27_scope_run_narrows_a_key_to_the_parent(database: str) -> None:
     assert other[0] != one[0]
 
 
+async def test_s27_scope_run_is_refused_where_no_run_triggers(
+    database: str, client: wf.Client
+) -> None:
+    inside: Any = {"idempotency_key": "k", "scope": "run"}
+    with pytest.raises(wf.NotInRun, match="leave scope out"):
+        client.trigger(charge, "a", **inside)
+    async with wf.AsyncClient(database):
+        with pytest.raises(wf.NotInRun):
+            await charge.trigger("a", **inside)
+        with pytest.raises(wf.NotInRun):
+            await charge.batch_trigger(["free", wf.Item("a", **inside)])
+    assert client.runs.list() == []
+
+
 def test_s27_another_payload_is_the_same_run_or_an_error(
     client: wf.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
