@@ -57,7 +57,10 @@ def hook_run(
     after: bytes | None = None,
 ) -> NewRun:
     """`seq`: which event of the run tells of the moment; 0: its end. `after`: the hook run of an
-    earlier moment, which is waited for, so that hooks hear of things in their order."""
+    earlier moment, which is waited for, so that hooks hear of things in their order.
+
+    The store, which has no codec, makes such runs, too. So the payload holds ids and a moment, and
+    nothing that is to be sealed: what hooks are told, they read from the run."""
     notice = {"run": show("run", of.id), "moment": moment}
     if after is not None:
         notice["after"] = show("run", after)

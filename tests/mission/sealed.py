@@ -73,3 +73,42 @@ async def asks(name: str) -> str:
 @wf.task
 async def doubled(value: int) -> Any:
     return 2 * value
+
+
+HEARD: list[object] = []
+"""What hooks were told."""
+
+
+def hears(event: wf.Started | wf.Waiting | wf.Resumed) -> None:
+    HEARD.append(event.payload)
+
+
+def hears_of_a_failure(event: wf.Failed) -> None:
+    HEARD.append(event.error.message)
+    raise ValueError(f"cannot tell of {event.error.message}")
+
+
+@wf.task(
+    on_start=hears,
+    on_wait=hears,
+    on_resume=hears,
+    on_failure=wf.step(hears_of_a_failure, id="tells", retry=wf.Retry(max_attempts=1)),
+)
+async def hooked(person: Person) -> None:
+    await wf.wait.for_message("go", str)
+    raise ValueError(person.name)
+
+
+@wf.task
+async def member(name: str) -> str:
+    if name.endswith("!"):
+        raise ValueError(name)
+    return name
+
+
+@wf.task
+async def batched(name: str) -> list[str]:
+    items = [name, wf.Item(f"{name}!", metadata={"name": name}), wf.Item(name, idempotency_key="k")]
+    ends = await member.batch_trigger_and_wait(items, return_exceptions=True)
+    batch = await member.batch_trigger([name] * 2)
+    return [str(end) for end in ends] + await batch.results()
