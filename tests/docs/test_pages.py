@@ -32,6 +32,14 @@ def test_every_page_is_in_the_index() -> None:
     assert linked == {page.name for page in PAGES if page.parent.name == "docs"} - {"README.md"}
 
 
+def test_every_page_leads_to_the_next_one_of_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    order = re.findall(r"^\d+\. \[[^\]]+\]\(([\w-]+\.md)\)", index, re.MULTILINE)
+    texts = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in order]
+    told = [re.findall(r"^Next: \[[^\]]+\]\(([\w-]+\.md)\)\.$", one, re.MULTILINE) for one in texts]
+    assert told == [*([page] for page in order[1:]), []]
+
+
 def test_every_link_of_a_page_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from examples import publish_post, research_agent
 from tests.observing import wf
+from wf.testing import Env
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUNS: dict[str, list[str]] = {
@@ -49,6 +51,18 @@ def test_a_post_that_nobody_looks_at_is_dropped(tmp_path: Path) -> None:
     assert output_of("publish_post", tmp_path) is None
 
 
+def test_a_post_is_written_anew_as_the_editor_says_and_published_when_she_agrees(
+    wf_env: Env,
+) -> None:
+    run = wf_env.start(publish_post.publish_post, "Why we moved")
+    run.answer({"approved": False, "comment": "shorter"}, tag="editor")
+    assert "shorter" in str([call.arguments for call in wf_env.calls(publish_post.write_draft)])
+    run.answer({"approved": True}, tag="editor")
+    post = run.result()
+    assert post is not None
+    assert (post.url, post.drafts) == ("https://blog.example.com/why-we-moved", 2)
+
+
 def test_a_video_has_its_renditions(tmp_path: Path) -> None:
     output = output_of("process_video", tmp_path)
     assert set(output["renditions"]) == {"1080p", "720p", "360p"}
@@ -80,6 +94,14 @@ def test_the_agent_answers_and_tells_what_it_used(tmp_path: Path) -> None:
     assert output["approved"] is False
     assert output["model_requests"] == 2
     assert output["output_tokens"] > 0
+
+
+def test_the_agent_asks_the_model_that_the_environment_names(
+    wf_env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WF_MODEL", "test")  # one of pydantic-ai's own, which needs no network
+    report = wf_env.run(research_agent.research_agent, "How do tides work?")
+    assert report.answer == '{"look_up":"nothing"}'
 
 
 def test_a_trial_charges_three_months(tmp_path: Path) -> None:
