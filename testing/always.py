@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, cast
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
+from hypothesis.control import current_build_context
 
 from wf.engine.core.durations import Duration, milliseconds
 from wf.engine.core.runnable import Runnable
@@ -184,11 +185,11 @@ class Property:
         )
         @given(st.data())
         def test(data: st.DataObject) -> None:
-            draw = _undisclosed(data)
+            drawn = Drawing(data.conjecture_data)
             if not last:
                 self.examples += 1
             env.reset()
-            story = self._tell(env, draw(self._payload), Drawing(draw))
+            story = self._tell(env, drawn.of(self._payload), drawn)
             try:
                 self._hold(env, story)
             except Exception:
@@ -234,27 +235,34 @@ class Property:
             error.add_note(f"its history: wf.testing.replay_histories({str(file)!r}, …)")
 
 
-def _undisclosed(data: st.DataObject) -> Callable[[st.SearchStrategy[Any]], Any]:
-    """Draw without a line of each in the report: the story tells it better."""
-    return data.conjecture_data.draw
-
-
 class Drawing:
-    """A Chooser that asks Hypothesis."""
+    """A Chooser that asks Hypothesis. What is drawn is no line of its report: the story tells it
+    better."""
 
-    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
-        self._draw = draw
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def of(self, strategy: st.SearchStrategy[Any]) -> Any:
+        return self._data.draw(strategy)
 
     def pick(self, moves: Sequence[Move]) -> Move:
-        number = self._draw(st.integers(0, sum(move.weight for move in moves) - 1))
-        for move in moves:
-            number -= move.weight
-            if number < 0:
-                return move
-        raise AssertionError("weights are positive")
+        return moves[self.of(st.builds(_place, st.just([move.weight for move in moves])))]
 
     def value(self, move: Move) -> Any:
-        return None if move.value is None else self._draw(strategy_of(move.value))
+        return None if move.value is None else self.of(strategy_of(move.value))
+
+
+def _place(weights: Sequence[int]) -> int:
+    """By a coin for each, so that other draws are another place: Hypothesis makes no two equal
+    ones. Heads is the simplest, so the first place is; the last one has a coin, too, so that fewer
+    draws are fewer moves."""
+    data: Any = current_build_context().data
+    left = sum(weights)
+    for place, weight in enumerate(weights):
+        if not data.draw_boolean(1 - weight / left):
+            return place
+        left -= weight
+    raise AssertionError("the last coin falls on its head")
 
 
 class Retelling:

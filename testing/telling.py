@@ -26,7 +26,7 @@ from wf.history.limits import MAX_LIST
 from wf.history.model import Lease, RunFilter
 from wf.testing.asked import LIVE
 from wf.testing.effects import Effect, Effects, noting
-from wf.testing.environment import FOREVER_MS, Env
+from wf.testing.environment import FAR_MS, FOREVER_MS, Env
 from wf.testing.outside_loop import outside_loop
 from wf.testing.run import Run
 from wf.testing.runner import Job
@@ -96,6 +96,7 @@ class Telling:
     _bad: dict[str, int] = field(default_factory=dict[str, int])
     _sent: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
     _answered: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
+    _encoded: bytes = b""
     _is_over: bool = False
 
     def tell(self, payload: Any) -> Run[Any]:
@@ -106,7 +107,7 @@ class Telling:
             self.env.stand_ins.only_tasks = True
             self.env.stand_ins.by_id.update(self.plan.stand_ins)
             self.env.know()
-            run = self._run = self._trigger(payload)
+            run = self._run = self._first(payload)
             begin = self.env.clock.now()
             self._settle()
             for _ in range(MOST_MOVES):
@@ -118,16 +119,23 @@ class Telling:
                     break
         return run
 
-    def _trigger(self, payload: Any) -> Run[Any]:
-        """Under an id that is always the same, because others derive from it."""
-        env, task = self.env, self.plan.task
-        now = env.clock.now()
-        encoded = task.signature.encode_payload(payload)
-        asked = derived_id(now, b"story".ljust(16), 0, 0)
-        made = new_run(asked, task.id, encoded, {}, environment=env.environment, now=now)
-        [(run_id, _)] = env.store.trigger([made])
+    def _first(self, payload: Any) -> Run[Any]:
+        task = self.plan.task
+        self._encoded = task.signature.encode_payload(payload)
+        run_id = self._trigger()
         decode = task.signature.decode_result
-        return Run[Any](env, env.client, run_id, task.id, decode, is_cached=False)
+        return Run[Any](self.env, self.env.client, run_id, task.id, decode, is_cached=False)
+
+    def _trigger(self, number: int = 0) -> bytes:
+        """As a client asks for it, for the first time or again; under ids that are always the same,
+        because others derive from them."""
+        env, now = self.env, self.env.clock.now()
+        asked = derived_id(now, b"story".ljust(16), 0, number)
+        options = {"idempotency_key": "story", "idempotency_key_ttl": FAR_MS}
+        task, where = self.plan.task.id, env.environment
+        made = new_run(asked, task, self._encoded, options, environment=where, now=now)
+        [(run_id, _)] = env.store.trigger([made])
+        return run_id
 
     def _make(self, moves: Sequence[Move]) -> None:
         move = self.chooser.pick(moves)
@@ -287,6 +295,7 @@ class Telling:
             yield Move(title, 3, deploy, kind="deployed")
         if not self._run.status.ended:
             yield Move("the run is canceled", 1, self._cancel, kind="canceled")
+            yield Move("the client triggers it again", 1, self._trigger_again, kind="again")
         if self._sent:
             yield Move("the last message comes again", 1, self._send_again, kind="again")
         if self._answered:
@@ -319,6 +328,11 @@ class Telling:
 
     def _cancel(self, _: Any) -> None:
         self.env.client.runs.cancel(self._run.id)
+
+    def _trigger_again(self, _: Any) -> None:
+        """It had no answer, and repeats what it asked for: under one key there is one run."""
+        run_id = self._trigger(1 + self._bad.get("again", 0))
+        assert run_id == self._run.raw_id, "one idempotency key, and a second run"
 
     def _send_again(self, _: Any) -> None:
         name, (run_id, data) = self._sent[-1]
