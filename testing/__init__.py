@@ -5,24 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wf.testing.always import always as always
     from wf.testing.effects import effect as effect
     from wf.testing.environment import Call as Call
     from wf.testing.environment import Env as Env
     from wf.testing.environment import Run as Run
     from wf.testing.everywhere import crash_everywhere as crash_everywhere
     from wf.testing.fixtures import replay_histories as replay_histories
+    from wf.testing.properties import always as always
     from wf.testing.replaying.fixture import replay as replay
     from wf.testing.replaying.playback import Playback as Playback
+    from wf.testing.simulated import Simulated as Simulated
+    from wf.testing.simulated import simulate as simulate
     from wf.testing.stories import Story as Story
     from wf.testing.telling import Failure as Failure
 
 _HOMES = {
-    "wf.testing.always": ("always",),
+    "wf.testing.properties": ("always",),
     "wf.testing.effects": ("effect",),
     "wf.testing.environment": ("Call", "Env", "Run"),
     "wf.testing.everywhere": ("crash_everywhere",),
     "wf.testing.fixtures": ("replay_histories",),
+    "wf.testing.simulated": ("Simulated", "simulate"),
     "wf.testing.stories": ("Story",),
     "wf.testing.telling": ("Failure",),
     "wf.testing.replaying.fixture": ("replay",),

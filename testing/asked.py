@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from wf.client.client import Client
 from wf.client.views import TokenView, token_view
+from wf.engine.body import Body
 from wf.engine.core.durations import to_ms
+from wf.engine.core.messages import AwaitMessageCall
 from wf.history.events import Status
 from wf.history.ids import show
 from wf.history.limits import MAX_LIST
@@ -75,6 +78,16 @@ def waiting_tokens(client: Client) -> list[TokenView]:
     """Oldest first."""
     found = client.store.list_tokens(client.environment, status="WAITING", limit=MAX_LIST)
     return [token_view(token) for token in reversed(found)]
+
+
+def awaited_schema(body: Body | None, name: str) -> bytes | None:
+    """The JSON Schema of what a body takes for a message; None: it is not known."""
+    for future in body.execution.open.values() if body is not None else ():
+        call: Any = getattr(future.settle, "__self__", None)
+        if isinstance(call, AwaitMessageCall) and call.name == name:
+            shape = cast("AwaitMessageCall[Any]", call).shape
+            return json.dumps(shape.json_schema()).encode()
+    return None
 
 
 def fits(token: TokenView, tag: str) -> bool:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Final, Protocol
 
 from wf.engine.registry import Registry
+from wf.engine.steps import StepOrder
 from wf.history.errors import AlreadyEnded, NotFound, StoreUnavailable
 from wf.history.ids import derived_id
 from wf.history.messages import NewMessage
 from wf.history.model import NewRun, Run
 from wf.history.store import Store
 from wf.testing.clock import VirtualClock
-from wf.testing.mail import FIRST_MESSAGE
 from wf.testing.tables import Tables
 from wf.testing.watched import Cut
 
@@ -25,21 +25,33 @@ class Scenario(Protocol):
     """What clients do, and what must come of it."""
 
     registry: Registry
-    message_names: Sequence[str]
-    """What clients call the messages that they send; each is a number, higher than the last."""
 
     def new_run(self, random: Random, now: int) -> NewRun:
         """A run that a client triggers; its id is filled in by the simulation."""
         ...
 
-    def token_data(self, random: Random) -> bytes:
-        """What somebody completes a token with."""
+    def token_data(self, random: Random, schema: bytes) -> bytes:
+        """What somebody completes a token of that JSON Schema with."""
+        ...
+
+    def message(self, random: Random, tables: Tables, number: int) -> NewMessage | None:
+        """The number-th message that a client sends; None: there is nobody to send one to."""
+        ...
+
+    def begins(self, order: StepOrder) -> None:
+        """An attempt of a step is about to run."""
         ...
 
     def wrong(self, run: Run, canceled: bool) -> str:
-        """What is wrong with how this run ended ("": nothing). `canceled`: a client canceled some
-        run of this simulation."""
+        """What is wrong with what became of this run ("": nothing). `canceled`: a client canceled
+        some run of this simulation."""
         ...
+
+
+def not_ended(run: Run) -> str:
+    """What is to say of a run that should have."""
+    why = run.blocked.detail if run.blocked is not None else "nothing wakes it"
+    return f"it has not ended ({run.status}): {why}"
 
 
 class Clients:
@@ -87,7 +99,7 @@ class Clients:
             [(run_id, how)] = store.trigger([new])
         except LOST:
             return
-        self._note("trigger", run_id, how)
+        self._note("a client triggers it:", how.name.lower(), run_id)
         self.acknowledged.add(run_id)
         if run_id != new.id:
             self._asked.pop(new.id, None)
@@ -107,30 +119,28 @@ class Clients:
             self._store.cancel([run_id], self._clock.now())
         except LOST:
             return
-        self._note("cancel", run_id)
+        self._note("a client cancels it", run_id)
 
     def end_token(self, random: Random) -> None:
-        tokens = self._tables.ids("SELECT id FROM tokens ORDER BY id")
+        tokens = self._tables.rows("SELECT id, schema, run_id FROM tokens ORDER BY id")
         if not tokens:
             return
-        token_id = random.choice(tokens)
+        token_id, schema, run_id = random.choice(tokens)
         status = "COMPLETED" if random.random() < 0.9 else "CANCELED"
-        data = self._scenario.token_data(random) if status == "COMPLETED" else None
+        data = self._scenario.token_data(random, schema) if status == "COMPLETED" else None
         try:
             self._store.end_token(token_id, status, data, self._clock.now())
         except (*LOST, AlreadyEnded, NotFound):
             return
-        self._note("token", token_id, status)
+        self._note("a token is", status, *([run_id] if run_id else []))
 
     def send(self, random: Random) -> None:
-        runs = self._tables.live_runs()
-        if not runs:
-            return
         self._sent += 1
-        run_id, name = random.choice(runs), random.choice(self._scenario.message_names)
-        message = NewMessage(run_id, name, str(FIRST_MESSAGE + self._sent).encode())
+        message = self._scenario.message(random, self._tables, self._sent)
+        if message is None:
+            return
         try:
             [outcome] = self._store.send([message], self._clock.now())
         except LOST:
             return
-        self._note("send", run_id, name, outcome)
+        self._note("a client sends", message.name, outcome.name, message.run_id)

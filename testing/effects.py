@@ -7,14 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from wf.engine.author import current
+from wf.history.errors import Error
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """`key`: the idempotency key under which it was asked for; "": none."""
+    """`key`: the idempotency key under which it was asked for; "": none. `run`: in which run."""
 
     what: str
     value: Any = None
     key: str = ""
+    run: str = ""
 
 
 @dataclass
@@ -41,9 +45,16 @@ def effect(what: str, value: Any = None, *, key: str = "") -> None:
     (`wf.current().step.idempotency_key`); the same one counts once. Outside of stories nothing is
     kept."""
     if _open:
-        made = Effect(what, value, key)
+        made = Effect(what, value, key, _run())
         _open[-1].all.append(made)
         _open[-1].told(made)
+
+
+def _run() -> str:
+    try:
+        return current().run.id
+    except Error:
+        return ""  # of code that is in no run
 
 
 @contextmanager

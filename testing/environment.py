@@ -187,17 +187,8 @@ class Env:
 
     def learn(self, runnable: AnyRunnable) -> None:
         """With all that stands in its module, and in theirs."""
-        check_runnable(runnable)
-        if runnable.id in self.registry and self.registry.get(runnable.id) is runnable:
-            return
-        self._is_known = False
-        self.registry.replace(runnable)
-        rest = [runnable]
-        while rest:
-            for one in known_beside(rest.pop()):
-                if one.id not in self.registry:
-                    self.registry.add(one)
-                    rest.append(one)
+        if learn(self.registry, runnable):
+            self._is_known = False
 
     @overload
     def replace(self, target: AnyRunnable | str, by: object, /) -> None: ...
@@ -422,6 +413,21 @@ class Env:
         head = f"{run.task} has not ended within {limit} of virtual time: it {why.reason}"
         story = story_of(self.client.runs.history(why.run))
         return "\n    ".join([f"{head}. Until then:", *story])
+
+
+def learn(registry: Registry, runnable: AnyRunnable) -> bool:
+    """Add it with all that stands in its module, and in theirs. False: it was known."""
+    check_runnable(runnable)
+    if runnable.id in registry and registry.get(runnable.id) is runnable:
+        return False
+    registry.replace(runnable)
+    rest = [runnable]
+    while rest:
+        for one in known_beside(rest.pop()):
+            if one.id not in registry:
+                registry.add(one)
+                rest.append(one)
+    return True
 
 
 __all__ = ["Call", "Env", "Run"]

@@ -24,6 +24,7 @@ from wf.engine.core.info import RunInfo
 from wf.engine.core.mismatch import Issued
 from wf.engine.registry import AnyRunnable, Registry
 from wf.engine.silence import silent
+from wf.engine.steps import StepOrder
 from wf.history.events import FACTS, Event, Kind
 from wf.history.ids import show
 from wf.history.model import Run
@@ -107,6 +108,16 @@ def note(text: str = "") -> None:
                 context.run.attempt,
                 text,
             )
+        )
+
+
+def begun(order: StepOrder) -> None:
+    """An attempt begins, and from here on its effect may have happened."""
+    if _open:
+        info = order.info
+        run = show("run", order.run_id)
+        _open[-1].write(
+            Effect(run, info.step, info.idempotency_key, info.attempt, info.run.attempt)
         )
 
 

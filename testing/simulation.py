@@ -1,27 +1,26 @@
 """The engine in the mill: a store, workers and clients under a scheduler that draws everything from
 one seed.
 
-Real are the store (a SQLite file), the workers, the bodies and the steps' code. Virtual are time,
-the scheduler, and the world between a worker and its store: calls are delayed, fail, or answer
-nothing although they have happened; processes are lost at any call or between two; workers stand
-still for longer than their lease and go on as if nothing had been (while a worker is in a call,
-others live on); clocks jump. After the storm comes a calm in which everything has to end.
+Real are the store (SQLite, in memory), the workers, the bodies and the steps' code. Virtual are
+time, the scheduler, and the world between a worker and its store: calls are delayed, fail, or
+answer nothing although they have happened; processes are lost at any call or between two; workers
+stand still for longer than their lease and go on as if nothing had been (while a worker is in a
+call, others live on); clocks jump. After the storm comes a calm in which everything has to end.
 
 One seed gives one trace, on every machine: `Report.trace` is its hash.
 """
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from wf.engine.notebook import Notebook
 from wf.engine.settings import WorkerSettings
@@ -35,7 +34,7 @@ from wf.history.store import Store
 from wf.testing.clients import Clients, Scenario
 from wf.testing.clock import SkewedClock, VirtualClock
 from wf.testing.ledger import MemoryLedger, breaches, using
-from wf.testing.mail import misread
+from wf.testing.memory import MemoryDatabase
 from wf.testing.odds import CALM, Odds, drawn_odds
 from wf.testing.process import Process
 from wf.testing.runner import VirtualRunner
@@ -52,7 +51,7 @@ MAX_DEPTH: Final = 2
 """Calls within calls: what others do while one waits for the store."""
 CALM_MOVES: Final = 10_000
 """More than any scenario needs to end when nothing fails any more."""
-CALM_MS: Final = 40 * 24 * 3_600_000
+HORIZON_MS: Final = 40 * 24 * 3_600_000
 
 
 @dataclass(slots=True)
@@ -63,43 +62,50 @@ class Report:
     breaches: list[str] = field(default_factory=list[str])
     faults: Counter[str] = field(default_factory=Counter[str])
     statuses: Counter[str] = field(default_factory=Counter[str])
+    notes: list[tuple[int, tuple[object, ...]]] = field(default_factory=list[Any])
+    """Who did what, and when (ms)."""
 
 
 Audit = Callable[[Store], Iterable[str]]
 
 
 class Simulation:
-    """One seed. `run` answers what happened. `audit` says what is wrong with the store's rows."""
+    """One seed. `run` answers what happened. `audit` says what is wrong with the store's rows. Time
+    passes no further than `horizon_ms`. `memory`: an empty one."""
 
     def __init__(
         self,
         seed: int,
         scenario: Scenario,
-        directory: Path,
         audit: Audit,
         *,
         moves: int = 0,
-        odds: Odds | None = None,
+        odds: Callable[[Random], Odds] = drawn_odds,
+        horizon_ms: int = HORIZON_MS,
+        memory: MemoryDatabase | None = None,
     ) -> None:
         self.report = Report(seed)
         self.random = Random(seed)
         self.scenario = scenario
         self.clock = VirtualClock()
-        path = directory / f"sim-{seed}.db"
-        shutil.copy(template(directory), path)
-        self.path = path
-        self.store = SQLiteStore(path, clock=self.clock.now, random=Random(seed + 1))
+        self.store = SQLiteStore(
+            Path(":memory:"),
+            clock=self.clock.now,
+            random=Random(seed + 1),
+            database=memory or MemoryDatabase(),
+        )
         self.ledger = MemoryLedger()
-        self.odds = odds or drawn_odds(self.random)
+        self.odds = odds(self.random)
         self.processes: list[Process] = []
         self._audit = audit
+        self._until = self.clock.now() + horizon_ms
         self._moves = moves or self.random.choice([100, 250, 250, 600])
         self._depth = 0
         self._count = 0
         self._trace = blake2b(digest_size=16)
         self.tables = Tables(self.store)
         asked = WatchedStore(self.store, partial(self._door, None))
-        self.clients = Clients(seed, scenario, asked, self.tables, self.clock, self._note)
+        self.clients = Clients(seed, scenario, asked, self.tables, self.clock, self.note)
 
     # -- the whole
 
@@ -118,33 +124,41 @@ class Simulation:
             for process in self.processes:
                 process.die()
             self.store.close()
-            for left in self.path.parent.glob(f"{self.path.name}*"):
-                left.unlink()
-        self._note("end", *sorted(report.statuses.items()))
+        self._trail("end", *sorted(report.statuses.items()))
         report.trace = self._trace.hexdigest()
         return report
 
-    def _note(self, *words: object) -> None:
+    def note(self, *words: object) -> None:
+        """Something happened."""
+        self.report.notes.append((self.clock.now(), words))
+        self._trail(*words)
+
+    def _trail(self, *words: object) -> None:
         """A line of the trace."""
         self._trace.update(repr((self.clock.now(), *words)).encode())
+
+    def _fault(self, who: str, what: str, *which: str) -> None:
+        self.report.faults[what.rstrip(":")] += 1
+        self.note(who, what, *which)
 
     # -- moves
 
     def _move(self) -> None:
         self.report.moves += 1
+        odds = self.odds
         moves: list[tuple[float, Callable[[], None]]] = [
             (40, self._tick),
             (25, self._step),
             (12, self._pass_time),
             (4, self._flush),
             (3, partial(self.clients.trigger, self.random)),
-            (1, partial(self.clients.cancel, self.random)),
+            (odds.cancel, partial(self.clients.cancel, self.random)),
             (3, partial(self.clients.end_token, self.random)),
             (4, partial(self.clients.send, self.random)),
-            (0.7, self._crash),
-            (0.4, self._leave),
-            (0.7, self._stall),
-            (0.7, self._jump),
+            (odds.crash, self._crash),
+            (odds.leave, self._leave),
+            (odds.stand, self._stall),
+            (odds.jump, self._jump),
             (1.5 if len(self.processes) < 3 else 0, self._start_process),
         ]
         self.random.choices([move for _, move in moves], [weight for weight, _ in moves])[0]()
@@ -170,8 +184,7 @@ class Simulation:
         ):
             self._inside(process, worker.leave)
             if process in self.processes:
-                self.processes.remove(process)
-                process.die()
+                self._remove(process)
             return True
         return bool(self._inside(process, process.worker.tick))
 
@@ -180,17 +193,17 @@ class Simulation:
         try:
             return call()
         except StoreUnavailable as error:
-            self._note(process.name, "unavailable", error.outcome_unknown)
+            self._trail(process.name, "unavailable", error.outcome_unknown)
         except Cut:
-            self._lose(process)
+            self._remove(process)
         finally:
             process.is_busy = False
         return None
 
     def _step(self) -> None:
         process = self._pick()
-        if process is not None and process.runner.run_one():
-            self._note(process.name, "step")
+        if process is not None and self._inside(process, process.runner.run_one):
+            self._trail(process.name, "step")
 
     def _flush(self) -> None:
         """What steps noted is written while they run."""
@@ -200,19 +213,42 @@ class Simulation:
 
     def _pass_time(self) -> None:
         """To the next moment at which something is due, or by chance."""
-        if self.random.random() < 0.2:
+        kind = self.random.random()
+        if kind < 0.2:
             self.clock.advance(self.random.randint(1, 4_000))
+        elif kind < 0.4 and self._is_quiet() and (at := self._next_due()) is not None:
+            self._leap(at)
         else:
             self._to_next_event()
 
     def _to_next_event(self) -> None:
         now = self.clock.now()
+        times = [now + one.worker.wait_ms() for one in self.processes]
+        times += [now + POLL_MS, self._next_due() or 0]
+        self.clock.advance_to(min(at for at in times if at > now))
+
+    def _next_due(self) -> int | None:
+        """When there is more to do than to poll (ms)."""
+        now = self.clock.now()
         times = [one.runner.next_at() or 0 for one in self.processes]
-        times += [now + one.worker.wait_ms() for one in self.processes]
         times += [one.asleep_until for one in self.processes]
         times.append(self.store.next_due(ENVIRONMENT) or 0)
-        later = [at for at in times if at > now]
-        self.clock.advance_to(min(later, default=now + POLL_MS))
+        return min((at for at in times if now < at <= self._until), default=None)
+
+    def _is_quiet(self) -> bool:
+        """Nobody has anything to do now, or is about to."""
+        due = f"SELECT id FROM due WHERE at <= {self.clock.now()}"
+        asked = ("SELECT run_id FROM ready", "SELECT run_id FROM owned", due)
+        return self._depth == 0 and not any(map(self.tables.rows, asked))
+
+    def _leap(self, at: int) -> None:
+        """Days may pass. Who is awake has beaten meanwhile, whatever he is at."""
+        awake = self._free()
+        self.clock.advance_to(at)
+        for process in awake:
+            if process.worker.lease is not None:
+                with suppress(StoreUnavailable):
+                    self.store.beat(process.worker.lease)
 
     def _make_known(self) -> None:
         """Somebody has worked here before: from then on the store knows which ends have hooks."""
@@ -244,11 +280,13 @@ class Simulation:
         store = WatchedStore(self.store, door)
         worker = Worker(store, self.scenario.registry, clock, settings, info, random)
         notebook = Notebook(store, clock)
-        runner = VirtualRunner(self.clock, worker.deliver, random, 3_000, notebook)
+        runner = VirtualRunner(
+            self.clock, worker.deliver, random, 3_000, notebook, self.scenario.begins
+        )
         worker.orders.runner = runner
         process = Process(name, worker, runner, clock)
         self.processes.append(process)
-        self._note(name, "starts")
+        self.note(name, "starts")
 
     def _crash(self) -> None:
         process = self._pick()
@@ -256,63 +294,65 @@ class Simulation:
             self._lose(process)
 
     def _lose(self, process: Process) -> None:
-        self.report.faults["crash"] += 1
-        self._note(process.name, "is lost")
+        self._fault(process.name, "is lost")
+        self._remove(process)
+
+    def _remove(self, process: Process) -> None:
         self.processes.remove(process)
         process.die()
 
     def _leave(self) -> None:
         process = self._pick()
         if process is not None:
-            self._note(process.name, "drains")
+            self.note(process.name, "drains")
             process.worker.is_draining = True
             process.leaves_at = self.clock.now() + self.random.randint(0, 10_000)
 
     def _stall(self) -> None:
         process = self._pick()
         if process is not None:
-            self.report.faults["stall"] += 1
+            self._fault(process.name, "stands still")
             process.asleep_until = self.clock.now() + self.random.randint(1, 3 * LEASE_MS)
 
     def _jump(self) -> None:
         process = self._pick()
         if process is not None:
-            self.report.faults["jump"] += 1
+            self._fault(process.name, "has a clock that jumps")
             # Ahead it is by little: it takes the database's time, and adds what really passed.
             process.clock.jump(self.random.randint(-60_000, 100))
 
     # -- the world between a process and its store
 
     def _door(self, process: Process | None, name: str, call: Callable[[], T]) -> T:
-        odds, draw, faults = self.odds, self.random.random, self.report.faults
-        who = process.name if process is not None else "client"
+        odds, draw = self.odds, self.random.random
+        who = process.name if process is not None else "a client"
         if draw() < odds.delay:
             self._meanwhile()
         if draw() < odds.stall:
-            faults["stall in a call"] += 1
+            self._fault(who, "stands still in", name)
             self.clock.advance(self.random.randint(LEASE_MS, 3 * LEASE_MS))
             self._meanwhile()
         if draw() < odds.fail:
-            faults["failed call"] += 1
+            self._fault(who, "cannot reach the store for", name)
             raise StoreUnavailable("simulated: not reached")
         if name not in WRITES:
             return call()
         if draw() < odds.lose_call:
-            faults["lost call"] += 1
+            self._fault(who, "gets no answer to, and it has not happened:", name)
             raise StoreUnavailable("simulated: never arrived", outcome_unknown=True)
         if draw() < odds.crash_before:
-            faults["crash before a write"] += 1
+            self._fault(who, "is lost before", name)
             raise Cut
         answer = call()
-        self._note(who, name)
+        self._trail(who, name)
         for other in self.processes:
             if draw() >= LOST_HINTS:
                 other.worker.hint()
         if draw() < odds.crash_after:
-            faults["crash after a write"] += 1
+            self._fault(who, "is lost after", name)
             raise Cut
         if draw() < odds.lose_answer:
-            faults["lost answer"] += 1
+            self._fault(who, "gets no answer to, though it has happened:", name)
             raise StoreUnavailable("simulated: the answer was lost", outcome_unknown=True)
         if draw() < odds.delay:
             self._meanwhile()
@@ -334,11 +374,10 @@ class Simulation:
     def _calm(self) -> None:
         """Nothing fails any more; two workers finish what is there."""
         self.odds = CALM
-        self._note("calm")
+        self.note("calm")
         self._start_process()
         self.clients.insist(self.store)
-        until = self.clock.now() + CALM_MS
-        most = self._count + 3
+        worked_at, most = self.clock.now(), self._count + 3
         for _ in range(CALM_MOVES):
             self.report.moves += 1
             worked = False
@@ -347,22 +386,26 @@ class Simulation:
                     worked |= process.runner.run_one() | self._tick_process(process)
             self.clock.advance(1)
             if worked:
+                worked_at = self.clock.now()
                 continue
-            if not self.tables.live_runs() or self.clock.now() > until:
+            if not self.tables.live_runs():
                 return
-            if self._count < most and self._only_parked():
-                self._start_process(f"calm {self._count}")
-                continue
             if not self.processes:
                 self._start_process()
-            self._to_next_event()
+            if self.clock.now() - worked_at < 2 * LEASE_MS:
+                self._to_next_event()  # somebody may be to be taken over
+            elif self._count < most and self._is_parked():
+                self._start_process(f"calm {self._count}")
+                worked_at = self.clock.now()
+            elif (at := self._next_due()) is not None:
+                self._leap(at)
+            else:
+                return
 
-    def _only_parked(self) -> bool:
-        """What is left was parked, because its workers were lost: other code tries it again."""
-        alive = ("SELECT run_id FROM ready", "SELECT run_id FROM owned", "SELECT id FROM due")
-        return not any(map(self.tables.rows, alive)) and bool(
-            self.tables.rows("SELECT run_id FROM blocked WHERE reason = 'poisoned'")
-        )
+    def _is_parked(self) -> bool:
+        """A run is, because its workers were lost: other code tries it again."""
+        asked = "SELECT run_id FROM blocked WHERE reason = 'poisoned'"
+        return bool(self.tables.rows(asked))
 
     # -- what must be true
 
@@ -378,28 +421,10 @@ class Simulation:
             run = runs[run_id]
             report.statuses[run.status] += 1
             history = self.store.history(run_id)
-            self._note(run_id, run.status, run.output, *history)
-            found += [f"{show('run', run_id)}: {what}" for what in misread(history)]
-            if not run.status.ended:
-                why = run.blocked.detail if run.blocked is not None else "nothing wakes it"
-                found.append(
-                    f"{run.task} {show('run', run_id)} has not ended ({run.status}): {why}"
-                )
-            elif run.status is Status.CANCELED and self.clients.canceled:
+            self._trail(run_id, run.status, run.output, *history)
+            if run.status is Status.CANCELED and self.clients.canceled:
                 continue
-            elif wrong := self.scenario.wrong(run, bool(self.clients.canceled)):
+            if wrong := self.scenario.wrong(run, bool(self.clients.canceled)):
                 found.append(f"{run.task} {show('run', run_id)}: {wrong}")
-        found += breaches(self.ledger.read(), self.store, ids, self.scenario.registry)
-
-
-def template(directory: Path) -> Path:
-    """An empty store, made once: a copy is faster than its schema."""
-    path = directory / "template.db"
-    if not path.exists():
-        made = directory / "template.making.db"
-        SQLiteStore(made).close()
-        with sqlite3.connect(made) as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.close()
-        made.rename(path)
-    return path
+        if not found:  # it replays them all
+            found += breaches(self.ledger.read(), self.store, ids, self.scenario.registry)

@@ -43,7 +43,8 @@ class Story:
     lines: Sequence[tuple[int, str]]
     moves: Sequence[Any]
     took: timedelta
-    test: str = field(default="test_it", compare=False)
+    again: Sequence[str] = field(default=(), compare=False)
+    """How it is told again."""
 
     @property
     def status(self) -> Status:
@@ -84,7 +85,7 @@ class Story:
             for number, (at, line) in _numbered(self.lines[:MAX_LINES])
         ]
         return "\n".join(
-            [f"the story of {self.task}({self.payload!r})", *lines, f"  {end}", *self._code()]
+            [f"the story of {self.task}({self.payload!r})", *lines, f"  {end}", *self.again]
         )
 
     def _end(self) -> str:
@@ -96,17 +97,6 @@ class Story:
             return f"it has not ended after {took}"
         said = value(run.output) if run.error is None else failure(_told(run))
         return f"it ends {run.status} after {took}: {said}"
-
-    def _code(self) -> list[str]:
-        return [
-            "to tell it again:",
-            f"    {self.test}.retell(",
-            f"        {self.payload!r},",
-            "        [",
-            *(f"            {move!r}," for move in self.moves),
-            "        ],",
-            "    )",
-        ]
 
 
 def _told(run: RunView) -> dict[str, str]:
@@ -137,5 +127,17 @@ def story_told(telling: Telling, run: Run[Any], payload: Any, begin_ms: int, tes
         [(at - begin_ms, line) for at, line in telling.lines],
         list(telling.moves),
         timedelta(milliseconds=env.clock.now() - begin_ms),
-        test,
+        _code(test, payload, telling.moves),
     )
+
+
+def _code(test: str, payload: Any, moves: Sequence[Any]) -> list[str]:
+    return [
+        "to tell it again:",
+        f"    {test}.retell(",
+        f"        {payload!r},",
+        "        [",
+        *(f"            {move!r}," for move in moves),
+        "        ],",
+        "    )",
+    ]

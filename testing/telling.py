@@ -8,15 +8,13 @@ passes, the worker is lost. The first move is always the one of a quiet day. Who
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from wf.client.views import TokenView
 from wf.engine.core.durations import show_duration
-from wf.engine.core.messages import AwaitMessageCall
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
 from wf.engine.registry import AnyRunnable, Registry
@@ -24,7 +22,7 @@ from wf.history.errors import Abort, AlreadyEnded
 from wf.history.ids import derived_id, parse, show
 from wf.history.limits import MAX_LIST
 from wf.history.model import Lease, RunFilter
-from wf.testing.asked import LIVE
+from wf.testing.asked import LIVE, awaited_schema
 from wf.testing.effects import Effect, Effects, noting
 from wf.testing.environment import FAR_MS, FOREVER_MS, Env
 from wf.testing.outside_loop import outside_loop
@@ -257,13 +255,9 @@ class Telling:
     def _schema_of(self, run_id: bytes, name: str) -> bytes:
         """What the body takes for it: known where a worker has the body."""
         for process in self.env.world.processes:
-            body = process.worker.body_of(run_id)
-            for future in body.execution.open.values() if body is not None else ():
-                call: Any = getattr(future.settle, "__self__", None)
-                if isinstance(call, AwaitMessageCall) and call.name == name:
-                    return json.dumps(
-                        cast("AwaitMessageCall[Any]", call).shape.json_schema()
-                    ).encode()
+            schema = awaited_schema(process.worker.body_of(run_id), name)
+            if schema is not None:
+                return schema
         return b"null"
 
     def _complete(self, token_id: str, data: Any) -> None:

@@ -7,13 +7,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.faults.plans import Plans
+from tests.faults.scenario import Plans
 from wf.client.timeline.build import timeline
 from wf.client.timeline.model import Outcome, SpanKind, Timeline
 from wf.client.timeline.reading import read
@@ -36,9 +35,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_timelines_of_runs_that_were_killed_retried_and_canceled_hold(
-    seed: int, tmp_path: Path
-) -> None:
+def test_timelines_of_runs_that_were_killed_retried_and_canceled_hold(seed: int) -> None:
     found: list[str] = []
     count = 0
 
@@ -51,7 +48,7 @@ def test_timelines_of_runs_that_were_killed_retried_and_canceled_hold(
             found.extend(_when_it_lived(Record(run, events), Random(seed)))
         return []
 
-    Simulation(seed, Plans(), tmp_path, look, moves=150).run()
+    Simulation(seed, Plans(), look, moves=150).run()
     assert count
     assert found == []
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 from tests.faults.invariants import store_breaches
-from tests.faults.plans import REGISTRY, Plans
+from tests.faults.plans import REGISTRY
+from tests.faults.scenario import Plans
+from wf.history.ids import show
+from wf.history.store import Store, query_of
+from wf.testing.mail import misread
 from wf.testing.simulation import Report, Simulation
 
 CHUNK: Final = 20
@@ -27,12 +29,11 @@ CHUNK: Final = 20
 SHOW_EACH: Final = 1_000
 SHOWN: Final = 4
 """Breaches of one seed that are printed: the first ones lead to the others."""
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 # a disk would only make it slower
 
 
-def one_seed(seed: int, directory: Path) -> Report:
+def one_seed(seed: int) -> Report:
     """Run a seed; an error of the engine's own is a breach."""
-    simulation = Simulation(seed, Plans(), directory, lambda store: store_breaches(store, REGISTRY))
+    simulation = Simulation(seed, Plans(), _wrong)
     try:
         return simulation.run()
     except Exception:
@@ -40,11 +41,16 @@ def one_seed(seed: int, directory: Path) -> Report:
         return simulation.report
 
 
-def some_seeds(directory: Path, seeds: range) -> list[Report]:
+def _wrong(store: Store) -> Iterator[str]:
+    yield from store_breaches(store, REGISTRY)
+    for (run_id,) in query_of(store)("SELECT id FROM runs ORDER BY id", ()):
+        for what in misread(store.history(run_id)):
+            yield f"{show('run', run_id)}: {what}"
+
+
+def some_seeds(seeds: range) -> list[Report]:
     logging.disable(logging.CRITICAL)
-    place = directory / str(os.getpid())
-    place.mkdir(exist_ok=True)
-    return [one_seed(seed, place) for seed in seeds]
+    return [one_seed(seed) for seed in seeds]
 
 
 def main(first: int, count: int, *, traces: bool = False) -> int:
@@ -57,11 +63,8 @@ def main(first: int, count: int, *, traces: bool = False) -> int:
         range(start, min(start + CHUNK, first + count))
         for start in range(first, first + count, CHUNK)
     ]
-    with (
-        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory,
-        ProcessPoolExecutor(os.cpu_count()) as pool,
-    ):
-        for reports in pool.map(partial(some_seeds, Path(directory)), chunks):
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for reports in pool.map(some_seeds, chunks):
             for report in reports:
                 done += 1
                 moves += report.moves

@@ -7,21 +7,17 @@ own. The output is the list of what each gave; `tests.faults.model` says what it
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 import wf
 from tests.faults.hooked import told
 from tests.faults.letters import MESSAGE_NAMES, hear
-from tests.faults.model import Op, Plan, fits, fits_child
+from tests.faults.model import Op, Plan
 from wf.engine.registry import Registry
 from wf.history import errors
 from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
-from wf.history.events import Status
-from wf.history.hooks import is_of_hooks
-from wf.history.model import NewRun, Run
 from wf.testing.ledger import note
 
 RETRY: Final = wf.Retry(max_attempts=4, min_delay="2s", max_delay="10s")
@@ -430,66 +426,6 @@ def _random_op(random: Random, depth: int, keys: bool) -> Op:
         ]
     choose = nodes if depth > 0 and random.random() < 0.55 else leaves
     return random.choice(choose)()
-
-
-class Plans:
-    """A `Scenario` of the simulation: plans at random."""
-
-    def __init__(self) -> None:
-        self.registry = REGISTRY
-
-    def new_run(self, random: Random, now: int) -> NewRun:
-        key = random.choice(["", "", "k1", "k2"])
-        plan = random_plan(Random(key) if key else random)
-        return NewRun(
-            id=b"",
-            environment="dev",
-            task="follow",
-            payload=_payload(plan),
-            created_at=now,
-            start_at=now + 5_000 if random.random() < 0.1 else 0,
-            ttl_ms=20_000 if random.random() < 0.1 else 0,
-            idempotency_key=key,
-            options=b'{"max_duration": 6000}' if random.random() < 0.1 else b"{}",
-            priority=random.randint(0, 2),
-        )
-
-    message_names: Sequence[str] = MESSAGE_NAMES
-
-    def token_data(self, random: Random) -> bytes:
-        return b"7"
-
-    def wrong(self, run: Run, canceled: bool) -> str:
-        if run.status is Status.COMPLETED:
-            return "" if is_of_hooks(run.task) else _wrong_output(run)
-        if run.status is Status.TIMED_OUT:
-            return "" if b"max_duration" in run.options else "it had no max_duration"
-        if run.status is Status.EXPIRED:
-            return "" if run.ttl_ms else "it had no ttl"
-        if run.status is Status.FAILED and run.task == "broken":
-            return "" if b"KeyError" in (run.failure or b"") else f"failed by {run.failure!r}"
-        if run.status is Status.CANCELED and run.parent_id is not None:
-            return ""
-        return f"{run.status} {run.failure!r} of {run.payload!r}"
-
-
-def _payload(plan: Plan) -> bytes:
-    return follow.signature.encode_payload(plan)
-
-
-def _wrong_output(run: Run) -> str:
-    args, _ = REGISTRY.get(run.task).signature.decode_call(run.payload)
-    output = json.loads(run.output or b"null")
-    match run.task:
-        case "follow":
-            fine = fits(args[0], output)
-        case "follow-generator":
-            fine = fits_child(["generator"], args[0], output)
-        case "flaky" | "flaky-fresh" | "follow-again":
-            fine = fits(args[0][1], output)
-        case _:
-            fine = False
-    return "" if fine else f"{run.payload!r} gave {run.output!r}"
 
 
 REGISTRY: Final = Registry(

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -38,10 +37,10 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_whatever_fails_all_runs_end_as_the_model_says(part: int, tmp_path: Path) -> None:
+def test_whatever_fails_all_runs_end_as_the_model_says(part: int) -> None:
     faults: Counter[str] = Counter()
     for number in range(SEEDS):
-        report = one_seed(FIRST + number * PARTS + part, tmp_path)
+        report = one_seed(FIRST + number * PARTS + part)
         assert report.breaches == [], again(report)
         faults += report.faults
     assert len(faults) >= 5, faults
@@ -52,12 +51,12 @@ def again(report: Report) -> str:
     return f"seed {report.seed}: `make simulate SEED={report.seed} SEEDS=1`\n  {told}"
 
 
-def test_a_seed_gives_the_same_trace_in_every_process(tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_trace_in_every_process() -> None:
     traces: set[str] = set()
     for hash_seed in ("0", "4242"):
         done = subprocess.run(
             [sys.executable, "-m", "tests.faults.mill", "--traces", "7", "3"],
-            env=os.environ | {"PYTHONHASHSEED": hash_seed, "TMPDIR": str(tmp_path)},
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
             check=True,
@@ -67,7 +66,7 @@ def test_a_seed_gives_the_same_trace_in_every_process(tmp_path: Path) -> None:
     assert len(set(traces.pop().splitlines())) == 3
 
 
-def test_what_goes_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mill sees a fault in the engine: at times a step has the result of another one."""
     deliver = Worker.deliver
     before = StepOutcome(0, b"null", None, 0)
@@ -80,4 +79,4 @@ def test_what_goes_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         deliver(worker, order, given)
 
     monkeypatch.setattr(Worker, "deliver", mixed_up)
-    assert any(one_seed(seed, tmp_path).breaches for seed in range(1, 20))
+    assert any(one_seed(seed).breaches for seed in range(1, 20))

@@ -246,7 +246,8 @@ class Drawing:
         return self._data.draw(strategy)
 
     def pick(self, moves: Sequence[Move]) -> Move:
-        return moves[self.of(st.builds(_place, st.just([move.weight for move in moves])))]
+        place: int = self.of(st.builds(_place, st.just([move.weight for move in moves])))
+        return moves[place]
 
     def value(self, move: Move) -> Any:
         return None if move.value is None else self.of(strategy_of(move.value))
