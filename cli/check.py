@@ -80,19 +80,19 @@ def _replayed(
     targets: list[str], against: str | None, histories: Path | None, environment: str
 ) -> Checked | None:
     """None: nothing was asked for."""
-    from wf.testing.check.processes import Asked, Checked, replay_histories
+    from wf.testing.check.processes import Asked, Checked, check_histories
 
     if against is None and histories is None:
         return None
     checked = Checked()
     if against is not None:
         asked = Asked(targets, [options.database(against)], environment, ended=False)
-        checked = replay_histories(asked)
+        checked = check_histories(asked)
     if histories is not None:
         files = sorted(str(file) for file in histories.glob("*.db"))
         if not files:
             raise errors.Failed(f"no history in {histories}: `wf export RUN --to FILE` saves one")
-        saved = replay_histories(Asked(targets, files, environment, ended=True))
+        saved = check_histories(Asked(targets, files, environment, ended=True))
         checked.runs += saved.runs
         checked.misfits += saved.misfits
     return checked

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from wf.testing.environment import Env as Env
     from wf.testing.environment import Run as Run
     from wf.testing.everywhere import crash_everywhere as crash_everywhere
-    from wf.testing.fixtures import replay_histories as replay_histories
     from wf.testing.properties import always as always
     from wf.testing.replaying.fixture import replay as replay
     from wf.testing.replaying.playback import Playback as Playback
@@ -24,7 +23,6 @@ _HOMES = {
     "wf.testing.effects": ("effect",),
     "wf.testing.environment": ("Call", "Env", "Run"),
     "wf.testing.everywhere": ("crash_everywhere",),
-    "wf.testing.fixtures": ("replay_histories",),
     "wf.testing.simulated": ("Simulated", "simulate"),
     "wf.testing.stories": ("Story",),
     "wf.testing.telling": ("Failure",),

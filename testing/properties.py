@@ -232,7 +232,7 @@ class Property:
             file.unlink(missing_ok=True)
             [root] = [run for run in env.world.runs() if not run.parent_id][:1]
             export(env.world.store, root, file)
-            error.add_note(f"its history: wf.testing.replay_histories({str(file)!r}, …)")
+            error.add_note(f"its history: wf.testing.replay({str(file)!r}, …)")
 
 
 class Drawing:

@@ -43,7 +43,7 @@ class Checked:
     misfits: list[Misfit] = field(default_factory=list[Misfit])
 
 
-def replay_histories(asked: Asked) -> Checked:
+def check_histories(asked: Asked) -> Checked:
     """Raises CannotLoad where the code cannot be imported, and what opening a database raises."""
     with ThreadPoolExecutor(len(SEEDS)) as pool:
         results = list(pool.map(partial(_all_under, asked), SEEDS))

@@ -107,9 +107,9 @@ def test_the_shortest_bad_story_is_told_and_can_be_told_again(tmp_path: Path) ->
         test_charged_once.retell(0, ["ship runs"])
     assert "test_charged_once.db" in saved
     file = tmp_path / "test_charged_once.db"
-    assert wf.testing.replay_histories(file, planted) == 1
-    with pytest.raises(AssertionError, match="WF1001"):
-        wf.testing.replay_histories(file, retries_blindly_no_more)
+    assert wf.testing.replay(file, planted).facts
+    with pytest.raises(wf.NonDeterminism, match="WF1001"):
+        wf.testing.replay(file, retries_blindly_no_more)
 
 
 @wf.step
