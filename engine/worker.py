@@ -40,7 +40,7 @@ from wf.engine.steps import StepOrder
 from wf.engine.trials import Trials, is_poisoned, what_is_known
 from wf.engine.watch import Watch
 from wf.history.blobs import whole_claim
-from wf.history.errors import Fenced, StoreUnavailable
+from wf.history.errors import Fenced, StoreMoved, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
 from wf.history.model import Activation, Claim, Claimed, Committed, Lease, Reason, WorkerInfo
@@ -302,7 +302,7 @@ class Worker:
         self._sent = group
         try:
             committed = self.store.commit(lease, activations, claim, now)
-        except (StoreUnavailable, Fenced):
+        except (StoreUnavailable, StoreMoved, Fenced):
             self._is_hinted = self._is_hinted or claim is not None
             raise
         except Exception as error:

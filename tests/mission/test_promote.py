@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 import wf
 from tests.codecs import key_ring
-from tests.mission import forked, tasks
+from tests.mission import forked, promoted, tasks
 from tests.observing import ended, until
 from wf.cli.main import main
 from wf.history import promoting
@@ -24,8 +24,8 @@ KNOWN = [forked.asking, forked.helper, tasks.count_words]
 
 
 @contextmanager
-def engine_of(database: str) -> Generator[None]:
-    worker = wf.Engine(database, KNOWN, codec=CODEC)
+def engine_of(database: str, known: Sequence[Any] = KNOWN) -> Generator[None]:
+    worker = wf.Engine(database, known, codec=CODEC)
     worker.start_now()
     try:
         yield
@@ -114,3 +114,66 @@ def test_cut_short_it_is_ended_by_the_same_command(
         assert client.runs.retrieve(run.id).payload == "a b c"
     with closing(sqlite3.connect(source)) as db, pytest.raises(sqlite3.IntegrityError, match="has"):
         db.execute("UPDATE runs SET priority = 1")
+
+
+@contextmanager
+def slot_held(database: str, known: list[Any]) -> Generator[None]:
+    """By a worker that is in a step."""
+    promoted.GATE.clear()
+    with engine_of(database, known):
+        try:
+            until(lambda: promoted.BEGUN)
+            yield
+        finally:
+            promoted.GATE.set()
+
+
+def test_all_that_is_under_way_moves(
+    tmp_path: Path, fresh_postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Large values, sealed ones, schedules, slots that are held, hooks that are owed, batches,
+    debounced triggers."""
+    source, large = f"sqlite:///{tmp_path}/wf.db", "x" * 300_000
+    known = [promoted, forked.helper]
+    with wf.Client(source, codec=CODEC) as client:
+        with engine_of(source, known):
+            keeps = client.trigger(promoted.keeps, large)
+            gathers = client.trigger(promoted.gathers)
+            until(lambda: client.tokens.list(run=keeps.id))
+            until(lambda: len(client.runs.list(parent=gathers.id, status=wf.Status.WAITING)) == 2)
+        hooked = client.trigger(promoted.hooked, delay="1h")
+        hooked.cancel()
+        yearly, paused = (
+            client.schedules.create(promoted.ticks, "0 0 1 1 *", external_id=name)
+            for name in ("yearly", "paused")
+        )
+        client.schedules.pause(paused.id)
+        late = {"debounce": wf.Debounce("key", "1h")}
+        debounced = client.trigger(promoted.keeps, "first", **late)
+        slots = [client.trigger(promoted.holds, name) for name in "ab"]
+        with slot_held(source, [promoted.holds]):
+            assert promoting.promote(source, fresh_postgres_url, force=True).live == 8
+        assert "is parked" not in caplog.text
+    with wf.Client(fresh_postgres_url, codec=CODEC) as client:
+        states = [client.runs.retrieve(slot.id).status for slot in slots]
+        assert states == [wf.Status.EXECUTING, wf.Status.QUEUED]
+        assert client.trigger(promoted.keeps, "second", **late).id == debounced.id
+        assert client.runs.retrieve(debounced.id).payload == "second"
+        assert client.runs.retrieve(keeps.id).payload == large
+        store = client.store
+        store.take_over(store.now(), 3_600_000, [one for one, _ in store.workers("dev")])
+        with engine_of(fresh_postgres_url, known):
+            [token] = client.tokens.list(run=keeps.id)
+            client.tokens.complete(token.id, "kept")
+            assert ended(client, keeps.id).output == "300000 kept"
+            for child in client.runs.list(parent=gathers.id):
+                client.runs.send(child.id, "go", "on ")
+            assert sorted(ended(client, gathers.id).output) == ["on a", "on b"]
+            assert [ended(client, slot.id).output for slot in slots] == ["a", "b"]
+            until(lambda: [hooked.id] == promoted.TOLD)
+            assert not client.schedules.retrieve(paused.id).active
+            fired = client.schedules.trigger(yearly.id)
+            assert ended(client, fired.id).output == "yearly"
+        assert promoted.BEGUN == ["a", "a", "b"]
+        assert set(promoted.AT_ONCE) == {1}
+    assert main(["audit", "--db", fresh_postgres_url]) == 0

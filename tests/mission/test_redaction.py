@@ -60,8 +60,10 @@ def codec(request: pytest.FixtureRequest) -> wf.Codec | None:
 
 
 @pytest.fixture
-def client(tmp_path: Path, codec: wf.Codec | None) -> Iterator[wf.Client]:
-    with wf.Client(f"{tmp_path}/wf.db", codec=codec) as client:
+def client(tmp_path: Path, postgres_url: str, codec: wf.Codec | None) -> Iterator[wf.Client]:
+    """Of each store, once."""
+    url = postgres_url if codec is None else f"{tmp_path}/wf.db"
+    with wf.Client(url, codec=codec, environment="redaction") as client:
         yield client
 
 
@@ -73,7 +75,7 @@ def test_a_masked_run_replays_and_holds_nothing_of_what_was_masked(
     from wf.history.redacting import fields
 
     person = Person(email=SECRET, born=datetime.now(UTC), key=uuid4(), age=36)
-    worker = wf.Engine(client.store.url, [invoice], codec=codec)
+    worker = wf.Engine(client.store.url, [invoice], codec=codec, environment="redaction")
     worker.start_now()
     run = client.trigger(invoice, person, tags=[f"user:{SECRET}"], idempotency_key=SECRET)
     assert run.result() == f"36: {CARD} of for {SECRET}"
@@ -84,7 +86,7 @@ def test_a_masked_run_replays_and_holds_nothing_of_what_was_masked(
     assert [one.name for one in tmp_path.glob("run.db*")] == ["run.db"]
     for secret in (SECRET, CARD, str(person.key)):
         assert secret.encode() not in file.read_bytes()
-    with wf.Client(str(file), codec=codec) as saved:
+    with wf.Client(str(file), codec=codec, environment="redaction") as saved:
         view = saved.runs.retrieve(run.id)
         assert Person(**view.payload).email == "Aaa.Aaaaaaaa@aaaaaaa.aaa"
         assert view.payload["age"] == 11
@@ -94,6 +96,30 @@ def test_a_masked_run_replays_and_holds_nothing_of_what_was_masked(
     playback = wf.testing.replay(file, invoice, codec=codec)
     assert playback.go(playback.facts[1].seq).what.startswith('look-up -> {"card": "1111-')
     assert playback.locals()["found"]["card"] == "1111-1111-1111-1111"
+
+
+def test_a_function_says_what_is_to_stand_there(tmp_path: Path) -> None:
+    from wf.history.export import export
+    from wf.history.ids import parse
+
+    seen: set[tuple[str, ...]] = set()
+
+    def hide(path: tuple[str, ...], value: object) -> object:
+        seen.add(path)
+        return "nobody@example.org" if path[-1] == "email" else value
+
+    with wf.Client(f"{tmp_path}/wf.db") as client, engine(f"{tmp_path}/wf.db", invoice):
+        person = {"email": SECRET, "born": "2026-01-01T00:00:00Z", "key": str(uuid4()), "age": 1}
+        run = client.trigger("invoice", person)
+        run.result()
+        [stored] = client.store.get_runs([parse("run", run.id)]).values()
+        export(client.store, stored, tmp_path / "run.db", hide)
+    assert {("payload",), ("payload", "email"), ("look-up", "card"), ("output",)} <= seen
+    assert SECRET.encode() not in (tmp_path / "run.db").read_bytes()
+    playback = wf.testing.replay(tmp_path / "run.db", invoice)
+    assert playback.facts[-1].seq
+    with wf.Client(f"{tmp_path}/run.db") as saved:
+        assert saved.runs.retrieve(run.id).output == f"1: {CARD} of for nobody@example.org"
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
