@@ -148,8 +148,8 @@ def test_all_that_is_under_way_moves(
             for name in ("yearly", "paused")
         )
         client.schedules.pause(paused.id)
-        late = {"debounce": wf.Debounce("key", "1h")}
-        debounced = client.trigger(promoted.keeps, "first", **late)
+        late = wf.Debounce("key", "1h")
+        debounced = client.trigger(promoted.keeps, "first", debounce=late)
         slots = [client.trigger(promoted.holds, name) for name in "ab"]
         with slot_held(source, [promoted.holds]):
             assert promoting.promote(source, fresh_postgres_url, force=True).live == 8
@@ -157,7 +157,7 @@ def test_all_that_is_under_way_moves(
     with wf.Client(fresh_postgres_url, codec=CODEC) as client:
         states = [client.runs.retrieve(slot.id).status for slot in slots]
         assert states == [wf.Status.EXECUTING, wf.Status.QUEUED]
-        assert client.trigger(promoted.keeps, "second", **late).id == debounced.id
+        assert client.trigger(promoted.keeps, "second", debounce=late).id == debounced.id
         assert client.runs.retrieve(debounced.id).payload == "second"
         assert client.runs.retrieve(keeps.id).payload == large
         store = client.store

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import create_server
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_without_being_asked_schedules_stand_still() -> None:
         assert env.runs == []
 
 
-def note_end(event: wf.Completed) -> None:
+def note_end(event: wf.Completed[Any]) -> None:
     ENDS.append(event.ctx.task.id)
 
 
