@@ -33,8 +33,9 @@ def batch_asked(
     if isinstance(task, Runnable):
         runnable = cast("Runnable[..., Any]", task)
         signature, settings = runnable.signature, runnable.settings
+        shared = with_defaults(settings, checked)
         members = [
-            (payload, with_defaults(settings, options))
+            (payload, shared if options is checked else with_defaults(settings, options))
             for payload, options in members_of(signature.encode_payload, items, checked)
         ]
         return runnable.id, members, signature.decode_result

@@ -197,7 +197,7 @@ class Client:
         return Batch(self, batch_id, task, decode, answers)
 
     def _new_batch(self, task: str, members: Sequence[Member]) -> tuple[bytes, list[NewRun]]:
-        now = self.store.now()
+        now = self.store.birth_time()
         batch_id = new_id(now)
         return batch_id, batch_runs(task, members, batch_id, environment=self.environment, now=now)
 
@@ -234,7 +234,7 @@ class Client:
         return self.handle_of(run, answer, decode)
 
     def _new_run(self, task: str, payload: bytes, options: dict[str, Any]) -> NewRun:
-        now = self.store.now()
+        now = self.store.birth_time()
         return new_run(new_id(now), task, payload, options, environment=self.environment, now=now)
 
     def handle_of(

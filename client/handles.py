@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wf.client.views import ChunkView, EventView, RunView
@@ -35,11 +36,14 @@ class Handle(Generic[T]):
         self.raw_id = run_id
         self.task = task
         self.decode = decode
-        self.id = show("run", run_id)
         self.is_cached = triggered is not Triggered.MADE
         """An idempotency key was taken, or a debounce pushed: this run was there before."""
         self.payload_differs = triggered is Triggered.CACHED_DIFFERS
         """… and it was given another payload."""
+
+    @cached_property
+    def id(self) -> str:
+        return show("run", self.raw_id)
 
     def result(self, timeout: Duration | None = None) -> T:
         """The output, when the run has ended.

@@ -95,7 +95,7 @@ class _Making(Generic[H]):
         return self.told(runs, await store.trigger_in_async(self.connection, runs))
 
     def _new(self) -> list[NewRun]:
-        return self.new(self.client.store.now())
+        return self.new(self.client.store.birth_time())
 
 
 @dataclass(slots=True)

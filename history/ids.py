@@ -6,6 +6,7 @@ The first 48 bits are milliseconds, so that ids sort by the time they were made.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
@@ -58,16 +59,16 @@ def derived_id(at_ms: int, run_id: bytes, chapter: int, ordinal: int) -> bytes:
     return noisy_id(at_ms, blake2b(source, digest_size=10).digest())
 
 
-def member_id(batch_id: bytes, place: int) -> bytes:
-    """The id of a batch's run: as old as the batch, and sorted by its place (below 2^24)."""
-    tail = blake2b(batch_id, digest_size=7).digest()
-    return noisy_id(made_at(batch_id), (place >> 12).to_bytes(2, "big") + _packed(place, tail))
-
-
-def _packed(place: int, tail: bytes) -> bytes:
-    """8 bytes: two for the variant, 12 bits of place, 50 of noise."""
-    bits = (place & 0xFFF) << 50 | int.from_bytes(tail, "big") & ((1 << 50) - 1)
-    return bits.to_bytes(8, "big")
+def member_ids(batch_id: bytes, places: Iterable[int]) -> list[bytes]:
+    """The ids of a batch's runs: as old as the batch, and sorted by their places (below 2^24): 12
+    bits of the place follow the version, 12 the variant, then 50 of noise."""
+    noise = blake2b(batch_id, digest_size=7).digest()
+    low = 2 << 62 | int.from_bytes(noise, "big") & ((1 << 50) - 1)
+    high = int.from_bytes(batch_id[:6], "big") << 16 | 7 << 12
+    return [
+        ((high | place >> 12) << 64 | low | (place & 0xFFF) << 50).to_bytes(16, "big")
+        for place in places
+    ]
 
 
 def made_at(identifier: bytes) -> int:

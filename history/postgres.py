@@ -45,6 +45,7 @@ from wf.history.model import (
 )
 from wf.history.notes import Note
 from wf.history.postgres_arrays import byteas, int8s, table, texts
+from wf.history.postgres_clock import CarriedClock
 from wf.history.postgres_group import Group, Written, write
 from wf.history.postgres_join import IDENTITY, carry_out, carry_out_async, joining, psycopg_of
 from wf.history.postgres_notes import has_metadata, write_notes
@@ -53,13 +54,12 @@ from wf.history.postgres_pool import Connection, Pool, send
 from wf.history.postgres_rows import (
     cancel_runs,
     end_tokens,
-    insert_runs,
     insert_tokens,
     look,
+    make_runs,
     outcomes,
     put,
     send_messages,
-    take_keys,
     transaction,
 )
 from wf.history.postgres_step import AsyncPostgresStep, PostgresStep, is_done
@@ -67,7 +67,6 @@ from wf.history.postgres_wake import Wakes
 from wf.history.queues import Limits, QueueChange
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import Move, Schedule
-from wf.history.settling import refuse_conflicts
 from wf.history.step import StepPlace
 from wf.history.store import in_rows
 from wf.history.version import SCHEMA_VERSION
@@ -87,6 +86,7 @@ class PostgresStore(Looks):
         self._step_pool = Pool(url)
         """Of its own: steps that hold their transactions must not keep a worker from committing."""
         self._wakes = Wakes(self.pool)
+        self.birth_time = CarriedClock(self.now).now
         self._beats: dict[int, float] = {}
         self._looks: set[int] = set()
         """Workers that found something to look at in queues: their next claim looks."""
@@ -109,15 +109,7 @@ class PostgresStore(Looks):
     def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
         if not runs:
             return []
-
-        def work(connection: Connection) -> list[tuple[bytes, Triggered]]:
-            with transaction(connection):
-                answers = take_keys(connection, runs)
-                refuse_conflicts(runs, answers)
-                insert_runs(connection, runs, answers)
-            return answers
-
-        answers = self.pool.run(work)
+        answers = self.pool.run(lambda connection: make_runs(connection, runs))
         self.hint()
         return answers
 

@@ -37,6 +37,10 @@ def int8s(values: Sequence[int]) -> Int8s:
 
 
 def byteas(values: Sequence[bytes | None]) -> Byteas:
+    if _are_one(values):
+        value = values[0]
+        item = _NULL if value is None else _length(len(value)) + value
+        return Byteas(_head(_BYTEA, len(values)) + item * len(values))
     parts = [_head(_BYTEA, len(values))]
     for value in values:
         if value is None:
@@ -47,6 +51,9 @@ def byteas(values: Sequence[bytes | None]) -> Byteas:
 
 
 def texts(values: Sequence[str]) -> Texts:
+    if _are_one(values):
+        data = values[0].encode()
+        return Texts(_head(_TEXT, len(values)) + (_length(len(data)) + data) * len(values))
     parts = [_head(_TEXT, len(values))]
     for value in values:
         data = value.encode()
@@ -60,6 +67,11 @@ def table(kinds: str, rows: Sequence[Sequence[Any]]) -> list[bytes]:
     if not rows:
         return [made[kind](()) for kind in kinds]
     return [made[kind](column) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]
+
+
+def _are_one(values: Sequence[Any]) -> bool:
+    """All alike, as in most columns of a batch."""
+    return len(values) > 1 and values[0] == values[-1] and values.count(values[0]) == len(values)
 
 
 def _head(oid: int, length: int) -> bytes:

@@ -89,6 +89,25 @@ def look(
 # --- made ----------------------------------------------------------------------------------------
 
 
+def make_runs(connection: Connection, runs: Sequence[NewRun]) -> list[Answer]:
+    """`trigger`. Where it takes one statement and no answer, that is a transaction by itself."""
+    if not any(run.idempotency_key or run.debounce or run.queue or run.tags for run in runs):
+        answers = _as_asked(runs)
+        statements = [*_made(runs, answers)]
+        if len(statements) == 1:
+            send(connection, *statements[0])
+            return answers
+    with transaction(connection):
+        answers = take_keys(connection, runs)
+        refuse_conflicts(runs, answers)
+        insert_runs(connection, runs, answers)
+    return answers
+
+
+def _as_asked(runs: Sequence[NewRun]) -> list[Answer]:
+    return [(run.id, Triggered.MADE) for run in runs]
+
+
 def take_keys(connection: Connection, runs: Sequence[NewRun]) -> list[Answer]:
     """Which run each of these is. Locks their keys, and pushes the runs of debounces."""
     plan = _settling(runs)
@@ -154,6 +173,8 @@ def _answers(
     first: dict[tuple[str, str, str], NewRun],
     rows: Sequence[Sequence[Any]],
 ) -> list[Answer]:
+    if not first:
+        return _as_asked(runs)
     held = {(row[0], row[1], row[2]): (bytes(row[3]), bytes(row[4])) for row in rows}
     answers: list[Answer] = []
     for run in runs:

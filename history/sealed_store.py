@@ -64,6 +64,7 @@ class SealedStore:
         self.url = inner.url
         # In these there are no values.
         self.now = inner.now
+        self.birth_time = inner.birth_time
         self.close = inner.close
         self.cancel = inner.cancel
         self.live = inner.live

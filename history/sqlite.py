@@ -91,6 +91,7 @@ class SQLiteStore(Looks):
         self._clock = clock
         self._random = random or chance.SystemRandom()
         self._wakeups = Wakeups(place)
+        self.birth_time = self.now
 
     def now(self) -> int:
         return self._clock()

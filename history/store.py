@@ -62,6 +62,10 @@ class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Fo
         """The database's clock."""
         ...
 
+    def birth_time(self) -> int:
+        """The same for what is made now: never ahead of it, and what is behind it costs no look."""
+        ...
+
     def close(self) -> None: ...
 
     # doors: from anywhere

@@ -94,6 +94,9 @@ class WatchedStore(WatchedSchedules, WatchedQueues):
     def now(self) -> int:
         return self.clock() if self.clock is not None else self.door("now", self.inner.now)
 
+    def birth_time(self) -> int:
+        return self.now()
+
     def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
         return self.door("trigger", lambda: self.inner.trigger(runs))
 

@@ -28,7 +28,7 @@ from wf.engine.core.triggers import (
 from wf.history.ends import End, ends_of
 from wf.history.errors import DeclarationError, PayloadError, RunError
 from wf.history.events import Event, Kind, Status
-from wf.history.ids import derived_id, member_id, parse, show
+from wf.history.ids import derived_id, member_ids, parse, show
 from wf.history.limits import MAX_BATCH, MAX_BATCH_BYTES
 from wf.history.settling import conflict
 
@@ -221,7 +221,7 @@ class BatchCall(Trigger[Any]):
                     self._return_exceptions,
                 )
             )
-        run_ids = [member_id(batch_id, place) for place in range(len(members))]
+        run_ids = member_ids(batch_id, range(len(members)))
         if self._is_awaited:
             settle = settle_batch
         elif has_keys:

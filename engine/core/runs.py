@@ -12,7 +12,7 @@ from wf.engine.core.triggers import is_keyed
 from wf.history.errors import NotInRun
 from wf.history.events import Event
 from wf.history.forking import end_of, shared
-from wf.history.ids import member_id
+from wf.history.ids import member_ids
 from wf.history.model import Debounced, NewRun, Run
 from wf.history.queues import Limits
 
@@ -40,6 +40,14 @@ def new_run(
 ) -> NewRun:
     """A run to be made. `options`: checked ones, as `trigger_options` answers them. Raises NotInRun
     where they ask for a parent, and there is none."""
+    asked = _asked(task, options, environment, now, parent)
+    return NewRun(run_id, payload=payload, batch_id=batch_id, schedule_id=schedule_id, **asked)
+
+
+def _asked(
+    task: str, options: dict[str, Any], environment: str, now: int, parent: Run | RunInfo | None
+) -> dict[str, Any]:
+    """What all runs of a batch have that were given these options."""
     start_at = _start_at(options.get("delay", 0), now)
     debounce = _debounced(options["debounce"]) if "debounce" in options else None
     if debounce is not None:
@@ -48,34 +56,30 @@ def new_run(
     if options.get("scope") == "run":
         key = _within(parent, task, key)
     queue, limits = _queue(options, task)
-    return NewRun(
-        id=run_id,
-        environment=environment,
-        task=task,
-        payload=payload,
-        created_at=now,
-        parent_id=parent.id if parent is not None else None,
-        root_id=(parent.root_id or parent.id) if parent is not None else None,
-        tags=options.get("tags", ()),
-        queue=queue,
-        key=options.get("concurrency_key", ""),
-        limits=limits,
-        priority=options.get("priority", 0),
-        start_at=start_at if start_at > now else 0,
-        ttl_ms=options.get("ttl", 0),
-        idempotency_key=key,
-        idempotency_expires_at=now + options.get("idempotency_key_ttl", DEFAULT_KEY_TTL_MS)
+    return {
+        "environment": environment,
+        "task": task,
+        "created_at": now,
+        "parent_id": parent.id if parent is not None else None,
+        "root_id": (parent.root_id or parent.id) if parent is not None else None,
+        "tags": options.get("tags", ()),
+        "queue": queue,
+        "key": options.get("concurrency_key", ""),
+        "limits": limits,
+        "priority": options.get("priority", 0),
+        "start_at": start_at if start_at > now else 0,
+        "ttl_ms": options.get("ttl", 0),
+        "idempotency_key": key,
+        "idempotency_expires_at": now + options.get("idempotency_key_ttl", DEFAULT_KEY_TTL_MS)
         if key
         else 0,
-        version=options.get("version", ""),
-        batch_id=batch_id,
-        schedule_id=schedule_id,
-        debounce=debounce,
-        is_strict=options.get("on_conflict") == "raise",
-        options=json.dumps(
+        "version": options.get("version", ""),
+        "debounce": debounce,
+        "is_strict": options.get("on_conflict") == "raise",
+        "options": json.dumps(
             {name: value for name, value in options.items() if name not in _COLUMNS}
         ).encode(),
-    )
+    }
 
 
 def _within(parent: Run | RunInfo | None, task: str, key: str) -> str:
@@ -173,19 +177,16 @@ def batch_runs(
     now: int,
     parent: Run | RunInfo | None = None,
 ) -> list[NewRun]:
-    return [
-        new_run(
-            member_id(batch_id, place),
-            task,
-            payload,
-            options,
-            environment=environment,
-            now=now,
-            parent=parent,
-            batch_id=batch_id,
-        )
-        for place, (payload, options) in enumerate(members)
-    ]
+    runs: list[NewRun] = []
+    given: dict[str, Any] | None = None
+    asked: dict[str, Any] = {}
+    run_ids = member_ids(batch_id, range(len(members)))
+    for run_id, (payload, options) in zip(run_ids, members, strict=True):
+        if options is not given:
+            asked = _asked(task, options, environment, now, parent)
+            given = options
+        runs.append(NewRun(run_id, payload=payload, batch_id=batch_id, **asked))
+    return runs
 
 
 def child_runs(parent: Run, decision: TriggerBatch, now: int) -> list[NewRun]:

@@ -50,7 +50,7 @@ from wf.engine.core.replay import replay
 from wf.engine.core.runnable import Runnable
 from wf.engine.mailbox import Mailbox
 from wf.history.events import FACTS, Event, Failure, Kind, Status
-from wf.history.ids import derived_id, member_id
+from wf.history.ids import derived_id, member_ids
 from wf.history.messages import Message
 from wf.history.model import Activation
 from wf.history.notes import Note
@@ -374,7 +374,7 @@ class Stage:
             self._end_later(decision.ordinal, Kind.CHILD_ENDED, *self._children[decision.child_id])
 
     def _begin_batch(self, decision: TriggerBatch) -> None:
-        run_ids = [member_id(decision.batch_id, n) for n in range(len(decision.members))]
+        run_ids = member_ids(decision.batch_id, range(len(decision.members)))
         for run_id, (payload, _) in zip(run_ids, decision.members, strict=True):
             answer = self.script.child(decision.task, json.loads(payload))
             self._children[run_id] = (self.now + answer.after_ms, answer)

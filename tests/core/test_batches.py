@@ -16,7 +16,7 @@ from wf.engine.core.waits import wait
 from wf.history.ends import End, ends_of, page
 from wf.history.errors import DeclarationError, PayloadError, RunCanceled, RunFailed
 from wf.history.events import Kind, Status
-from wf.history.ids import derived_id, made_at, member_id
+from wf.history.ids import derived_id, made_at, member_ids
 
 
 @task(tags=["declared"])
@@ -114,7 +114,7 @@ def test_the_first_failure_is_raised_at_once_and_the_others_go_on() -> None:
     stage = play(body, script=Script(child=thirteen_fails))
     assert stage.output == ["ValueError", "thirteen"]
     [trigger] = [ds for ds in stage.decisions[0] if isinstance(ds, TriggerBatch)]
-    others = [member_id(trigger.batch_id, 0)]
+    others = member_ids(trigger.batch_id, [0])
     assert stage.canceled_runs == others, "which had not ended when the run did"
     assert stage.decisions[2] == [], "when it failed, nothing was canceled"
 
@@ -273,12 +273,12 @@ def test_a_canceled_member_raises_by_its_status() -> None:
 
 def test_members_sort_by_place_and_are_as_old_as_their_batch() -> None:
     batch = derived_id(1_700_000_000_000, b"r" * 16, 1, 1)
-    ids = [member_id(batch, place) for place in (0, 1, 2, 4_095, 4_096, 70_000, 99_999)]
+    ids = member_ids(batch, (0, 1, 2, 4_095, 4_096, 70_000, 99_999))
     assert ids == sorted(ids)
     assert len(set(ids)) == len(ids)
     assert {made_at(one) for one in ids} == {1_700_000_000_000}
     other = derived_id(1_700_000_000_000, b"s" * 16, 1, 1)
-    assert member_id(other, 0) != ids[0]
+    assert member_ids(other, [0]) != ids[:1]
 
 
 def test_a_page_gives_back_the_bytes_that_it_was_made_of() -> None:

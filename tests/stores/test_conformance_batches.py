@@ -8,7 +8,7 @@ from typing import Any
 from tests.stores.test_conformance_ends import keyed, rows_of
 from tests.stores.world import ENVIRONMENT, Worker, World, at_once
 from wf.history.events import Status
-from wf.history.ids import member_id, new_id, show
+from wf.history.ids import member_ids, new_id, show
 from wf.history.limits import INSERT_ROWS
 from wf.history.model import Activation, Among, InboxKind, RunFilter, Triggered, Wait
 
@@ -163,7 +163,8 @@ def test_a_plain_wait_beside_is_told_as_ever(world: World) -> None:
 def members(world: World, count: int, **columns: Any) -> tuple[bytes, list[Any]]:
     batch_id = new_id(world.now())
     runs = [
-        world.new(id=member_id(batch_id, n), batch_id=batch_id, **columns) for n in range(count)
+        world.new(id=run_id, batch_id=batch_id, **columns)
+        for run_id in member_ids(batch_id, range(count))
     ]
     return batch_id, runs
 

@@ -39,9 +39,9 @@ CANARY = "canary-5e1f"
 SECRET = f'{{"secret":"{CANARY}"}}'.encode()
 
 WITHOUT_VALUES = {
-    "now", "close", "cancel", "live", "has_worker", "is_done", "join", "beat", "landed", "workers",
-    "take_over", "leave", "next_due", "listen", "hint", "drop_schedules", "next_schedule_at",
-    "reschedule", "unblock", "awaited", "prune", "scrub",
+    "now", "birth_time", "close", "cancel", "live", "has_worker", "is_done", "join", "beat",
+    "landed", "workers", "take_over", "leave", "next_due", "listen", "hint", "drop_schedules",
+    "next_schedule_at", "reschedule", "unblock", "awaited", "prune", "scrub",
     "declare_queues", "change_queue", "list_queues", "get_queue", "queue_of", "slot_holders",
 }  # fmt: skip
 """Methods of a store in which no value goes in or out."""
