@@ -77,7 +77,15 @@ class Hooks:
 
     def __bool__(self) -> bool:
         """A run has moments of which somebody is told."""
-        return any(getattr(self, name) for name in HOOK_NAMES if name != "init")
+        return bool(
+            self.on_complete
+            or self.on_failure
+            or self.on_success
+            or self.on_cancel
+            or self.on_start
+            or self.on_wait
+            or self.on_resume
+        )
 
     def of(self, moment: str) -> list[tuple[str, Hook]]:
         """(name of the hook, function), in order. `moment`: see `history.hooks`."""

@@ -33,6 +33,9 @@ from wf.history.errors import BodyBlocked, DeclarationError, NotDeterministic, S
 
 T = TypeVar("T")
 
+_running_loop: Final = events._get_running_loop  # pyright: ignore[reportPrivateUsage]
+_set_running_loop: Final = events._set_running_loop  # pyright: ignore[reportPrivateUsage]
+
 STEP_BUDGET: Final = 1_000_000
 """Callbacks in one drain. A body that schedules more without waiting for an operation is caught in
 a circle."""
@@ -158,14 +161,15 @@ class BodyLoop(asyncio.AbstractEventLoop):
     # -- running
 
     def drain(self, budget: int = STEP_BUDGET) -> None:
-        """Run until nothing is ready, or until `stop_now`. Inside `with loop:`.
+        """Run until nothing is ready, or until `stop_now`. Inside `with loop:`. `budget`: callbacks,
+        a multiple of IDLE_CHECK.
 
         Raises StepBudgetExceeded, and BodyBlocked where it was halted; what callbacks raise goes to
         the exception handler, as in asyncio, except for SystemExit and KeyboardInterrupt, which end
         the task that raised them.
         """
         ready = self.ready
-        left = min(budget, IDLE_CHECK)
+        left = IDLE_CHECK
         polls: list[Callable[..., object]] = []
         while ready and not self._stopped:
             handle = ready.popleft()
@@ -206,17 +210,14 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def __enter__(self) -> None:
         """Be the running loop of this thread, which may have another one (a body is activated from
         synchronous code)."""
-        self._outer = (
-            events._get_running_loop(),  # pyright: ignore[reportPrivateUsage]
-            sys.get_asyncgen_hooks(),
-        )
-        events._set_running_loop(self)  # pyright: ignore[reportPrivateUsage]
+        self._outer_loop = _running_loop()
+        self._outer_hooks = sys.get_asyncgen_hooks()
+        _set_running_loop(self)
         sys.set_asyncgen_hooks(self._generator_begins, self._generator_given_up)
 
     def __exit__(self, *error: object) -> None:
-        outer_loop, outer_hooks = self._outer
-        sys.set_asyncgen_hooks(*outer_hooks)
-        events._set_running_loop(outer_loop)  # pyright: ignore[reportPrivateUsage]
+        sys.set_asyncgen_hooks(*self._outer_hooks)
+        _set_running_loop(self._outer_loop)
 
     def stop_now(self) -> None:
         """Run nothing more: the body is in a state that must not go on."""

@@ -126,6 +126,7 @@ class Runnable(Hookable[R], Generic[P, R]):
         """"step" or "task"."""
         self.id = id
         self.settings = settings
+        self._is_inline = kind == "step" and settings.queue is None
         self.hooks = hooks
         self.signature = Signature(fn, id)
         self.schedules: tuple[Declared, ...] = ()
@@ -166,18 +167,18 @@ class Runnable(Hookable[R], Generic[P, R]):
         return drive(self.fn) if inspect.isgeneratorfunction(self.fn) else self.fn
 
     async def _call_step(self, *args: Any, **kwargs: Any) -> Any:
-        return await StepCall(self, args, kwargs, depth=2)
+        return await StepCall(self, args, kwargs, depth=1)
 
     # -- in a body
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Operation[R]:
         """Run the step, or start the task as a child and wait for it. A step with a queue goes
         through that, as a child."""
+        if self._is_inline:
+            return StepCall(self, args, kwargs)
         if self.kind == "step":
-            if self.settings.queue is not None:
-                encode = partial(self.signature.encode_call, args, kwargs)
-                return QueuedStepCall(self, encode, {}, awaited=True, depth=3)
-            return StepCall(self, args, kwargs, depth=3)
+            encode = partial(self.signature.encode_call, args, kwargs)
+            return QueuedStepCall(self, encode, {}, awaited=True, depth=3)
         return self._child(partial(self.signature.encode_call, args, kwargs), {}, awaited=True)
 
     @overload

@@ -37,9 +37,9 @@ class StepCall(Operation[T]):
         runnable: Runnable[..., T],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        depth: int = 4,
+        depth: int = 2,
     ) -> None:
-        frame = sys._getframe(depth - 1)  # pyright: ignore[reportPrivateUsage]
+        frame = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage]
         self._code = frame.f_code
         self._instruction = frame.f_lasti
         self._future = None
