@@ -86,7 +86,8 @@ class PostgresStore(Looks):
         self._step_pool = Pool(url)
         """Of its own: steps that hold their transactions must not keep a worker from committing."""
         self._wakes = Wakes(self.pool)
-        self.birth_time = CarriedClock(self.now).now
+        self._clock = CarriedClock(self._ask_time)
+        self.birth_time = self._clock.carried
         self._beats: dict[int, float] = {}
         self._looks: set[int] = set()
         """Workers that found something to look at in queues: their next claim looks."""
@@ -97,6 +98,9 @@ class PostgresStore(Looks):
             raise
 
     def now(self) -> int:
+        return self._clock.now()
+
+    def _ask_time(self) -> int:
         return int(self.pool.run(lambda c: send(c, workers.NOW).fetchall())[0][0])
 
     def close(self) -> None:

@@ -22,18 +22,21 @@ class _Answer(NamedTuple):
 
 
 class CarriedClock:
-    """`ask` the database: milliseconds. Never ahead of it."""
+    """`ask` the database: milliseconds. Never ahead of it, and never behind what it has said."""
 
     def __init__(self, ask: Callable[[], int]) -> None:
         self._ask = ask
         self._answer: _Answer | None = None
 
     def now(self) -> int:
-        monotonic, answer = time.monotonic(), self._answer
-        if answer is not None:
-            passed = monotonic - answer.monotonic
-            if passed < CARRIED_S and abs(time.time() - answer.wall - passed) < STEP_S:
-                return answer.at_ms + int(passed * 1_000)
         at_ms = self._ask()
         self._answer = _Answer(at_ms, time.monotonic(), time.time())
         return at_ms
+
+    def carried(self) -> int:
+        answer = self._answer
+        if answer is not None:
+            passed = time.monotonic() - answer.monotonic
+            if passed < CARRIED_S and abs(time.time() - answer.wall - passed) < STEP_S:
+                return answer.at_ms + int(passed * 1_000)
+        return self.now()

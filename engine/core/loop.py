@@ -161,8 +161,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
     # -- running
 
     def drain(self, budget: int = STEP_BUDGET) -> None:
-        """Run until nothing is ready, or until `stop_now`. Inside `with loop:`. `budget`: callbacks,
-        a multiple of IDLE_CHECK.
+        """Run until nothing is ready, or until `stop_now`. Inside `with loop:`. `budget`: of
+        callbacks, a multiple of IDLE_CHECK.
 
         Raises StepBudgetExceeded, and BodyBlocked where it was halted; what callbacks raise goes to
         the exception handler, as in asyncio, except for SystemExit and KeyboardInterrupt, which end

@@ -10,7 +10,7 @@ from wf.client.timeline.story import Record
 from wf.client.timeline.words import TIMES
 from wf.history.events import Awaits, Event, Failure, Kind, Status
 from wf.history.families import Members
-from wf.history.ids import derived_id, member_id, show
+from wf.history.ids import derived_id, member_ids, show
 from wf.history.model import Blocked, Run
 
 BEGIN = 1_700_000_000_000
@@ -328,7 +328,7 @@ def with_batch(events: list[tuple[int, Event]], members: Members, *children: Rec
 
 
 def a_member(place: int, status: Status, ended: int) -> Record:
-    run = Run(member_id(BATCH, place), "dev", "double", b"1", BEGIN + 50, parent_id=ROOT)
+    run = Run(member_ids(BATCH, [place])[0], "dev", "double", b"1", BEGIN + 50, parent_id=ROOT)
     run.batch_id, run.status = BATCH, status
     run.started_at, run.ended_at = BEGIN + 60, BEGIN + ended
     return Record(run, [])

@@ -126,8 +126,14 @@ async def child(text: str) -> int:
 
 
 @wf.task
+async def held_child(text: str) -> int:
+    await wf.wait.for_message("go")
+    return await count_words(text)
+
+
+@wf.task
 async def parent_waits(text: str) -> int:
-    return await child.trigger_and_wait(text) + 1
+    return await held_child.trigger_and_wait(text) + 1
 
 
 @wf.task

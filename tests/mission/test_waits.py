@@ -60,11 +60,12 @@ async def test_s49_trigger_and_wait_suspends_the_parent(database: str) -> None:
     async with wf.Engine(database, [tasks]):
         handle = await tasks.parent_waits.trigger("a b")
         client = wf.client()
-        until(lambda: client.runs.list(task="child", status="WAITING"))
-        assert client.runs.retrieve(handle.id).status is wf.Status.WAITING
-        assert await handle.result() == 3
-        [child] = client.runs.list(task="child")
+        until(lambda: client.runs.list(task="held-child", status="WAITING"))
+        [child] = client.runs.list(task="held-child")
         assert child.parent == handle.id
+        until(lambda: client.runs.retrieve(handle.id).status is wf.Status.WAITING)
+        client.runs.send(child.id, "go")
+        assert await handle.result() == 3
         assert await tasks.parent_of_failing("x") == "ValueError: cannot count x"
 
 
