@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, cast
 
 from wf.history.events import Event, Kind
-from wf.testing.programs import Message, Node, Program
+from wf.testing.nodes import Message, Node, Program
 
 FIRST_MESSAGE: Final = 1_000
 """Clients' messages are numbered from here; bodies send smaller ones."""

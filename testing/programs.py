@@ -1,13 +1,8 @@
-"""Programs: task bodies as data, so that a test can draw them at random.
+"""What runs programs: one task, `interpret`, with the steps and children that they ask for.
 
-A `Program` is a small tree: steps that succeed or fail, timers, children, tokens, messages, put
-together by sequences, gather, races, time-outs, cancels, task groups, `finally` blocks and
-restarts. One task,
-`interpret`, runs any of them; its payload is the program, its output a trace: what the body saw, in
-the order in which it saw it. Two runs that are given the same facts have the same trace.
-
-`programs()` is a Hypothesis strategy of them. Where a program leaves something to the world, the
-payload of the child (`Order`), the tags of the token (`answer_of`) or the program itself
+Its payload is the program, its output a trace: what the body saw, in the order in which it saw it.
+Two runs that are given the same facts have the same trace. Where a program leaves something to the
+world, the payload of the child (`Order`), the tags of the token (`answer_of`) or the program itself
 (`mail.letters`) say what is to happen, so that any harness can play the world: one in virtual time,
 or real stores with real workers.
 """
@@ -17,203 +12,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, assert_never
+from typing import Final, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from wf.engine.author import current
+from wf.engine.core.handles import RunHandle
 from wf.engine.core.restart import restart
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import step, task
 from wf.engine.core.waits import wait
 from wf.engine.notes import metadata, stream, tags
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+from wf.testing.nodes import (
+    AsCompleted,
+    Batch,
+    Cancel,
+    Child,
+    Finally,
+    Gather,
+    Group,
+    Message,
+    Program,
+    Race,
+    Restart,
+    Send,
+    Sequential,
+    Start,
+    Step,
+    Tell,
+    TimeLimit,
+    Timer,
+    Token,
+    Try,
+)
 
 MAX_ATTEMPTS: Final = 3
 """Of a step: one that fails as often fails for good."""
-
-
-class Node(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Step(Node):
-    """A step of `ms` milliseconds that fails `fails` times before it succeeds."""
-
-    kind: Literal["step"] = "step"
-    name: int
-    ms: int = 1
-    fails: int = 0
-
-
-class Timer(Node):
-    """A wait of `ms`: `wf.wait.for_`, or `asyncio.sleep` where it is `plain`."""
-
-    kind: Literal["timer"] = "timer"
-    ms: int
-    plain: bool = False
-
-
-class Child(Node):
-    """A child run that ends after `ms`. `later`: triggered first, and waited for by its handle."""
-
-    kind: Literal["child"] = "child"
-    name: int
-    ms: int
-    fails: bool = False
-    later: bool = False
-
-
-class Batch(Node):
-    """Child runs as one batch. `later`: triggered first, and waited for by its handle. `kept`: with
-    return_exceptions."""
-
-    kind: Literal["batch"] = "batch"
-    parts: tuple[Child, ...]
-    later: bool = False
-    kept: bool = False
-
-
-class Token(Node):
-    """A token that is completed after `ms`, and times out after `timeout_ms` (0: never)."""
-
-    kind: Literal["token"] = "token"
-    name: int
-    ms: int
-    timeout_ms: int = 0
-
-
-class Tell(Node):
-    """The body notes something: in its metadata, in a stream, as a tag."""
-
-    kind: Literal["tell"] = "tell"
-    name: int
-
-
-class Message(Node):
-    """The next message of that name. One is sent `ms` after the run was made; nobody waits longer
-    than `timeout_ms` (0: for ever)."""
-
-    kind: Literal["message"] = "message"
-    name: int
-    ms: int
-    timeout_ms: int = 0
-
-
-class Send(Node):
-    """A message to a child, that ends when it has read it."""
-
-    kind: Literal["send"] = "send"
-    name: int
-
-
-class Sequential(Node):
-    """One after the other."""
-
-    kind: Literal["sequence"] = "sequence"
-    parts: tuple[Program, ...]
-
-
-class Gather(Node):
-    kind: Literal["gather"] = "gather"
-    parts: tuple[Program, ...]
-    return_exceptions: bool = False
-
-
-class Group(Node):
-    """An asyncio.TaskGroup: the first failure cancels the others."""
-
-    kind: Literal["group"] = "group"
-    parts: tuple[Program, ...]
-
-
-class Race(Node):
-    """asyncio.wait for the first; the others are canceled and awaited."""
-
-    kind: Literal["race"] = "race"
-    parts: tuple[Program, ...]
-
-
-class AsCompleted(Node):
-    kind: Literal["as_completed"] = "as_completed"
-    parts: tuple[Program, ...]
-
-
-class TimeLimit(Node):
-    """`asyncio.timeout`, or `asyncio.wait_for` where it is a `call`. A TimeoutError is taken."""
-
-    kind: Literal["time_limit"] = "time_limit"
-    ms: int
-    part: Program
-    call: bool = False
-
-
-class Cancel(Node):
-    """`victim` runs as a task of its own; when `until` is over, it is canceled and awaited."""
-
-    kind: Literal["cancel"] = "cancel"
-    until: Program
-    victim: Program
-
-
-class Finally(Node):
-    """`part`, and then, come what may, a step."""
-
-    kind: Literal["finally"] = "finally"
-    part: Program
-    cleanup: Step
-
-
-class Try(Node):
-    """`part`; an Exception that it raises is taken."""
-
-    kind: Literal["try"] = "try"
-    part: Program
-
-
-class Restart(Node):
-    """The run starts anew, with another program."""
-
-    kind: Literal["restart"] = "restart"
-    program: Program
-
-
-Program = Annotated[
-    Step
-    | Timer
-    | Child
-    | Batch
-    | Token
-    | Tell
-    | Message
-    | Send
-    | Sequential
-    | Gather
-    | Group
-    | Race
-    | AsCompleted
-    | TimeLimit
-    | Cancel
-    | Finally
-    | Try
-    | Restart,
-    Field(discriminator="kind"),
-]
-for _kind in (
-    Sequential,
-    Gather,
-    Group,
-    Race,
-    AsCompleted,
-    TimeLimit,
-    Cancel,
-    Finally,
-    Try,
-    Restart,
-):
-    _kind.model_rebuild()
 
 
 # --- what programs are made of ------------------------------------------------------------------
@@ -239,7 +73,10 @@ pace = Pace()
 """`pace.waits = True` and a `pause` of its own: steps take their time."""
 
 
-@step(id="programs/act", retry=Retry(max_attempts=MAX_ATTEMPTS, min_delay="2ms", max_delay="5ms"))
+_RETRY: Final = Retry(max_attempts=MAX_ATTEMPTS, min_delay="2ms", max_delay="5ms")
+
+
+@step(id="programs/act", retry=_RETRY)
 async def act(order: Order) -> int:
     """Answers its name. Fails in the first `fails` attempts."""
     if pace.waits:
@@ -258,6 +95,54 @@ async def child(order: Order) -> int:
     if order.fails:
         raise ValueError(f"child {order.name} fails")
     return order.name
+
+
+class Call(BaseModel):
+    """The payload of a run that a step started: its key, and which one of its runs it is."""
+
+    key: str
+    place: int
+
+
+STARTS: Final = 3
+"""Runs that a step of `Start` starts."""
+
+
+@task(id="programs/started")
+async def started(call: Call) -> int:
+    """Answers its place."""
+    return call.place
+
+
+@step(id="programs/start", retry=_RETRY)
+async def start(order: Order) -> list[str]:
+    """Starts one run and a batch; answers their ids. Fails in the first `fails` attempts, when they
+    are there."""
+    first, *others = _calls()
+    one, batch = await started.trigger(first), await started.batch_trigger(others)
+    return _ids(order, [one, *batch])
+
+
+@step(id="programs/start-plain", retry=_RETRY)
+def start_plain(order: Order) -> list[str]:
+    """The same in a thread."""
+    first, *others = _calls()
+    one, batch = started.trigger(first), started.batch_trigger(others)
+    return _ids(order, [one.handle, *batch.handle])
+
+
+def _calls() -> list[Call]:
+    here = current().step
+    assert here is not None
+    return [Call(key=here.idempotency_key, place=place) for place in range(STARTS)]
+
+
+def _ids(order: Order, handles: Sequence[RunHandle[int]]) -> list[str]:
+    here = current().step
+    assert here is not None
+    if here.attempt <= order.fails:
+        raise ValueError(f"step {order.name} fails ({here.attempt}), and its runs are there")
+    return [handle.id for handle in handles]
 
 
 @task(id="programs/reader")
@@ -288,7 +173,7 @@ class Interpreter:
 
     async def run(self, program: Program) -> None:
         match program:
-            case Step() | Timer() | Child() | Token() | Tell() | Message() | Send():
+            case Step() | Timer() | Child() | Token() | Tell() | Message() | Start() | Send():
                 await self._leaf(program)
             case Batch():
                 await self._batch(program)
@@ -328,7 +213,9 @@ class Interpreter:
             case _:
                 assert_never(program)
 
-    async def _leaf(self, leaf: Step | Timer | Child | Token | Tell | Message | Send) -> None:
+    async def _leaf(
+        self, leaf: Step | Timer | Child | Token | Tell | Message | Start | Send
+    ) -> None:
         match leaf:
             case Step(name=name, ms=ms, fails=fails):
                 self._saw("step", await act(Order(name=name, ms=ms, fails=fails)))
@@ -362,6 +249,9 @@ class Interpreter:
             case Message(name=name, timeout_ms=timeout_ms):
                 timeout = timeout_ms / 1_000 if timeout_ms else None
                 self._saw("message", await wait.for_message(str(name), int, timeout=timeout))
+            case Start(name=name, fails=fails, plain=plain):
+                order = Order(name=name, ms=0, fails=fails)
+                self._saw("started", name, len(await (start_plain if plain else start)(order)))
             case Send(name=name):
                 handle = await reader.trigger()
                 await handle.send("letter", name)
@@ -419,78 +309,3 @@ class Interpreter:
 
     def _saw(self, what: str, *details: object) -> None:
         self._trace.append(" ".join([what, *map(str, details)]))
-
-
-# --- at random ----------------------------------------------------------------------------------
-
-
-def programs(max_leaves: int = 12) -> SearchStrategy[Program]:
-    """Programs at random. Times are few and small, so that things happen at once, or just not."""
-    from hypothesis import strategies as st
-
-    times, limits = st.sampled_from([1, 2, 3, 5, 8]), st.sampled_from([0, 2, 4])
-    names = st.integers(0, 9)
-    steps = st.builds(Step, name=names, ms=times, fails=st.sampled_from([0, 0, 0, 1, 2, 3]))
-    children = st.builds(Child, name=names, ms=times, fails=st.booleans(), later=st.booleans())
-    members = st.lists(children, max_size=3).map(tuple)
-    leaves: SearchStrategy[Any] = st.one_of(
-        steps,
-        st.builds(Timer, ms=times, plain=st.booleans()),
-        children,
-        st.builds(Batch, parts=members, later=st.booleans(), kept=st.booleans()),
-        st.builds(Token, name=names, ms=times, timeout_ms=limits),
-        st.builds(Tell, name=names),
-        st.builds(Message, name=st.integers(0, 2), ms=times, timeout_ms=limits),
-        st.builds(Send, name=names),
-    )
-
-    def compound(part: SearchStrategy[Any]) -> SearchStrategy[Any]:
-        parts = st.lists(part, min_size=1, max_size=4).map(tuple)
-        return st.one_of(
-            st.builds(Sequential, parts=parts),
-            st.builds(Gather, parts=parts, return_exceptions=st.booleans()),
-            st.builds(Group, parts=parts),
-            st.builds(Race, parts=parts),
-            st.builds(AsCompleted, parts=parts),
-            st.builds(TimeLimit, ms=times, part=part, call=st.booleans()),
-            st.builds(Cancel, until=part, victim=part),
-            st.builds(Finally, part=part, cleanup=steps),
-            st.builds(Try, part=part),
-            st.builds(Restart, program=part),
-        )
-
-    return st.recursive(leaves, compound, max_leaves=max_leaves)
-
-
-__all__ = [
-    "MAX_ATTEMPTS",
-    "AsCompleted",
-    "Batch",
-    "Cancel",
-    "Child",
-    "Finally",
-    "Gather",
-    "Group",
-    "Interpreter",
-    "Message",
-    "Order",
-    "Pace",
-    "Program",
-    "Race",
-    "Restart",
-    "Send",
-    "Sequential",
-    "Step",
-    "Tell",
-    "TimeLimit",
-    "Timer",
-    "Token",
-    "Try",
-    "act",
-    "answer_of",
-    "child",
-    "interpret",
-    "pace",
-    "programs",
-    "reader",
-]

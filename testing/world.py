@@ -20,7 +20,9 @@ from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import derived_id
 from wf.history.model import Run, WorkerInfo
+from wf.history.open import sealed
 from wf.history.postgres import PostgresStore
+from wf.history.sealing import Codec
 from wf.history.sqlite import SQLiteStore
 from wf.history.store import Store
 from wf.testing.clock import VirtualClock
@@ -78,6 +80,8 @@ class World:
     at_once: bool = False
     """A lost process is known to be lost, so that no lease has to pass."""
     memory: MemoryDatabase | None = None
+    codec: Codec | None = None
+    """Seals what stands in the database."""
 
     def __post_init__(self) -> None:
         if not self.url:
@@ -94,6 +98,10 @@ class World:
         return self.url.startswith("postgres")
 
     def open(self) -> Store:
+        store = self._open()
+        return sealed(store, self.codec) if self.codec is not None else store
+
+    def _open(self) -> Store:
         if self.is_postgres:
             return PostgresStore(self.url)
         path = Path(self.url.removeprefix("sqlite:///") or ":memory:")

@@ -16,7 +16,8 @@ from tests.core.script import Script
 from tests.core.stage import Stage, check_replays, facts_of, rebuilt, told
 from wf.history.events import CHAPTER_ENDS, COMPLETIONS, Event, Kind
 from wf.testing.mail import letters
-from wf.testing.programs import Program, answer_of, interpret, programs
+from wf.testing.nodes import Program, programs
+from wf.testing.programs import answer_of, interpret
 
 EXAMPLES = 200
 """Each one is replayed from every place of its history."""

@@ -11,6 +11,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,30 +21,40 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+import wf
+from tests.codecs import key_ring
 from tests.faults.invariants import store_breaches
 from tests.faults.test_crash_everywhere import Cuts, How, insist
 from tests.postgres_server import empty_database
 from wf.engine.registry import Registry
 from wf.history.errors import AlreadyEnded
 from wf.history.events import Kind, Status
+from wf.history.ids import show
 from wf.history.messages import NewMessage
 from wf.history.model import Run
+from wf.history.sealed_store import OF_IDS, SealedStore
+from wf.history.sealing import is_sealed
 from wf.history.sqlite import SQLiteStore
-from wf.testing import programs as made
+from wf.testing import nodes as made
 from wf.testing.mail import letters
+from wf.testing.nodes import Program, programs
 from wf.testing.programs import (
     MAX_ATTEMPTS,
-    Program,
+    STARTS,
+    Call,
     act,
     answer_of,
     child,
     interpret,
-    programs,
+    pace,
     reader,
+    start,
+    start_plain,
+    started,
 )
 from wf.testing.world import World
 
-REGISTRY: Final = Registry([act, child, reader, interpret])
+REGISTRY: Final = Registry([act, child, reader, start, start_plain, started, interpret])
 MOST_WRITES: Final = 30
 """Cuts are drawn among so many writes."""
 
@@ -59,6 +70,8 @@ class Told:
     error: str = ""
     restarted: bool = False
     """Nothing of what stands around it is seen."""
+    starts: int = 0
+    """How many of its steps start runs."""
 
 
 def model(program: Program) -> Told | None:
@@ -77,6 +90,10 @@ def model(program: Program) -> Told | None:
             return Told((f"told {name}",))
         case made.Token(name=name, timeout_ms=0):
             return Told((f"token {name}",))
+        case made.Start(name=name, fails=fails):
+            if fails >= MAX_ATTEMPTS:
+                return Told((), "StepFailed", starts=1)
+            return Told((f"started {name} {STARTS}",), starts=1)
         case made.Send(name=name):
             return Told((f"answer {name}",))
         case made.Restart(program=following):
@@ -102,7 +119,7 @@ def model(program: Program) -> Told | None:
             end = model(part)
             if end is None or not end.error or end.restarted:
                 return end
-            return Told((*end.trace, f"took {end.error}"))
+            return Told((*end.trace, f"took {end.error}"), starts=end.starts)
         case _:
             return None
 
@@ -117,16 +134,18 @@ def _batch(batch: made.Batch) -> Told:
 
 def _sequence(parts: tuple[Program, ...]) -> Told | None:
     trace: list[str] = []
+    starts = 0
     for part in parts:
         end = model(part)
         if end is None:
             return None
+        starts += end.starts
         if end.restarted:
-            return end
+            return replace(end, starts=starts)
         trace += end.trace
         if end.error:
-            return Told(tuple(trace), end.error)
-    return Told(tuple(trace))
+            return Told(tuple(trace), end.error, starts=starts)
+    return Told(tuple(trace), starts=starts)
 
 
 def _together(ends: list[Told | None], last: str, kept: bool) -> Told | None:
@@ -135,13 +154,14 @@ def _together(ends: list[Told | None], last: str, kept: bool) -> Told | None:
         if end is None or end.restarted or (end.error and not kept):
             return None
         trace += end.trace
-    return Told((*trace, last))
+    return Told((*trace, last), starts=sum(end.starts for end in ends if end))
 
 
 def _both(first: Told | None, second: Told | None) -> Told | None:
     if first is None or second is None or first.restarted:
         return first
-    return Told((*first.trace, *second.trace), second.error or first.error)
+    starts = first.starts + second.starts
+    return Told((*first.trace, *second.trace), second.error or first.error, starts=starts)
 
 
 # --- running them ---------------------------------------------------------------------------------
@@ -155,6 +175,8 @@ class Story:
     trace: list[str] | None
     writes: int
     log: list[tuple[int, int, str, int]]
+    started: list[Call]
+    """The runs that its steps started."""
 
 
 def template(directory: Path) -> Path:
@@ -201,7 +223,7 @@ class Post:
                 self._send(world, run)
 
     def _send(self, world: World, run: Run) -> None:
-        there = {int(row[0]) for row in world.rows("SELECT data FROM messages")}
+        there = {int(opened(world, row[0])) for row in world.rows("SELECT data FROM messages")}
         there |= {int(event.data or b"") for event in world.events(run.id, Kind.MESSAGE_RECEIVED)}
         now = world.clock.now()
         for ms, name, number in self.letters:
@@ -211,6 +233,10 @@ class Post:
     def appointments(self, world: World) -> list[int]:
         made = [run.created_at for run in world.runs() if run.task == interpret.id]
         return answers_at(world) + [at + ms for at in made for ms, _, _ in self.letters]
+
+
+def opened(world: World, data: bytes) -> bytes:
+    return world.store.sealing.open(data) if isinstance(world.store, SealedStore) else data
 
 
 def answer(world: World) -> None:
@@ -230,28 +256,55 @@ def answers_at(world: World) -> list[int]:
     return [token.created_at + answer_of(token.tags)[1] for token in tokens]
 
 
-def live(url: str, program: Program, cuts: dict[int, How]) -> Story:
+def live(url: str, program: Program, cuts: dict[int, How], codec: wf.Codec | None = None) -> Story:
     """Run it to its end; what must be true of the store is."""
     door = Cuts(cuts)
     post = Post(program)
-    world = World(url, REGISTRY, door, outside=post, appointments=post.appointments)
+    world = World(url, REGISTRY, door, outside=post, appointments=post.appointments, codec=codec)
     try:
         run_id = insist(lambda: world.trigger(interpret, program))
         world.start()
         world.live([run_id])
         assert store_breaches(world.store, REGISTRY) == []
+        assert codec is None or plaintext(world) == []
         run = world.run(run_id)
         log = [(e.kind, e.ordinal, e.name, e.digest) for _, e in world.store.history(run_id)]
         trace = json.loads(run.output) if run.output is not None else None
-        return Story(run.status, trace, door.writes, log)
+        return Story(run.status, trace, door.writes, log, started_in(world))
     finally:
         world.close()
+
+
+def started_in(world: World) -> list[Call]:
+    """No run was started twice, and those that a step answered are there, with its run as
+    parent."""
+    runs = {show("run", run.id): run for run in world.runs()}
+    ours = [run for run in runs.values() if run.task == started.id]
+    calls = [Call.model_validate_json(run.payload) for run in ours]
+    assert max(Counter((call.key, call.place) for call in calls).values(), default=1) == 1
+    for run in runs.values():
+        for event in world.events(run.id, Kind.STEP_FINISHED):
+            if event.name in (start.id, start_plain.id):
+                told = [runs[id] for id in json.loads(event.data or b"")]
+                assert [one.task for one in told] == [started.id] * STARTS
+                assert {one.parent_id for one in told} == {run.id}
+    return calls
+
+
+def plaintext(world: World) -> list[bytes]:
+    """Values in the database that are not sealed."""
+    asked = "SELECT payload FROM runs UNION ALL SELECT output FROM runs UNION ALL SELECT failure"
+    rows = world.rows(f"{asked} FROM runs UNION ALL SELECT data FROM messages")
+    ids = ", ".join(str(kind.value) for kind in OF_IDS)
+    rows += world.rows(f"SELECT data FROM events WHERE kind NOT IN ({ids})")
+    return [row[0] for row in rows if row[0] is not None and not is_sealed(bytes(row[0]))]
 
 
 def check_model(program: Program, story: Story) -> None:
     expected = model(program)
     if expected is None:
         return
+    assert len(story.started) == expected.starts * STARTS
     if expected.error:
         assert story.status is Status.FAILED
     else:
@@ -263,11 +316,11 @@ def check_model(program: Program, story: Story) -> None:
 def in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps take their milliseconds."""
 
-    async def pause(ms: int) -> None:
+    async def take(ms: int) -> None:
         await asyncio.sleep(ms / 1_000)
 
-    monkeypatch.setattr(made.pace, "waits", True)
-    monkeypatch.setattr(made.pace, "pause", pause)
+    monkeypatch.setattr(pace, "waits", True)
+    monkeypatch.setattr(pace, "pause", take)
 
 
 def examples(number: int) -> Any:
@@ -285,12 +338,18 @@ def examples(number: int) -> Any:
     )
 
 
+def starting() -> st.SearchStrategy[made.Start]:
+    fails = st.sampled_from([0, 0, 1, 3])
+    return st.builds(made.Start, name=st.integers(0, 9), fails=fails, plain=st.booleans())
+
+
 def timeless() -> st.SearchStrategy[Any]:
     """Programs that the model knows."""
     names, times = st.integers(0, 9), st.sampled_from([1, 2, 3, 5])
     steps = st.builds(made.Step, name=names, ms=times, fails=st.sampled_from([0, 0, 1, 3]))
     children = st.builds(made.Child, name=names, ms=times, fails=st.booleans(), later=st.booleans())
     members = st.lists(children, max_size=3).map(tuple)
+    starts = starting()
     leaves: st.SearchStrategy[Any] = st.one_of(
         steps,
         st.builds(made.Timer, ms=times, plain=st.booleans()),
@@ -299,6 +358,7 @@ def timeless() -> st.SearchStrategy[Any]:
         st.builds(made.Token, name=names, ms=times),
         st.builds(made.Tell, name=names),
         st.builds(made.Send, name=names),
+        starts,
     )
 
     def compound(part: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -314,7 +374,9 @@ def timeless() -> st.SearchStrategy[Any]:
     return st.recursive(leaves, compound, max_leaves=10)
 
 
-ANY_PROGRAM: Final = st.one_of(programs(), timeless())
+ANY_PROGRAM: Final = st.one_of(programs(more=[starting()]), timeless())
+
+CODECS: Final = st.sampled_from([None, key_ring()])
 
 cuts_of: Final = st.dictionaries(
     st.integers(1, MOST_WRITES), st.sampled_from(list(How)), min_size=1, max_size=3
@@ -322,19 +384,23 @@ cuts_of: Final = st.dictionaries(
 
 
 @examples(150)
-@given(program=ANY_PROGRAM, cuts=cuts_of)
-def test_a_program_ends_the_same_whatever_is_cut(
-    program: Program, cuts: dict[int, How], tmp_path: Path
+@given(program=ANY_PROGRAM, cuts=cuts_of, codec=CODECS)
+def test_a_program_ends_the_same_whatever_is_cut_and_whether_it_is_sealed(
+    program: Program, cuts: dict[int, How], codec: wf.Codec | None, tmp_path: Path
 ) -> None:
     stores = Stores(tmp_path)
     check_model(program, live(stores.sqlite(), program, {}))
-    check_model(program, live(stores.sqlite(), program, cuts))
+    check_model(program, live(stores.sqlite(), program, cuts, codec))
 
 
 @examples(60)
-@given(program=ANY_PROGRAM, cuts=cuts_of)
+@given(program=ANY_PROGRAM, cuts=cuts_of, codec=CODECS)
 def test_a_program_ends_the_same_on_both_stores(
-    program: Program, cuts: dict[int, How], tmp_path: Path, empty_postgres_url: str
+    program: Program,
+    cuts: dict[int, How],
+    codec: wf.Codec | None,
+    tmp_path: Path,
+    empty_postgres_url: str,
 ) -> None:
     stores = Stores(tmp_path, empty_postgres_url)
     on_sqlite = live(stores.sqlite(), program, {})
@@ -344,4 +410,4 @@ def test_a_program_ends_the_same_on_both_stores(
     if children < 2:  # of runs that end at once no order is told
         assert (on_postgres.status, on_postgres.trace) == (on_sqlite.status, on_sqlite.trace)
         assert on_postgres.log == on_sqlite.log
-    check_model(program, live(stores.on_postgres(), program, cuts))
+    check_model(program, live(stores.on_postgres(), program, cuts, codec))
