@@ -14,6 +14,7 @@ from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import InboxKind, Reason
 from wf.history.queues import HELD, MOST_OF_A_KEY
 from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.sealing import SEALED
 from wf.history.store import Query
 
 MAX_OF_ONE: Final = 1_000
@@ -58,6 +59,13 @@ _RUNS_ENDED: Final = " ".join(f"WHEN {number} THEN '{one}'" for number, one in R
 _IDS: Final = (
     f"({Kind.CHILD_TRIGGERED.value}, {Kind.CHILD_AWAITED.value}, {Kind.CHILD_STARTED.value})"
 )
+
+
+def _differ(copy: str, original: str) -> str:
+    """But for an original that is not sealed and a copy that is: one that was written before there
+    was a codec, or by the store, which has none. `?`: SEALED, twice."""
+    is_sealed_since = f"substr({copy}, 1, 2) = ? AND substr({original}, 1, 2) <> ?"
+    return f"({copy} <> {original} AND NOT ({is_sealed_since}))"
 
 
 def _nothing_wakes() -> Check:
@@ -270,7 +278,8 @@ CHECKS: Final[Sequence[Check]] = (
         WHERE e.kind = {Kind.CHILD_ENDED.value}
         AND NOT {_OF_ANOTHER}
         AND (CASE c.status {_RUNS_ENDED} ELSE '' END <> e.name
-         OR coalesce(c.output, c.failure) <> e.data)""",
+         OR {_differ("e.data", "coalesce(c.output, c.failure)")})""",
+        values=(SEALED, SEALED),
     ),
     Check(
         "I12",
@@ -281,7 +290,8 @@ CHECKS: Final[Sequence[Check]] = (
         JOIN tokens t ON t.id = a.data
         WHERE e.kind = {Kind.TOKEN_ENDED.value}
         AND NOT {_OF_ANOTHER}
-        AND (CASE t.status {_TOKENS_ENDED} END <> e.name OR t.data <> e.data)""",
+        AND (CASE t.status {_TOKENS_ENDED} END <> e.name OR {_differ("e.data", "t.data")})""",
+        values=(SEALED, SEALED),
     ),
     Check(
         "I12",

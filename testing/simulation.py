@@ -23,12 +23,14 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from wf.engine.notebook import Notebook
-from wf.engine.settings import WorkerSettings
+from wf.engine.settings import CACHE_BYTES, LIVE_BYTES, WorkerSettings
 from wf.engine.worker import Worker
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Status
 from wf.history.ids import show
 from wf.history.model import WorkerInfo
+from wf.history.open import sealed
+from wf.history.sealing import Codec
 from wf.history.sqlite import SQLiteStore
 from wf.history.store import Store
 from wf.testing.clients import Clients, Scenario
@@ -46,6 +48,8 @@ T = TypeVar("T")
 ENVIRONMENT: Final = "dev"
 LEASE_MS: Final = 10_000
 POLL_MS: Final = 4_000
+FEW_BYTES: Final = 3_000
+"""Room for some runs of a simulation."""
 LOST_HINTS: Final = 0.3
 MAX_DEPTH: Final = 2
 """Calls within calls: what others do while one waits for the store."""
@@ -71,7 +75,8 @@ Audit = Callable[[Store], Iterable[str]]
 
 class Simulation:
     """One seed. `run` answers what happened. `audit` says what is wrong with the store's rows. Time
-    passes no further than `horizon_ms`. `memory`: an empty one."""
+    passes no further than `horizon_ms`. `memory`: an empty one. `codec`: seals what stands in
+    it."""
 
     def __init__(
         self,
@@ -83,17 +88,19 @@ class Simulation:
         odds: Callable[[Random], Odds] = drawn_odds,
         horizon_ms: int = HORIZON_MS,
         memory: MemoryDatabase | None = None,
+        codec: Codec | None = None,
     ) -> None:
         self.report = Report(seed)
         self.random = Random(seed)
         self.scenario = scenario
         self.clock = VirtualClock()
-        self.store = SQLiteStore(
+        plain = SQLiteStore(
             Path(":memory:"),
             clock=self.clock.now,
             random=Random(seed + 1),
             database=memory or MemoryDatabase(),
         )
+        self.store: Store = plain if codec is None else sealed(plain, codec)
         self.ledger = MemoryLedger()
         self.odds = odds(self.random)
         self.processes: list[Process] = []
@@ -103,7 +110,7 @@ class Simulation:
         self._depth = 0
         self._count = 0
         self._trace = blake2b(digest_size=16)
-        self.tables = Tables(self.store)
+        self.tables = Tables(plain)
         asked = WatchedStore(self.store, partial(self._door, None))
         self.clients = Clients(seed, scenario, asked, self.tables, self.clock, self.note)
 
@@ -267,6 +274,8 @@ class Simulation:
             python="3.11",
             max_owned=self.random.choice([1, 3, 1_000]),
             cache_size=self.random.choice([0, 1, 1_000]),
+            live_bytes=self.random.choice([1, FEW_BYTES, LIVE_BYTES]),
+            cache_bytes=self.random.choice([1, FEW_BYTES, CACHE_BYTES]),
             poll_ms=POLL_MS,
             lease_ms=LEASE_MS,
         )

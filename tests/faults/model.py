@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from wf.testing.programs import STARTS
+
 Op = list[Any]
 Plan = list[Op]
 
@@ -28,6 +30,8 @@ def _fits(op: Op, given: Any) -> bool:
             return given in (value * 2, "interrupted")
         case ["slow", seconds]:
             return given == "late" or (given == "in time" and seconds < 4)  # time may stand still
+        case ["start", *_]:
+            return given in (f"started {STARTS}", "StoreUnavailable")
         case ["doomed"]:
             return given == "Abort"
         case ["sleep" | "nap", _]:

@@ -15,10 +15,12 @@ import wf
 from tests.faults.hooked import told
 from tests.faults.letters import MESSAGE_NAMES, hear
 from tests.faults.model import Op, Plan
+from tests.faults.starting import start, starts, starts_plain
 from wf.engine.registry import Registry
 from wf.history import errors
 from wf.history.errors import StepFailed, StepInterrupted, StepTimedOut
 from wf.testing.ledger import note
+from wf.testing.programs import started
 
 RETRY: Final = wf.Retry(max_attempts=4, min_delay="2s", max_delay="10s")
 
@@ -275,6 +277,7 @@ async def _generator(plan: Plan) -> Any:
 _OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "work": work,
     "sync": work_sync,
+    "start": start,
     "say": say,
     "tell": _tell,
     "once": _once,
@@ -379,6 +382,7 @@ def _random_op(random: Random, depth: int, keys: bool) -> Op:
         lambda: ["work", value, random.choice([0, 0, 0, 1, 3])],
         lambda: ["work", value, 0],
         lambda: ["sync", value, random.choice([0, 0, 1])],
+        lambda: ["start", value, random.choice([0, 0, 1]), random.random() < 0.5],
         lambda: ["once", value],
         lambda: ["say", value, random.choice([0, 0, 1, 3])],
         lambda: ["tell", value],
@@ -430,7 +434,7 @@ def _random_op(random: Random, depth: int, keys: bool) -> Op:
 
 REGISTRY: Final = Registry(
     [
-        *(work, work_sync, once, say, slow, doomed),
+        *(work, work_sync, once, say, slow, doomed, starts, starts_plain, started),
         *(told, trip, follow, follow_generator, follow_again, flaky, flaky_fresh, broken),
     ]
 ).with_hooks()

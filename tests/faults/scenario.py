@@ -15,6 +15,7 @@ from wf.history.messages import NewMessage
 from wf.history.model import NewRun, Run
 from wf.testing.clients import not_ended
 from wf.testing.mail import FIRST_MESSAGE
+from wf.testing.programs import started
 from wf.testing.tables import Tables
 
 
@@ -80,6 +81,8 @@ def _wrong_output(run: Run) -> str:
     match run.task:
         case "follow":
             fine = fits(args[0], output)
+        case started.id:
+            fine = output == args[0].place
         case "follow-generator":
             fine = fits_child(["generator"], args[0], output)
         case "flaky" | "flaky-fresh" | "follow-again":

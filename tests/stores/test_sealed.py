@@ -309,6 +309,40 @@ def test_what_is_copied_from_row_to_row_is_sealed_once_and_the_audit_finds_all_w
     assert len(stored) == 1
 
 
+def test_what_was_not_sealed_where_it_came_from_is_sealed_where_it_is_copied(
+    world: World,
+) -> None:
+    """A child that the store canceled before it began, a token of a time without a codec."""
+    worker = world.worker()
+    parent, at = world.begun(worker).run.id, world.now() + 60_000
+    child = world.new(parent_id=parent, start_at=at)
+    token = world.token()
+    world.store.create_tokens([token])
+    made = Event(2, Kind.CHILD_TRIGGERED, 1, world.now(), TASK, data=child.id)
+    asked = Event(3, Kind.TOKEN_AWAITED, 2, world.now(), data=token.id)
+    waits = [model.Wait(child.id, 1), model.Wait(token.id, 2, of_token=True)]
+    given = Activation(parent, 1, [made, asked], children=[child], waits=waits, release=True)
+    worker.commit(given)
+    world.store.cancel([child.id], world.now())
+    with_codec(world, None).end_token(token.id, "COMPLETED", SECRET, world.now())
+    [claimed] = worker.claim()
+    kinds = {InboxKind.CHILD_ENDED: Kind.CHILD_ENDED, InboxKind.TOKEN_ENDED: Kind.TOKEN_ENDED}
+    news = [
+        Event(seq, kinds[InboxKind(row.kind)], row.ordinal, row.at, row.name, data=row.data)
+        for seq, row in enumerate(claimed.inbox, 4)
+    ]
+    consumed = [row.id for row in claimed.inbox]
+    worker.commit(Activation(parent, 1, news, consumed=consumed, release=True, due_at=at))
+    assert len(news) == 2
+    assert all(is_sealed(event.data) for _, event in plain_history(world, parent)[3:])
+    assert audit(world.store) == []
+
+
+def plain_history(world: World, run_id: bytes) -> list[tuple[int, Event]]:
+    """As it is stored."""
+    return with_codec(world, None).history(run_id)
+
+
 def test_an_output_that_is_not_the_one_of_its_history_is_found_behind_its_seal(
     world: World,
 ) -> None:
