@@ -22,7 +22,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
 
+from wf.engine.clock import Clock
 from wf.engine.notebook import Notebook
+from wf.engine.scheduler import Scheduler
 from wf.engine.settings import CACHE_BYTES, LIVE_BYTES, WorkerSettings
 from wf.engine.worker import Worker
 from wf.history.errors import StoreUnavailable
@@ -38,6 +40,7 @@ from wf.testing.clock import SkewedClock, VirtualClock
 from wf.testing.ledger import MemoryLedger, breaches, using
 from wf.testing.memory import MemoryDatabase
 from wf.testing.odds import CALM, Odds, drawn_odds
+from wf.testing.operators import Operators
 from wf.testing.process import Process
 from wf.testing.runner import VirtualRunner
 from wf.testing.tables import Tables
@@ -76,7 +79,7 @@ Audit = Callable[[Store], Iterable[str]]
 class Simulation:
     """One seed. `run` answers what happened. `audit` says what is wrong with the store's rows. Time
     passes no further than `horizon_ms`. `memory`: an empty one. `codec`: seals what stands in
-    it."""
+    it. `operated`: the schedules of the code fire, and operators change them and the queues."""
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Simulation:
         horizon_ms: int = HORIZON_MS,
         memory: MemoryDatabase | None = None,
         codec: Codec | None = None,
+        operated: bool = False,
     ) -> None:
         self.report = Report(seed)
         self.random = Random(seed)
@@ -113,6 +117,8 @@ class Simulation:
         self.tables = Tables(plain)
         asked = WatchedStore(self.store, partial(self._door, None))
         self.clients = Clients(seed, scenario, asked, self.tables, self.clock, self.note)
+        operators = Operators(ENVIRONMENT, asked, self.tables, self.clock, self.note)
+        self.operators = operators if operated else None
 
     # -- the whole
 
@@ -168,6 +174,9 @@ class Simulation:
             (odds.jump, self._jump),
             (1.5 if len(self.processes) < 3 else 0, self._start_process),
         ]
+        if self.operators is not None:
+            moves.append((0.7, partial(self.operators.change_queue, self.random)))
+            moves.append((0.4, partial(self.operators.change_schedule, self.random)))
         self.random.choices([move for _, move in moves], [weight for weight, _ in moves])[0]()
 
     def _free(self) -> list[Process]:
@@ -193,7 +202,7 @@ class Simulation:
             if process in self.processes:
                 self._remove(process)
             return True
-        return bool(self._inside(process, process.worker.tick))
+        return bool(self._inside(process, process.tick))
 
     def _inside(self, process: Process, call: Callable[[], T]) -> T | None:
         process.is_busy = True
@@ -240,6 +249,9 @@ class Simulation:
         times = [one.runner.next_at() or 0 for one in self.processes]
         times += [one.asleep_until for one in self.processes]
         times.append(self.store.next_due(ENVIRONMENT) or 0)
+        if self.operators is not None:
+            known = self.scenario.registry.ids
+            times.append(self.store.next_schedule_at(ENVIRONMENT, known) or 0)
         return min((at for at in times if now < at <= self._until), default=None)
 
     def _is_quiet(self) -> bool:
@@ -258,8 +270,14 @@ class Simulation:
                     self.store.beat(process.worker.lease)
 
     def _make_known(self) -> None:
-        """Somebody has worked here before: from then on the store knows which ends have hooks."""
+        """Somebody has worked here before: from then on the store knows which ends have hooks, and
+        the schedules."""
+        if self.operators is not None:
+            self._scheduler(self.store, self.clock).tick()
         self.store.leave(self.store.join(ENVIRONMENT, self._info("code")), self.clock.now())
+
+    def _scheduler(self, store: Store, clock: Clock) -> Scheduler:
+        return Scheduler(store, self.scenario.registry, ENVIRONMENT, clock)
 
     def _info(self, code: str) -> WorkerInfo:
         known = self.scenario.registry
@@ -293,7 +311,8 @@ class Simulation:
             self.clock, worker.deliver, random, 3_000, notebook, self.scenario.begins
         )
         worker.orders.runner = runner
-        process = Process(name, worker, runner, clock)
+        scheduler = self._scheduler(store, clock) if self.operators is not None else None
+        process = Process(name, worker, scheduler, runner, clock)
         self.processes.append(process)
         self.note(name, "starts")
 
@@ -354,6 +373,7 @@ class Simulation:
             raise Cut
         answer = call()
         self._trail(who, name)
+        self.report.breaches += self.tables.overfull()
         for other in self.processes:
             if draw() >= LOST_HINTS:
                 other.worker.hint()
@@ -386,6 +406,8 @@ class Simulation:
         self.note("calm")
         self._start_process()
         self.clients.insist(self.store)
+        if self.operators is not None:
+            self.operators.settle(self.store)
         worked_at, most = self.clock.now(), self._count + 3
         for _ in range(CALM_MOVES):
             self.report.moves += 1

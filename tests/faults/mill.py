@@ -17,13 +17,14 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Final
 
 from tests.codecs import key_ring
+from tests.faults.clockwork import slot_breaches
 from tests.faults.invariants import store_breaches
 from tests.faults.plans import REGISTRY
 from tests.faults.scenario import Plans
 from wf.history.ids import show
 from wf.history.store import Store, query_of
 from wf.testing.mail import misread
-from wf.testing.simulation import Report, Simulation
+from wf.testing.simulation import ENVIRONMENT, Report, Simulation
 
 CHUNK: Final = 20
 """Seeds that a process takes at a time."""
@@ -35,7 +36,7 @@ SHOWN: Final = 4
 def one_seed(seed: int) -> Report:
     """Run a seed, every third one under a codec; an error of the engine's own is a breach."""
     codec = None if seed % 3 else key_ring()
-    simulation = Simulation(seed, Plans(), _wrong, codec=codec)
+    simulation = Simulation(seed, Plans(), _wrong, codec=codec, operated=True)
     try:
         return simulation.run()
     except Exception:
@@ -45,6 +46,7 @@ def one_seed(seed: int) -> Report:
 
 def _wrong(store: Store) -> Iterator[str]:
     yield from store_breaches(store, REGISTRY)
+    yield from slot_breaches(store, ENVIRONMENT)
     for (run_id,) in query_of(store)("SELECT id FROM runs ORDER BY id", ()):
         for what in misread(store.history(run_id)):
             yield f"{show('run', run_id)}: {what}"

@@ -44,7 +44,11 @@ def _fits(op: Op, given: Any) -> bool:
             return given == "timeout" or fits(plan, given)
         case ["undo", plan, _]:
             return fits(plan, given)
-        case ["child" | "generator", plan] | ["keyed" | "handle", _, plan] | ["flaky", _, _, plan]:
+        case (
+            ["child" | "generator", plan]
+            | ["keyed" | "handle", _, plan]
+            | ["flaky" | "lined", _, _, plan]
+        ):
             return given == "canceled" or fits_child(op, plan, given)
         case ["batch", items]:
             return _fits_batch([plan for _, plan in items], given)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from random import Random
 from typing import Any, Final
 
 import wf
+from tests.faults.clockwork import knock, knocks
 from tests.faults.hooked import told
-from tests.faults.letters import MESSAGE_NAMES, hear
+from tests.faults.letters import hear
 from tests.faults.model import Op, Plan
 from tests.faults.starting import start, starts, starts_plain
 from wf.engine.registry import Registry
@@ -169,6 +169,14 @@ async def _child(plan: Plan) -> Any:
         return "canceled"
 
 
+async def _lined(queue: str, key: str, plan: Plan) -> Any:
+    options: Any = {"queue": queue} | ({"concurrency_key": key} if key else {})
+    try:
+        return await follow.options(**options).trigger_and_wait(plan)
+    except wf.RunCanceled:
+        return "canceled"
+
+
 async def _keyed(key: str, plan: Plan) -> Any:
     try:
         return await follow.options(idempotency_key=key).trigger_and_wait(plan)
@@ -290,6 +298,7 @@ _OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "race": _race,
     "within": _within,
     "child": _child,
+    "lined": _lined,
     "keyed": _keyed,
     "handle": _handle,
     "batch": _batch,
@@ -368,73 +377,10 @@ async def broken(plan: list[Any]) -> None:
     raise KeyError("broken")
 
 
-# --- plans at random ------------------------------------------------------------------------------
-
-
-def random_plan(random: Random, depth: int = 2, length: int = 4, *, keys: bool = True) -> Plan:
-    """`keys`: some of its children have idempotency keys; theirs have none."""
-    return [_random_op(random, depth, keys) for _ in range(random.randint(1, length))]
-
-
-def _random_op(random: Random, depth: int, keys: bool) -> Op:
-    value = random.randint(1, 9)
-    leaves: list[Callable[[], Op]] = [
-        lambda: ["work", value, random.choice([0, 0, 0, 1, 3])],
-        lambda: ["work", value, 0],
-        lambda: ["sync", value, random.choice([0, 0, 1])],
-        lambda: ["start", value, random.choice([0, 0, 1]), random.random() < 0.5],
-        lambda: ["once", value],
-        lambda: ["say", value, random.choice([0, 0, 1, 3])],
-        lambda: ["tell", value],
-        lambda: ["tell", value],
-        lambda: ["slow", random.choice([1, 3, 8])],
-        lambda: ["doomed"],
-        lambda: ["sleep", random.choice([0, 1, 500, 5_000, 30_000])],
-        lambda: ["nap", random.choice([10, 2_000, 20_000])],
-        lambda: ["token", random.choice([1_000, 20_000, 60_000])],
-        lambda: ["ids"],
-        lambda: ["hear", random.choice(MESSAGE_NAMES), random.choice([1_000, 20_000, 60_000])],
-    ]
-
-    def plan() -> Plan:
-        return random_plan(random, depth - 1, 2, keys=keys)
-
-    def plans() -> list[Plan]:
-        return [plan() for _ in range(random.randint(2, 3))]
-
-    def key() -> tuple[str, Plan]:
-        name = random.choice("abcd")
-        return name, random_plan(Random(name), 1, 2, keys=False)
-
-    nodes: list[Callable[[], Op]] = [
-        lambda: ["all", plans()],
-        lambda: ["group", plans()],
-        lambda: ["race", plans()],
-        lambda: ["within", random.choice([100, 3_000, 30_000]), plan()],
-        lambda: ["child", plan()],
-        lambda: ["handle", "", plan()],
-        lambda: ["spawn", plan()],
-        lambda: ["batch_later", plans()],
-        lambda: ["write", random.choice(MESSAGE_NAMES), value, plan()],
-        lambda: ["again", random.randint(1, 3), plan()],
-        lambda: ["flaky", random.choice(["keep", "fresh"]), random.randint(0, 2), plan()],
-        lambda: ["broken", plan()],
-        lambda: ["undo", plan(), value],
-        lambda: ["generator", [random.choice([["work", value], ["sleep", 700]])] * 2],
-    ]
-    if keys:
-        nodes += [
-            lambda: ["keyed", *key()],
-            lambda: ["handle", *key()],
-            lambda: ["batch", [[*key()] if random.random() < 0.4 else ["", plan()] for _ in "12"]],
-        ]
-    choose = nodes if depth > 0 and random.random() < 0.55 else leaves
-    return random.choice(choose)()
-
-
 REGISTRY: Final = Registry(
     [
         *(work, work_sync, once, say, slow, doomed, starts, starts_plain, started),
         *(told, trip, follow, follow_generator, follow_again, flaky, flaky_fresh, broken),
+        *(knock, knocks),
     ]
 ).with_hooks()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from random import Random
 
+from tests.faults.drawn import QUEUES, random_plan, random_queue
 from tests.faults.letters import MESSAGE_NAMES
 from tests.faults.model import Plan, fits, fits_child
-from tests.faults.plans import REGISTRY, follow, random_plan
+from tests.faults.plans import REGISTRY, follow
 from wf.engine.steps import StepOrder
 from wf.history.events import Status
 from wf.history.hooks import is_of_hooks
 from wf.history.messages import NewMessage
-from wf.history.model import NewRun, Run
+from wf.history.model import Debounced, NewRun, Run
 from wf.testing.clients import not_ended
 from wf.testing.mail import FIRST_MESSAGE
 from wf.testing.programs import started
@@ -28,13 +29,22 @@ class Plans:
     def new_run(self, random: Random, now: int) -> NewRun:
         key = random.choice(["", "", "k1", "k2"])
         plan = random_plan(Random(key) if key else random)
+        queue, lane = random_queue(random)
+        delay, debounce = 5_000 if random.random() < 0.1 else 0, None
+        if not key and random.random() < 0.1:
+            delay = 4_000
+            debounce = Debounced(random.choice("de"), delay, random.random() < 0.5, 9_000)
         return NewRun(
             id=b"",
             environment="dev",
             task="follow",
             payload=_payload(plan),
             created_at=now,
-            start_at=now + 5_000 if random.random() < 0.1 else 0,
+            start_at=now + delay if delay else 0,
+            debounce=debounce,
+            queue=queue,
+            key=lane,
+            limits=QUEUES.get(queue),
             ttl_ms=20_000 if random.random() < 0.1 else 0,
             idempotency_key=key,
             options=b'{"max_duration": 6000}' if random.random() < 0.1 else b"{}",
@@ -66,7 +76,7 @@ class Plans:
             return "" if run.ttl_ms else "it had no ttl"
         if run.status is Status.FAILED and run.task == "broken":
             return "" if b"KeyError" in (run.failure or b"") else f"failed by {run.failure!r}"
-        if run.status is Status.CANCELED and run.parent_id is not None:
+        if run.status is Status.CANCELED and (run.parent_id or run.schedule_id) is not None:
             return ""
         return f"{run.status} {run.failure!r} of {run.payload!r}"
 
@@ -83,6 +93,8 @@ def _wrong_output(run: Run) -> str:
             fine = fits(args[0], output)
         case started.id:
             fine = output == args[0].place
+        case "knocks":
+            fine = output == args[0].timestamp.minute
         case "follow-generator":
             fine = fits_child(["generator"], args[0], output)
         case "flaky" | "flaky-fresh" | "follow-again":
