@@ -56,8 +56,9 @@ FEW_BYTES: Final = 3_000
 LOST_HINTS: Final = 0.3
 MAX_DEPTH: Final = 2
 """Calls within calls: what others do while one waits for the store."""
-CALM_MOVES: Final = 10_000
-"""More than any scenario needs to end when nothing fails any more."""
+CALM_MOVES: Final = 40_000
+"""More than any scenario needs to end when nothing fails any more: where a hundred runs lost their
+workers again and again, each has its trial."""
 HORIZON_MS: Final = 40 * 24 * 3_600_000
 
 

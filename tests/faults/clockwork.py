@@ -24,9 +24,9 @@ async def knock(minute: int) -> int:
 @wf.schedules.task(cron="*/5 * * * *", overlap="queue", catch_up="all")
 @wf.schedules.task(cron="*/4 * * * *", catch_up="none")
 async def knocks(tick: wf.ScheduleTick) -> int:
-    """It takes longer than to the next slot, every other time."""
+    """At times it takes longer than to the next slot."""
     minute = await knock(tick.timestamp.minute)
-    await wf.wait.for_(timedelta(minutes=6 * (minute % 2)))
+    await wf.wait.for_(timedelta(seconds=370 if 4 <= minute % 12 < 8 else 0))
     return minute
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import wf
-from tests.faults import hooked
+from tests.faults import hooked, lined
 from tests.faults import letters as mail
 from wf.engine.core.runnable import Runnable
 from wf.engine.registry import Registry
@@ -473,6 +473,8 @@ SAMPLES: Final = [
     Sample(mail.advised, [1, 2, 3, "second"], outside=mail.post, in_order=False),
     Sample(mail.unhurried, ["second"]),
     Sample(hooked.hooked, [4, "ValueError", "timed out"], in_order=False),
+    Sample(lined.lined, [[-1, -2, -3], True, 5], in_order=False),
+    Sample(lined.barred, None, outside=lined.bar),
 ]
 
 REGISTRY: Final = Registry(
@@ -484,6 +486,7 @@ REGISTRY: Final = Registry(
         *(die, kills, kills_in_its_body, rest, rests),
         *(speak, told_child),
         *hooked.TASKS,
+        *lined.TASKS,
         *(sample.task for sample in SAMPLES),
     ]
 ).with_hooks()

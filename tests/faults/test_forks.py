@@ -23,6 +23,8 @@ _MET: dict[str, str] = {
     "advised": "its letters were sent to the other run",
     "deposits": "its bank has the money already",
     "canceled": "nobody cancels the fork",
+    "barred": "nobody cancels the fork",
+    "lined": "whom it asks for a second time is the other run's",
     "tokens": "a token that was completed comes back at once, and its time-out does not",
 }
 """Samples whose forks do not meet what the first one met, and why."""
