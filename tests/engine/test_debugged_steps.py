@@ -1,12 +1,15 @@
-"""A step in which a debugger stands is not over its time."""
+"""What is under a debugger is not hurried, and not run twice."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -70,3 +73,31 @@ def test_a_timeout_does_not_count_what_was_spent_in_a_debugger(tmp_path: Path) -
 def test_without_one_it_does(tmp_path: Path) -> None:
     found = wf.run(looking, False, database=f"{tmp_path}/wf.db")
     assert found == ["StepTimedOut", "StepTimedOut", "went on"]
+
+
+TURNS = count()
+
+
+@wf.step
+def turned(turn: int) -> str:
+    return "went on"
+
+
+@wf.task
+async def unsteady() -> str:
+    """Another one each time, as a second body would find out."""
+    return await turned(next(TURNS))
+
+
+def test_no_second_body_runs_where_a_debugger_is_attached(tmp_path: Path) -> None:
+    """Its breakpoints would stop twice."""
+
+    def follow(frame: Any, event: str, argument: object) -> None:
+        return None
+
+    before = threading.gettrace()
+    threading.settrace(follow)
+    try:
+        assert wf.run(unsteady, database=f"{tmp_path}/wf.db") == "went on"
+    finally:
+        threading.settrace(before)  # pyright: ignore[reportArgumentType] # None: there is none

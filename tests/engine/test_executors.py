@@ -44,6 +44,18 @@ async def test_a_function_that_is_wrapped_is_found_by_where_it_stands(database: 
         assert await tasks.wraps.trigger_and_wait("abc") == "ABC"
 
 
+async def test_middleware_is_around_the_body_and_around_no_step_there(database: str) -> None:
+    seen: set[str] = set()
+
+    def look(context: wf.Context) -> None:
+        seen.add(context.step.id if context.step is not None else context.task.id)
+
+    around = wf.Config(middleware=[look])
+    async with wf.Engine(database, OF_PROCESSES, config=around):
+        assert await tasks.doubles.trigger_and_wait(21) == [42, 42]
+    assert seen == {"doubles"}
+
+
 async def test_current_the_logger_and_print_work_there(
     database: str,
     tmp_path: Path,
