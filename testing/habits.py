@@ -100,6 +100,8 @@ class Drawn:
         self.effects = effects
         effects.told = self._told
         self.simulation: Simulation | None = None
+        self.asked: list[NewRun] = []
+        """What clients triggered, or tried to."""
         self._habits = habits
         self._random = Random(seed)
         self._failing = self._random.choice(FAILING) if habits.can_fail else 0.0
@@ -110,9 +112,9 @@ class Drawn:
     def new_run(self, random: Random, now: int) -> NewRun:
         task = random.choice(self._habits.tasks)
         payload = self._habits.payload(random, task)
-        return NewRun(
-            id=b"", environment=ENVIRONMENT, task=task.id, payload=payload, created_at=now
-        )
+        new = NewRun(id=b"", environment=ENVIRONMENT, task=task.id, payload=payload, created_at=now)
+        self.asked.append(new)
+        return new
 
     def token_data(self, random: Random, schema: bytes) -> bytes:
         return json.dumps(self._habits.value(random, schema)).encode()

@@ -144,7 +144,8 @@ def breaches(
                 found.append(f"{run.task}: step {step} completed without any effect")
             if len({name for name, _ in kinds}) > 1:
                 found.append(f"{run.task}: one key for {sorted(kinds)}")
-            if registry.get(step).settings.at_most_once and max(kinds.values(), default=0) > 1:
+            is_once = step in registry and registry.get(step).settings.at_most_once
+            if is_once and max(kinds.values(), default=0) > 1:
                 found.append(f"{run.task}: {step} is at_most_once and ran {kinds} times")
         strange = by_run[show("run", run.id)] - asked
         found += [f"{run.task}: effects under a key of no step: {done[key]}" for key in strange]

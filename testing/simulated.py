@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from wf.history import connections
 from wf.history.audit import audit
 from wf.history.errors import DeclarationError
 from wf.history.ids import show
+from wf.history.model import NewRun
 from wf.history.store import Store
 from wf.testing.effects import Effects, noting
 from wf.testing.environment import learn
@@ -182,10 +184,11 @@ class _Seed:
             yield from map(str, replay_all(store, self._drawn.registry))
         for effect in again.all:
             yield f"a body does {effect.what!r} itself, outside of any step: a replay does it again"
-        for root in self._simulation.tables.ids(
-            "SELECT id FROM runs WHERE parent_id IS NULL AND origin_id IS NULL ORDER BY id"
-        ):
-            story = self._story(root)
+        there = set(self._simulation.tables.ids("SELECT id FROM runs"))
+        for new in self._drawn.asked:
+            if new.id not in there:
+                continue  # its trigger was lost
+            story = self._story(new)
             if any(life.view.blocked is not None for life in story.runs):
                 self._bad = self._bad or story
             elif self._holds is not None:
@@ -201,8 +204,8 @@ class _Seed:
         seed = self._simulation.report.seed
         return f"to see it again: the same call of wf.testing.simulate with seeds=[{seed}]"
 
-    def _story(self, root: bytes) -> Story:
-        family = [root, *self._below(root)]
+    def _story(self, new: NewRun) -> Story:
+        family = [new.id, *self._below(new.id)]
         names = {show("run", one) for one in family}
         lives: list[Life] = []
         for one in family:
@@ -212,8 +215,8 @@ class _Seed:
         begin = round(lives[0].view.created_at.timestamp() * 1_000)
         end = lives[0].view.ended_at
         return Story(
-            lives[0].view.task,
-            lives[0].view.payload,
+            new.task,
+            json.loads(new.payload),
             lives,
             Effects([one for one in self._effects.all if one.run in names]),
             [call for call in self._drawn.stand_ins.calls if call.run in names],

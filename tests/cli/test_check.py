@@ -151,6 +151,20 @@ def test_reports_for_ci_name_every_finding(terminal: Terminal) -> None:
     assert region == {"startLine": 8, "startColumn": 22}
 
 
+def test_the_hook_for_pre_commit_looks_at_the_project(terminal: Terminal) -> None:
+    hooks = (Path(__file__).parents[2] / ".pre-commit-hooks.yaml").read_text()
+    hook = dict(line.lstrip("- ").split(": ", 1) for line in hooks.splitlines())
+    assert (hook["language"], hook["pass_filenames"]) == ("python", "false")
+    command, *arguments = hook["entry"].split()
+    assert command == "wf"
+    terminal.write("wf_config.py", 'import wf\nconfig = wf.Config(dirs=["tasks"])\n')
+    (terminal.folder / "tasks").mkdir()
+    terminal.write("tasks/sales.py", CLOCK)
+    done = terminal.wf(*arguments)
+    assert done.code == 1
+    assert done.out.startswith("tasks/sales.py:8:22: clock:")
+
+
 def test_a_folder_without_histories_is_a_mistake(terminal: Terminal) -> None:
     terminal.write("program.py", PROGRAM)
     assert "wf export" in terminal.wf("check", "program.py", "--histories", ".").refused()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,7 +16,11 @@ from hypothesis import strategies as st
 
 import wf
 from tests.testing import planted, shop
-from wf.testing import Story, simulate
+from tests.testing.planted import PAIRS
+from wf.testing import Story, effect, simulate
+
+SEEDS = int(os.environ.get("WF_TEST_SEEDS", "1"))
+"""Of each workflow without a bug."""
 
 
 def test_tasks_that_are_right_stand_the_storm() -> None:
@@ -96,6 +103,28 @@ def test_other_hash_seeds_tell_the_same_stories() -> None:
         assert after.replace("append.retell(", f"{holds}.retell(") == before
 
 
+BUGS = sorted(set(PAIRS) - {"the order of a set"})
+"""A process has one order of a set: `wf check` knows that one."""
+
+
+def trouble(name: str) -> list[str]:
+    return [*PAIRS[name].bad, "jumps"]
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found_within_some_seeds(name: str) -> None:
+    with pytest.raises(AssertionError):
+        simulate(PAIRS[name].bug, 6, real=True, bad=trouble(name), holds=PAIRS[name].holds)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_nothing_is_found_without_the_bug(name: str) -> None:
+    told = simulate(
+        PAIRS[name].right, SEEDS, real=True, bad=trouble(name), holds=PAIRS[name].holds, moves=150
+    )
+    assert told.seeds == SEEDS
+
+
 @pytest.mark.parametrize(
     ("task", "what"),
     [
@@ -150,6 +179,62 @@ def ends_within_a_day(story: Story) -> None:
     assert story.status == "COMPLETED"
     assert 20 <= story.took.total_seconds() / 3600 < 21
     assert [life.view.task for life in story.runs] == ["starts-others", "retries-with-a-key"]
+
+
+def key() -> str:
+    step = wf.current().step
+    assert step is not None
+    return step.idempotency_key
+
+
+@wf.step
+async def book(number: int) -> int:
+    async with wf.transaction():
+        await asyncio.sleep(2)
+        effect("booked", number, key=key())
+    return number
+
+
+@wf.step(at_most_once=True)
+async def once() -> None:
+    effect("once")
+
+
+async def tell(event: wf.Completed[Any]) -> None:
+    effect("told", key=event.ctx.run.id)
+
+
+@wf.task(queue=wf.Queue("narrow", concurrency_limit=1), on_complete=tell)
+async def child(number: int) -> int:
+    await asyncio.sleep(30)
+    return await book(number)
+
+
+@wf.task
+async def family(rounds: int) -> int:
+    with contextlib.suppress(wf.StepFailed):
+        await once()
+    await child.batch_trigger_and_wait([1, 2], return_exceptions=True)
+    with contextlib.suppress(wf.MessageTimedOut):
+        await wf.wait.for_message("go", int, timeout="2d")
+    if rounds:
+        await wf.restart(rounds - 1)
+    return rounds
+
+
+def test_all_that_a_task_may_have_is_simulated() -> None:
+    """A step's own transaction, a queue, hooks, batches, messages, restarts."""
+    told: Counter[str] = Counter()
+
+    def holds(story: Story) -> None:
+        told.update(one.what for life in ("booked", "told") for one in story.effects(life))
+        restarts = sum(row.kind == "RESTARTED" for row in story.history)
+        assert len(story.effects("once")) <= restarts + 1
+        if story.status == "COMPLETED":
+            assert len(story.effects("told")) == 2 * (story.payload + 1)
+
+    simulate(family, [2], payload=st.integers(0, 1), real=True, holds=holds, moves=150)
+    assert min(told["booked"], told["told"]) > 3
 
 
 def test_a_trouble_that_there_is_not_is_refused() -> None:
