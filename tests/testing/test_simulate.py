@@ -103,8 +103,9 @@ def test_other_hash_seeds_tell_the_same_stories() -> None:
         assert after.replace("append.retell(", f"{holds}.retell(") == before
 
 
-BUGS = sorted(set(PAIRS) - {"the order of a set"})
-"""A process has one order of a set: `wf check` knows that one."""
+BUGS = sorted(set(PAIRS) - {"the order of a set", "a cancel during the release"})
+"""A process has one order of a set: `wf check` knows that one. A cancel comes in the very moment of
+a release in one seed of sixty: `always` finds that one."""
 
 
 def trouble(name: str) -> list[str]:
@@ -114,7 +115,7 @@ def trouble(name: str) -> list[str]:
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found_within_some_seeds(name: str) -> None:
     with pytest.raises(AssertionError):
-        simulate(PAIRS[name].bug, 6, real=True, bad=trouble(name), holds=PAIRS[name].holds)
+        simulate(PAIRS[name].bug, 40, real=True, bad=trouble(name), holds=PAIRS[name].holds)
 
 
 @pytest.mark.parametrize("name", PAIRS)
