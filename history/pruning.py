@@ -23,7 +23,7 @@ from wf.history.limits import INSERT_ROWS
 from wf.history.listing import RunLists
 from wf.history.model import RunFilter
 
-PRUNE_RUNS: Final = 100
+PRUNE_RUNS: Final = 128
 """Ended runs that are looked at together, and runs that one transaction removes: with all their
 rows it is over in some ten milliseconds, so that workers do not wait for it."""
 

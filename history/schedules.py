@@ -140,9 +140,9 @@ MOVE: Final = (
     " revision = revision + 1 WHERE id = ? AND revision = ?"
 )
 DROP: Final = "DELETE FROM schedules WHERE id = ?"
-_SELECT: Final = (
+_SELECT: Final = (  # no EXISTS: Postgres may answer that by a walk over all runs
     f"SELECT {', '.join(f's.{name}' for name in _COLUMNS)},"
-    " EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.status = 0) FROM schedules s"
+    " coalesce((SELECT r.status FROM runs r WHERE r.id = s.run_id), 1) = 0 FROM schedules s"
 )
 
 
@@ -215,18 +215,26 @@ class ScheduleLooks:
         self, environment: str, tasks: Sequence[str], now: int, limit: int
     ) -> list[Schedule]:
         """The earliest first."""
-        where = f"s.environment = ? AND s.due_at <= ? AND {_may_fire(tasks)}"
-        return self._schedules(
-            f"{where} ORDER BY s.due_at, s.id LIMIT ?", [environment, now, *tasks, limit]
-        )
+        rows = self._query(due_now(tasks), [environment, now, *tasks, limit])
+        return [_schedule_of(row) for row in rows]
 
     def next_schedule_at(self, environment: str, tasks: Sequence[str]) -> int | None:
-        sql = (
-            "SELECT s.due_at FROM schedules s WHERE s.environment = ? AND s.due_at IS NOT NULL"
-            f" AND {_may_fire(tasks)} ORDER BY s.due_at LIMIT 1"
-        )
-        rows = self._query(sql, [environment, *tasks])
+        rows = self._query(due_next(tasks), [environment, *tasks])
         return rows[0][0] if rows else None
+
+
+def due_now(tasks: Sequence[str]) -> str:
+    """(environment, now, *tasks, limit)"""
+    where = f"s.environment = ? AND s.due_at <= ? AND {_may_fire(tasks)}"
+    return f"{_SELECT} WHERE {where} ORDER BY s.due_at, s.id LIMIT ?"
+
+
+def due_next(tasks: Sequence[str]) -> str:
+    """(environment, *tasks)"""
+    return (
+        "SELECT s.due_at FROM schedules s WHERE s.environment = ? AND s.due_at IS NOT NULL"
+        f" AND {_may_fire(tasks)} ORDER BY s.due_at LIMIT 1"
+    )
 
 
 def _may_fire(tasks: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol
 from wf.history.blobs import PUT, Blobs
 
 _SIZES: Final = (1, 8, 64, 500)
-"""Lengths of `IN (…)`: few different texts, so that each is prepared once. The rest is padded."""
+"""Lengths of `IN (…)`: few different texts, so that each is prepared once. The rest is padded, but
+not to many times what it is: every place costs a look-up."""
 _LISTS: Final = {size: f"({', '.join('?' * size)})" for size in _SIZES}
 
 MARKED: Final = "RETURNING environment, task, queue, key, owner"
@@ -51,6 +52,8 @@ def _lists(ids: Iterable[bytes]) -> Iterator[tuple[str, Sequence[bytes]]]:
     rest = list(ids)
     while rest:
         size = next((size for size in _SIZES if size >= len(rest)), _SIZES[-1])
+        if size == _SIZES[-1] and 2 * len(rest) < size:
+            size = _SIZES[-2]
         part, rest = rest[:size], rest[size:]
         yield _LISTS[size], part + part[-1:] * (size - len(part))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +19,11 @@ from wf.engine.core.schedules import declare, new_schedule
 from wf.engine.registry import Registry
 from wf.engine.scheduler import LOOK_MS, WORK_MS, Scheduler
 from wf.history.audit import audit
+from wf.history.ddl import head_file
 from wf.history.events import Status
 from wf.history.ids import new_id, show
 from wf.history.model import RunFilter
-from wf.history.schedules import Move, Schedule, Skip
+from wf.history.schedules import Move, Schedule, Skip, due_next, due_now
 from wf.testing.clock import VirtualClock
 from wf.testing.watched import WatchedStore
 
@@ -111,6 +115,17 @@ def test_a_move_cancels_with_what_it_makes(world: World) -> None:
     assert world.status(first.runs[0].id) is Status.CANCELED
     state = read(world, made)
     assert (state.is_running, len(state.queued)) == (False, 1)
+
+
+def test_a_look_for_what_is_due_follows_the_index_of_due_times() -> None:
+    """On SQLite; on Postgres with all hot statements."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(head_file("sqlite").read_text())
+        for look, values in ((due_now, ["dev", 1, "t", 1]), (due_next, ["dev", "t"])):
+            plan = db.execute(f"EXPLAIN QUERY PLAN {look(['t'])}", values).fetchall()
+            steps = [row[3] for row in plan]
+            assert "SEARCH s USING INDEX schedules_due (environment=? AND due_at" in steps[0]
+            assert not [step for step in steps if re.match("SCAN|USE TEMP B-TREE FOR ORDER", step)]
 
 
 def test_what_is_paused_or_of_others_is_never_due(world: World) -> None:

@@ -26,6 +26,7 @@ from wf.history.ids import new_id
 from wf.history.listing import lead_of
 from wf.history.model import RunFilter
 from wf.history.open import open_store
+from wf.history.schedules import due_next, due_now
 
 RARE: Final = {"UNPARK", "ANY_LOST", "STUCK", "LOST", "ORPHANED", "UNROUTED"}
 """Statements about all workers, or all that is parked: when one joins or is lost."""
@@ -82,6 +83,9 @@ def statements() -> dict[str, str]:
     found["fetch"] = blobs.GET.replace("?", "%s")
     found["get_runs"] = f"{cold.RUNS} WHERE r.id = ANY (%s::bytea[])"
     found |= {f"of a run {n}": text for n, text in enumerate(operations.OF_RUNS)}
+    found |= {
+        look.__name__: look(["one", "two"]).replace("?", "%s") for look in (due_now, due_next)
+    }
     found |= {f"lead {n}": lead.sql.replace("?", "%s") for n, lead in enumerate(LEADS)}
     return {name: numbered(text) for name, text in found.items()}
 
