@@ -37,7 +37,7 @@ def store_breaches(store: Any, registry: Registry) -> list[str]:
 
 
 _VALUES = {
-    "payload": f"SELECT payload FROM runs WHERE task NOT LIKE '_%{SUFFIX}'",
+    "payload": f"SELECT payload FROM runs WHERE replace(task, '{SUFFIX}', '') = task",
     "output": "SELECT output FROM runs",
     "failure": "SELECT failure FROM runs",
     "message": "SELECT data FROM messages",
