@@ -21,9 +21,20 @@ TOKEN: Final = Token(OTHER, "dev", 0, timeout_at=60_000)
 INFO: Final = WorkerInfo("host", 7)
 
 
-def at(status: Status, *, has_worker: bool = True, run: Any = None, **more: Any) -> Situation:
-    found = Run(RUN, "dev", "task", b"", 0, status=status, **(run or {}))
-    return Situation(found, NOW, has_worker, **more)
+BORN: Final[dict[str, Any]] = {
+    "id": RUN,
+    "environment": "dev",
+    "task": "task",
+    "payload": b"",
+    "created_at": 0,
+}
+
+
+def at(
+    status: Status, *, has_worker: bool = True, run: dict[str, Any] | None = None, **more: Any
+) -> Situation:
+    columns = BORN | (run or {})
+    return Situation(Run(**columns, status=status), NOW, has_worker, **more)
 
 
 def queue(running: int = 0, *, paused: bool = False, **limits: Any) -> QueueState:
