@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ def told(words: list[str], home: Path, **more: str) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_completes_what_was_installed(tmp_path: Path) -> None:
     told([str(WF), "--install-completion", "bash"], tmp_path)
     script = (
