@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from wf.engine.core.queues import Queue, Rate
 from wf.history.errors import NotFound

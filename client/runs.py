@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Unpack
+
+from msgspec.structs import replace
 
 from wf.client.asking import any_json, parse_id, plain
 from wf.client.feeds import Chunks, HistoryRows, RunChanges, follow

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+
+from msgspec.structs import replace
 
 from wf.client.views import RunView, plain_json
 from wf.engine.core.cron import cron as checked_cron

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
 from typing import Any, Final
+
+from msgspec import Struct
 
 from wf.engine.core.decisions import End, Log, RunStep
 from wf.engine.core.outcome import failure_of, never_awaited
@@ -16,7 +18,7 @@ from wf.engine.core.steps import TIMED_OUT
 from wf.engine.verdict import judge
 from wf.history.errors import StepFailed
 from wf.history.events import Event, Failure, Kind, Status
-from wf.history.model import NEW_DICT, NEW_LIST, Run
+from wf.history.model import Run
 from wf.history.notes import Note
 
 ABANDONED: Final = Failure(
@@ -24,8 +26,7 @@ ABANDONED: Final = Failure(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
+class StepOutcome(Struct, frozen=True):
     """How an attempt of a step ended: `data` is its encoded result, or `error` what it raised."""
 
     ordinal: int
@@ -134,16 +135,15 @@ _ARRIVALS: Final = {
 """By fact: for what an operation waited (`Execution.waits`)."""
 
 
-@dataclass(slots=True)
-class Arrivals:
+class Arrivals(Struct):
     """Where in a history things came back: a retry of the task keeps what is completed."""
 
-    failed_at: dict[int, int] = field(default_factory=NEW_DICT)
+    failed_at: dict[int, int] = {}
     size: int = 0
     """Of all that came, in bytes."""
-    _arrived_at: dict[tuple[int, int], int] = field(default_factory=NEW_DICT)
+    _arrived_at: dict[tuple[int, int], int] = {}
 
-    _since_failure: list[Event] = field(default_factory=NEW_LIST)
+    _since_failure: list[Event] = []
     """What was completed after the first failure."""
 
     def note(self, event: Event) -> None:

@@ -11,11 +11,12 @@ import time
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from msgspec import Struct
 
 from wf.engine.core.durations import from_ms
 from wf.engine.core.execution import Execution
@@ -74,13 +75,11 @@ def patched(change: str) -> bool:
 # ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TaskContext:
+class TaskContext(Struct, frozen=True):
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(Struct, frozen=True):
     """Of a run: `attempt` counts from 1; `is_replay`: a recorded fact lies ahead."""
 
     id: str
@@ -91,8 +90,7 @@ class RunContext:
     is_replay: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StepContext:
+class StepContext(Struct, frozen=True):
     """Of a step: `idempotency_key` stays the same across retries and recoveries; give it to the
     vendor's API."""
 
@@ -101,8 +99,7 @@ class StepContext:
     idempotency_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """`wf.current()`. `parent` and `root` are run ids; `step` is None in a body; `queue` is the
     task's own where it was told no other."""
 
@@ -125,8 +122,7 @@ class Pad(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class StepCallInfo:
+class StepCallInfo(Struct):
     """The call that a step runs for, as its thread or coroutine sees it."""
 
     run: RunInfo
@@ -142,7 +138,7 @@ class StepCallInfo:
     place: StepPlace | None = None
     asked_at: int = 0
     """When the body asked for it (ms): the same for all its attempts."""
-    transaction: Any = field(default=None, repr=False)
+    transaction: Any = None
     """A StepTransaction (an AsyncStepTransaction in an async step) that is open."""
 
     @property

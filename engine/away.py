@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextvars import copy_context
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
 from importlib import import_module
@@ -22,6 +21,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo
@@ -41,8 +43,7 @@ _MAIN: Final = "__main__"
 _importing: Final = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a function stands."""
 
     process: str
@@ -51,8 +52,7 @@ class Place:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One attempt of a step. `timeout_ms`: 0 where the caller sees to it."""
 
     place: Place
@@ -65,8 +65,7 @@ class Call:
     timeout_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """How it ended: `data`, or what it raised as a Failure with the names of its classes."""
 
     data: bytes | None

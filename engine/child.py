@@ -16,11 +16,12 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Final
+
+from msgspec import Struct
 
 from wf.engine.away import Call, Reply, carry_out, order_of, refused
 from wf.engine.steps import StepOrder
@@ -34,8 +35,7 @@ BOOT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     metadata: dict[str, Any]
     error: Exception | None = None
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from wf.engine.body import Body
 from wf.history.model import Activation
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Struct):
     bodies: list[Body]
     parked: list[Activation]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
+
+from msgspec import Struct
 
 from wf.engine.core.retry import Retry
 from wf.engine.core.runnable import Runnable
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(Struct, frozen=True):
     """`step_retry`: of steps without a policy; None: wf's own. `tries_again`: False makes every
     attempt the last one."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct
 
 from wf.engine.middleware import Middleware
 from wf.engine.policies import NO_POLICIES, Policies
@@ -41,8 +42,7 @@ BLOCKED_MS: Final = 30_000
 ten times what a body may do, and still before people lose patience."""
 
 
-@dataclass(slots=True)
-class WorkerSettings:
+class WorkerSettings(Struct):
     environment: str = "dev"
     paranoid: bool = False
     root: bytes | None = None
@@ -56,7 +56,7 @@ class WorkerSettings:
     lease_ms: int = LEASE_MS
     """A worker that has not beaten for so long is taken over."""
     grace_ms: int = GRACE_MS
-    executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    executors: Mapping[str, Executor] = {}
     """Where steps run that name one of these."""
     back_offs_ms: Sequence[int] = BACK_OFFS_MS
     policies: Policies = NO_POLICIES

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo, step_call
@@ -38,8 +40,7 @@ MAX_THREADS: Final = 64
 """Sync steps at once in one process. They wait for I/O; more threads only cost memory."""
 
 
-@dataclass(eq=False, slots=True)
-class StepOrder:
+class StepOrder(Struct, eq=False):
     """One attempt of a step, to be run."""
 
     run_id: bytes
@@ -52,11 +53,11 @@ class StepOrder:
     deadline: float | None = None
     stood_at_start: float = 0.0
     """`standstill.seconds` when the deadline was set."""
-    task: asyncio.Task[StepOutcome] | None = field(default=None, repr=False)
-    ending: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    stop: Callable[[], object] | None = field(default=None, repr=False)
+    task: asyncio.Task[StepOutcome] | None = None
+    ending: threading.Lock = field(default_factory=threading.Lock)
+    stop: Callable[[], object] | None = None
     """How to end it where it runs; None: it runs in this process, or not yet."""
-    page: Page | None = field(default=None, repr=False)
+    page: Page | None = None
     """Where it notes what is to be written while it runs."""
     around: Sequence[Middleware] = ()
 

@@ -12,8 +12,10 @@ import asyncio
 import inspect
 import json
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
+
+from msgspec.structs import replace
 
 from wf.engine.author import Context, context_of, logger, step_call
 from wf.engine.chapters import run_info

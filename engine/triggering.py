@@ -13,15 +13,17 @@ import inspect
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from wf.engine.core.info import digest_of
 from wf.engine.core.operation import calling_step
 from wf.engine.core.runs import batch_runs, new_run
 from wf.history.errors import Error, NotInStep
 from wf.history.ids import derived_id, new_id
-from wf.history.model import NEW_DICT, NEW_LIST, NewRun, Triggered
+from wf.history.model import NewRun, Triggered
 
 if TYPE_CHECKING:
     from wf.client.client import Client
@@ -71,8 +73,7 @@ class Later(Generic[H]):
         return asyncio.shield(self.task).__await__()
 
 
-@dataclass(frozen=True, slots=True)
-class _Making(Generic[H]):
+class _Making(Struct, Generic[H], frozen=True):
     """How runs are made: `new` says which, `told` makes a handle of the store's answers."""
 
     client: Client
@@ -98,17 +99,16 @@ class _Making(Generic[H]):
         return self.new(self.client.store.birth_time())
 
 
-@dataclass(slots=True)
-class StepRuns:
+class StepRuns(Struct):
     """The StepCaller of an attempt of a step. `call` None: of a step outside any run, whose runs
     the ambient client makes. `loop`: of an async step."""
 
     call: StepCallInfo | None
     loop: asyncio.AbstractEventLoop | None = None
-    _called: dict[tuple[str, int], int] = field(default_factory=NEW_DICT)
+    _called: dict[tuple[str, int], int] = {}
     _calling: threading.Lock = field(default_factory=threading.Lock)
     _turn: asyncio.Lock | None = None
-    _begun: list[Later[Any]] = field(default_factory=NEW_LIST)
+    _begun: list[Later[Any]] = []
 
     def trigger(
         self, runnable: Runnable[..., Any], payload: bytes, options: dict[str, Any]

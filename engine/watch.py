@@ -16,10 +16,11 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from threading import Lock, get_ident
 from typing import Final
+
+from msgspec import Struct
 
 from wf.engine.core.loop import BodyLoop
 from wf.engine.debugging import frame_of, stands_in_debugger
@@ -112,8 +113,7 @@ class Stage(IntEnum):
     GIVEN_UP = 3
 
 
-@dataclass(slots=True)
-class Watcher:
+class Watcher(Struct):
     """The other side: `look` again and again, with the seconds of a clock that never steps back.
 
     `beat` is called at every look at which a body is at work, unless it was given up.

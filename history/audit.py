@@ -10,10 +10,12 @@ pages of runs, so that memory stays flat.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from wf.history.blobs import whole
 from wf.history.checks import CHECKS, Breach
@@ -59,8 +61,7 @@ FROM (SELECT * FROM runs WHERE id > ? ORDER BY id LIMIT {PAGE_RUNS}) r
 LEFT JOIN events e ON e.run_id = r.id ORDER BY r.id, e.chapter, e.seq"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """A run's row beside its last event."""
 
     status: int
@@ -71,8 +72,7 @@ class _Row:
     output: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(Struct, frozen=True):
     chapter: int
     seq: int
     kind: int

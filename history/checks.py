@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from wf.history.blobs import REFERENCE, REFERENCE_LENGTH
 from wf.history.events import Kind
@@ -21,8 +22,7 @@ MAX_OF_ONE: Final = 1_000
 """Breaches of one kind that are listed: more tell nothing new."""
 
 
-@dataclass(frozen=True, slots=True)
-class Breach:
+class Breach(Struct, frozen=True):
     """One thing that is not as it must be. `subject`: the run, token or queue."""
 
     invariant: str
@@ -36,8 +36,7 @@ class Breach:
         return {"invariant": self.invariant, "subject": self.subject, "what": self.what}
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """A statement that finds what must never be: rows of (id, detail…)."""
 
     invariant: str

@@ -11,8 +11,9 @@ time; a worker that starts the run takes that due time away, so one of the two c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from wf.history.model import NewRun, Triggered
 
@@ -30,8 +31,7 @@ class Held(NamedTuple):
     """Those it was born with."""
 
 
-@dataclass(slots=True)
-class Push:
+class Push(Struct):
     """A run starts later. `rewritten`: with what this trigger gave; None: as it is."""
 
     held: Held
@@ -39,16 +39,13 @@ class Push:
     rewritten: NewRun | None = None
 
 
-@dataclass(slots=True)
-class Settled:
+class Settled(Struct):
     """What becomes of debounced triggers."""
 
-    answers: dict[bytes, tuple[bytes, Triggered]] = field(
-        default_factory=dict[bytes, tuple[bytes, Triggered]]
-    )
+    answers: dict[bytes, tuple[bytes, Triggered]] = {}
     """By the id that was asked for. MADE: that run is to be made, as it is now."""
-    pushes: dict[bytes, Push] = field(default_factory=dict[bytes, Push])
-    holders: dict[Key, bytes] = field(default_factory=dict[Key, bytes])
+    pushes: dict[bytes, Push] = {}
+    holders: dict[Key, bytes] = {}
     """Keys whose run is another one than before."""
 
 

@@ -13,9 +13,10 @@ it fires.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum, unique
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from wf.history.sealing import check_open
 
@@ -215,8 +216,7 @@ class Event(NamedTuple):
     data: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """An exception as data: classes are named, never pickled."""
 
     type: str

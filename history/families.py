@@ -7,15 +7,15 @@ named.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from wf.history.events import LIVE, STORED, Status
 from wf.history.store import Store, query_of
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(Struct, frozen=True):
     """The runs of a batch. Times in ms since the epoch."""
 
     task: str

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import Lease, Reason
@@ -55,8 +56,7 @@ class Head(NamedTuple):
         return self.sunk == -CANCEL_PRIORITY
 
 
-@dataclass(slots=True)
-class Window:
+class Window(Struct):
     """First starts that still count: `oldest` is the earliest of the latest `limit`."""
 
     limit: int
@@ -77,8 +77,7 @@ class Window:
         return (now if self.oldest is None else self.oldest) + self.per_ms
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(Struct):
     """A page's row, with what is read ahead of it and the slots that its key holds."""
 
     task: str
@@ -92,8 +91,7 @@ class Lane:
     """How many heads were asked for: fewer are all that there are."""
 
 
-@dataclass(slots=True)
-class QueueNow:
+class QueueNow(Struct):
     """A queue that is locked, and what was counted since."""
 
     environment: str
@@ -116,8 +114,7 @@ class Waiting(Protocol):
     def heads(self, lane: Lane, skip: int, count: int) -> list[Head]: ...
 
 
-@dataclass(slots=True)
-class Chosen:
+class Chosen(Struct):
     """A run that gets a slot."""
 
     task: str
@@ -125,17 +122,16 @@ class Chosen:
     head: Head
 
 
-@dataclass(slots=True)
-class Allotment:
-    chosen: list[Chosen] = field(default_factory=list[Chosen])
-    served: dict[str, int] = field(default_factory=dict[str, int])
+class Allotment(Struct):
+    chosen: list[Chosen] = []
+    served: dict[str, int] = {}
     """The turns of the keys that were served."""
     turn: int = 0
-    full: set[str] = field(default_factory=set[str])
+    full: set[str] = set()
     """Keys whose lanes are closed."""
-    empty: set[str] = field(default_factory=set[str])
+    empty: set[str] = set()
     """Keys of lanes in which nothing was found."""
-    opens: dict[str, int] = field(default_factory=dict[str, int])
+    opens: dict[str, int] = {}
     """When a rate lets the next run start: of a key, or of the queue ("")."""
     left: Chosen | None = None
     """What would start, had the claim not reached its limit."""
@@ -143,8 +139,7 @@ class Allotment:
     """The queue could take more."""
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     """A lane of which runs are being chosen."""
 
     lane: Lane

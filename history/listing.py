@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from wf.history.events import STORED, Status
 from wf.history.hooks import SUFFIX
@@ -23,8 +24,7 @@ from wf.history.rows import DueKind
 _LAST: Final = b"\xff" * 16
 
 
-@dataclass(slots=True)
-class Lead:
+class Lead(Struct):
     """Ids of runs in order, newest first: `sql` with its `values`, then, for each of its parts, the
     bounds (below this one, not below that one) and how many at most."""
 

@@ -7,12 +7,12 @@ the run's row, so that they cannot miss each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
+from msgspec import Struct
 
-@dataclass(slots=True)
-class NewMessage:
+
+class NewMessage(Struct):
     """A message to be sent to a run. `data` is JSON."""
 
     run_id: bytes
@@ -31,8 +31,7 @@ class Sent(IntEnum):
     """There is no such run."""
 
 
-@dataclass(slots=True)
-class Message:
+class Message(Struct):
     """What was sent to a run, and is not read yet. `id` rises in the order in which it came."""
 
     id: int

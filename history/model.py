@@ -3,10 +3,10 @@ stores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Final, cast
+
+from msgspec import Struct
 
 from wf.history.events import Event, Status
 from wf.history.limits import LEASE_MS
@@ -15,17 +15,11 @@ from wf.history.notes import Note
 from wf.history.queues import Limits
 from wf.history.turns import Ending, NextChapter
 
-NEW_LIST: Final = cast("Callable[[], list[Any]]", list)
-NEW_DICT: Final = cast("Callable[[], dict[Any, Any]]", dict)
-"""`list[Event]` as a factory would be eight times as dear: it tries to set an attribute of each
-list that it makes. For what is made for each run or step."""
-
 # --- what clients write
 # --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Debounced:
+class Debounced(Struct, frozen=True):
     """Triggers with one key (in an environment, of a task) within the delay are one run."""
 
     key: str
@@ -36,8 +30,7 @@ class Debounced:
     """After the first trigger; 0: pushed again and again."""
 
 
-@dataclass(slots=True)
-class NewRun:
+class NewRun(Struct):
     """A run to be made. Payload and options are JSON."""
 
     id: bytes
@@ -91,8 +84,7 @@ class Triggered(IntEnum):
     """The same, and its payload is another one."""
 
 
-@dataclass(slots=True)
-class NewToken:
+class NewToken(Struct):
     id: bytes
     environment: str
     created_at: int
@@ -130,8 +122,7 @@ class InboxKind(IntEnum):
     """A message that the run sent. `name`: that of a Sent member."""
 
 
-@dataclass(slots=True)
-class InboxRow:
+class InboxRow(Struct):
     id: int
     """Rises with the order in which the store took them."""
     run_id: bytes
@@ -153,8 +144,7 @@ class Among(IntEnum):
     UNTIL_FAILURE = 2  # or by one that did not complete
 
 
-@dataclass(slots=True)
-class Wait:
+class Wait(Struct):
     """Operation `ordinal` of this run waits for the end of a run or a token. Where it has ended,
     its inbox row is written in the same transaction."""
 
@@ -166,8 +156,7 @@ class Wait:
     among: Among = Among.ALONE
 
 
-@dataclass(slots=True)
-class Blocked:
+class Blocked(Struct):
     """The run cannot go on by itself: `reason` (nondeterminism, poisoned, …), `detail` for people,
     `next` command."""
 
@@ -177,30 +166,29 @@ class Blocked:
     next: str = ""
 
 
-@dataclass(slots=True)
-class Activation:
+class Activation(Struct):
     """What one run adds in one group commit. All of it happens, or none."""
 
     run_id: bytes
     chapter: int
-    events: list[Event] = field(default_factory=NEW_LIST)
-    consumed: list[int] = field(default_factory=NEW_LIST)
+    events: list[Event] = []
+    consumed: list[int] = []
     """Inbox rows that have become facts (or were dropped)."""
-    children: list[NewRun] = field(default_factory=NEW_LIST)
+    children: list[NewRun] = []
     """Inserted where their id is not there yet; those with an idempotency key by the rule of
     `trigger`, with a CHILD_STARTED inbox row for this run. A `Wait` on the asked id of such a child
     is opened on the run that it is."""
-    tokens: list[NewToken] = field(default_factory=NEW_LIST)
-    waits: list[Wait] = field(default_factory=NEW_LIST)
+    tokens: list[NewToken] = []
+    waits: list[Wait] = []
     """Opened after children and tokens are made. None where a next chapter begins."""
-    received: list[int] = field(default_factory=NEW_LIST)
+    received: list[int] = []
     """Messages that have become facts."""
-    sends: list[NewMessage] = field(default_factory=NEW_LIST)
+    sends: list[NewMessage] = []
     listening: Sequence[str] | None = None
     """The names of all messages that the run waits for from now on; None: as before."""
-    cancels: list[bytes] = field(default_factory=NEW_LIST)
+    cancels: list[bytes] = []
     """Runs (awaited children) to cancel, by the rule of `cancel`."""
-    notes: list[Note] = field(default_factory=NEW_LIST)
+    notes: list[Note] = []
     next_chapter: NextChapter | None = None
     ending: Ending | None = None
     """The run ends: it is no longer owned, ready or due; its waiters get inbox rows; open tokens
@@ -230,8 +218,7 @@ class Activation:
         )
 
 
-@dataclass(slots=True)
-class Claim:
+class Claim(Struct):
     """What a worker wants handed out at the end of its commit."""
 
     limit: int
@@ -255,20 +242,18 @@ class Reason(IntEnum):
     """Its worker was lost; the claim wrote TAKEN."""
 
 
-@dataclass(slots=True)
-class Claimed:
+class Claimed(Struct):
     run: Run
     reason: Reason
     seq: int
     """The last seq of the run's chapter, with what the claim wrote."""
     inbox: list[InboxRow]
     """All unread rows, in order of id."""
-    messages: list[Message] = field(default_factory=NEW_LIST)
+    messages: list[Message] = []
     """Of every name that the run listens to the first MESSAGES_AHEAD, in order of id."""
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(Struct):
     """A worker's place in the store. `group_no` counts its transactions."""
 
     worker: int
@@ -278,9 +263,8 @@ class Lease:
     """How long it lives without a beat. Its owner says so where it is another than usual."""
 
 
-@dataclass(slots=True)
-class Committed:
-    claimed: list[Claimed] = field(default_factory=NEW_LIST)
+class Committed(Struct):
+    claimed: list[Claimed] = []
     again: bool = False
     """There may be more at once: in queues that were not looked at, or not to their ends."""
     is_cut: bool = False
@@ -292,8 +276,7 @@ class Committed:
 # --------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """A run as the store knows it. In a `Claimed`, what is not of its birth is not filled in."""
 
     id: bytes
@@ -305,7 +288,7 @@ class Run:
     attempt: int = 1
     parent_id: bytes | None = None
     root_id: bytes | None = None
-    tags: list[str] = field(default_factory=NEW_LIST)
+    tags: list[str] = []
     queue: str = ""
     key: str = ""
     priority: int = 0
@@ -337,8 +320,7 @@ class Run:
     """The payload of the last restart. `payload` is that of the trigger for ever."""
 
 
-@dataclass(slots=True)
-class Token:
+class Token(Struct):
     id: bytes
     environment: str
     created_at: int
@@ -346,22 +328,20 @@ class Token:
     """WAITING, COMPLETED, TIMED_OUT, CANCELED"""
     timeout_at: int = 0
     run_id: bytes | None = None
-    tags: list[str] = field(default_factory=NEW_LIST)
+    tags: list[str] = []
     schema: bytes = b"null"
     data: bytes | None = None
     ended_at: int | None = None
 
 
-@dataclass(slots=True)
-class Awaited:
+class Awaited(Struct):
     """What a run waits for outside itself: runs and tokens, and names of messages."""
 
     targets: Sequence[bytes] = ()
     names: Sequence[str] = ()
 
 
-@dataclass(slots=True)
-class RunFilter:
+class RunFilter(Struct):
     """Hook runs are left out, unless `task` names theirs, or those below a run are asked for."""
 
     environment: str
@@ -386,8 +366,7 @@ class RunFilter:
     limit: int = 50
 
 
-@dataclass(slots=True)
-class WorkerInfo:
+class WorkerInfo(Struct):
     """For people: who works here."""
 
     host: str = ""
@@ -395,7 +374,7 @@ class WorkerInfo:
     tasks: Sequence[str] = ()
     code: str = ""
     """A content hash of the worker's code."""
-    hooks: Mapping[str, int] = field(default_factory=dict[str, int])
+    hooks: Mapping[str, int] = {}
     """By task that has hooks for ends: of which ends (`history.hooks.bit`)."""
-    queues: Mapping[str, str] = field(default_factory=dict[str, str])
+    queues: Mapping[str, str] = {}
     """Of tasks that have one: who triggers them by name goes there."""

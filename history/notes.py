@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from wf.history.ids import show
 from wf.history.limits import MAX_METADATA_BYTES, MAX_TAGS
@@ -41,8 +43,7 @@ class NoteKind(IntEnum):
     """`name`: the tag."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """`run_id`: the run that it is about. `data`: JSON."""
 
     run_id: bytes
@@ -171,13 +172,12 @@ class Noted(NamedTuple):
     tags: str
 
 
-@dataclass(slots=True)
-class OfRun:
+class OfRun(Struct):
     """The notes for one run."""
 
-    operations: list[Note] = field(default_factory=list[Note])
-    chunks: list[Note] = field(default_factory=list[Note])
-    tags: list[str] = field(default_factory=list[str])
+    operations: list[Note] = []
+    chunks: list[Note] = []
+    tags: list[str] = []
 
 
 def by_run(notes: Iterable[Note]) -> dict[bytes, OfRun]:

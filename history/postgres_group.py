@@ -6,9 +6,10 @@ The order of the statements is the order of locks in `postgres_sql`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
+
+from msgspec import Struct
 
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_due as due
@@ -53,8 +54,7 @@ from wf.history.settling import settlements
 from wf.history.store import in_rows
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Struct):
     lease: Lease
     activations: Sequence[Activation]
     claim: Claim | None
@@ -63,8 +63,7 @@ class Group:
     """Queues may be stirred: the claim looks at them."""
 
 
-@dataclass(slots=True)
-class Written:
+class Written(Struct):
     claimed: list[Claimed]
     told: bool
     """Marks were made or runs ended."""
@@ -363,12 +362,11 @@ def _unqueue(connection: Connection, run_ids: list[bytes]) -> list[bytes]:
 # --- the claim -----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Handed:
+class Handed(Struct):
     """What a claim has sent; its answers are read when the group is committed."""
 
-    runs: list[Cursor] = field(default_factory=list[Cursor])
-    rest: list[Cursor] = field(default_factory=list[Cursor])
+    runs: list[Cursor] = []
+    rest: list[Cursor] = []
     """Inboxes, and messages."""
     again: bool = False
     told: bool = False

@@ -4,10 +4,11 @@ the transaction of a worker's group. The theory is in `queues`."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
+
+from msgspec import Struct
 
 from wf.history import postgres_sql_queues as sql
 from wf.history import postgres_sql_workers as workers
@@ -28,18 +29,17 @@ from wf.history.postgres_pool import Connection, Cursor, send
 from wf.history.queues import Limits
 
 
-@dataclass(slots=True)
-class Looking:
+class Looking(Struct):
     """One claim that looks at queues. `values`: of its statements, by name."""
 
     connection: Connection
     values: dict[str, Any]
-    queues: dict[str, QueueNow] = field(default_factory=dict[str, QueueNow])
+    queues: dict[str, QueueNow] = {}
     """Those that are locked."""
-    keys: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    keys: set[tuple[str, str]] = set()
     """Stirred ones of them: (queue, key)."""
-    is_for_all: set[str] = field(default_factory=set[str])
-    waiting: dict[str, Waiting] = field(default_factory=dict[str, Waiting])
+    is_for_all: set[str] = set()
+    waiting: dict[str, Waiting] = {}
     again: bool = False
     told: bool = False
 
@@ -201,8 +201,7 @@ class Looking:
         return send(self.connection, statement, self.values | more)
 
 
-@dataclass(slots=True)
-class _Lanes:
+class _Lanes(Struct):
     """A `Waiting`: the open lanes of a queue, the first page of which was read with others."""
 
     looking: Looking
@@ -219,8 +218,7 @@ class _Lanes:
         return self.looking.heads(self.queue.name, lane, skip, count)
 
 
-@dataclass(slots=True)
-class _Few:
+class _Few(Struct):
     """A `Waiting`: lanes that were read whole."""
 
     all: list[Lane]

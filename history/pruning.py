@@ -16,8 +16,9 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from wf.history.limits import INSERT_ROWS
 from wf.history.listing import RunLists

@@ -26,14 +26,15 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from wf.history.limits import MAX_LIST
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What is set up for a queue. None: unlimited."""
 
     concurrency_limit: int | None = None
@@ -53,8 +54,7 @@ class Limits:
         return json.dumps(asdict(self))
 
 
-@dataclass(slots=True)
-class QueueState:
+class QueueState(Struct):
     """A queue as people see it."""
 
     environment: str
@@ -67,8 +67,7 @@ class QueueState:
     """Runs that would go on if they had one."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueChange:
+class QueueChange(Struct, frozen=True):
     """By hand: limits stay until the code says something else than it last said."""
 
     limits: Limits | None = None
@@ -103,8 +102,8 @@ class QueueStore(Protocol):
 
 # --- rows -----------------------------------------------------------------------------------------
 
-LIMIT_COLUMNS: Final = ", ".join(one.name for one in fields(Limits))
-LIMIT_WIDTH: Final = len(fields(Limits))
+LIMIT_COLUMNS: Final = ", ".join(Limits.__struct_fields__)
+LIMIT_WIDTH: Final = len(Limits.__struct_fields__)
 
 _OF_QUEUE: Final = "FROM owned o WHERE o.environment = q.environment AND o.queue = q.name"
 HELD: Final = f"SELECT count(*) {_OF_QUEUE}"
@@ -124,12 +123,12 @@ STIR_OF_ROOT: Final = """EXISTS (SELECT 1 FROM ready m JOIN runs r ON r.id = m.r
 
 _SELECT: Final = f"""SELECT q.environment, q.name, q.paused, ({HELD}), (SELECT count(*) FROM ready m
  WHERE m.environment = q.environment AND m.queue = q.name AND m.queue <> '' AND m.owner IS NULL),
- {", ".join(f"q.{one.name}" for one in fields(Limits))} FROM queues q"""
+ {", ".join(f"q.{name}" for name in Limits.__struct_fields__)} FROM queues q"""
 
 
 def limits_row(limits: Limits) -> tuple[Any, ...]:
     """For LIMIT_COLUMNS."""
-    return tuple(getattr(limits, one.name) for one in fields(Limits))
+    return tuple(getattr(limits, name) for name in Limits.__struct_fields__)
 
 
 class QueueLooks:

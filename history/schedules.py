@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from wf.history.model import NewRun
@@ -30,8 +31,7 @@ MAX_SKIPS: Final = 50
 small."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True):
     """Slots that did not fire, from the first to the last of them. `reason`: overlap, catch_up or
     paused. `count` 0: so many that nobody counted."""
 
@@ -41,8 +41,7 @@ class Skip:
     reason: str
 
 
-@dataclass(slots=True)
-class Schedule:
+class Schedule(Struct):
     """A schedule as stored. Times are ms since the epoch."""
 
     id: bytes
@@ -70,17 +69,16 @@ class Schedule:
     """By a decorator: it fires only where a worker knows the task."""
     run_id: bytes | None = None
     """The run that it started last."""
-    queued: list[int] = field(default_factory=list[int])
+    queued: list[int] = []
     """Slots that wait for the end of that run."""
-    skipped: list[Skip] = field(default_factory=list[Skip])
+    skipped: list[Skip] = []
     """The latest MAX_SKIPS, oldest first."""
     revision: int = 0
     is_running: bool = False
     """That run has not ended. Read, never written."""
 
 
-@dataclass(slots=True)
-class Move:
+class Move(Struct):
     """The next state of a schedule, and the runs that come with it. `schedule.revision` is the one
     that was read; the move happens where it still holds."""
 
@@ -127,7 +125,7 @@ class ScheduleStore(Protocol):
 
 # --- rows -----------------------------------------------------------------------------------------
 
-_COLUMNS: Final = tuple(one.name for one in fields(Schedule) if one.name != "is_running")
+_COLUMNS: Final = tuple(name for name in Schedule.__struct_fields__ if name != "is_running")
 _FIXED: Final = frozenset({"id", "environment", "created_at", "revision"})
 _CHANGES: Final = tuple(name for name in _COLUMNS if name not in _FIXED)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct
 
 from wf.history.lanes import (
     FAIR_TURNS,
@@ -65,12 +66,11 @@ Slot = tuple[str, str, str]
 NO_SLOT: Final = (None, None, None)
 
 
-@dataclass(slots=True)
-class Admitted:
+class Admitted(Struct):
     """What the queues gave out in one claim."""
 
-    slots: dict[bytes, Slot] = field(default_factory=dict[bytes, Slot])
-    reasons: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    slots: dict[bytes, Slot] = {}
+    reasons: dict[bytes, int] = {}
     """Of the marks that were taken."""
     again: bool = False
 
@@ -178,8 +178,7 @@ def _window(tx: Transaction, where: str, values: Sequence[Any], limit: int, per_
     return Window(limit, per_ms, count, oldest)
 
 
-@dataclass(slots=True)
-class _Lanes:
+class _Lanes(Struct):
     """A `Waiting`: the open lanes of a queue."""
 
     tx: Transaction
@@ -209,8 +208,7 @@ class _Lanes:
         return _of_key(self.tx, self.queue, key)
 
 
-@dataclass(slots=True)
-class _Few:
+class _Few(Struct):
     """A `Waiting`: lanes that were read whole."""
 
     all: list[Lane]

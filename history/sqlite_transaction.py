@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from wf.history.blobs import PUT, Blobs
 
@@ -27,8 +28,7 @@ class Statements(Protocol):
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor: ...
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(Struct):
     db: Statements
     now: int
     told: bool = False

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from wf.history.events import Event, Status
 
 
-@dataclass(slots=True)
-class NextChapter:
+class NextChapter(Struct):
     """The attempt failed, or the body restarts: the history goes on in chapter `number`, as attempt
     `attempt`. What waited in the old chapter waits no more, and its tokens that are not kept are
     canceled.
@@ -27,8 +27,7 @@ class NextChapter:
     """Chapters before it are dropped; of the first one its first event stays."""
 
 
-@dataclass(slots=True)
-class Ending:
+class Ending(Struct):
     status: Status
     output: bytes | None
     """JSON where it completed."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from wf.engine.core.durations import from_ms, to_ms
 from wf.history.errors import DeclarationError
@@ -37,8 +38,7 @@ _YEARS_BETWEEN: Final = 50
 """croniter looks so far ahead: an expression that never matches (30 February) is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cron:
+class Cron(Struct, frozen=True):
     """A checked expression in a zone. Times are milliseconds since the epoch."""
 
     expression: str

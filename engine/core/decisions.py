@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from wf.engine.core.triggers import is_keyed
 from wf.history.events import Awaits, Event, Kind, Status
 from wf.history.notes import Note
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
 
 
-@dataclass(slots=True)
-class RunStep:
+class RunStep(Struct):
     """Run a step; its end is a fact. `arguments`: JSON of the call."""
 
     ordinal: int
@@ -31,7 +32,7 @@ class RunStep:
     """How many equal calls came before in this run: the idempotency keys of equal calls differ."""
     at: int
     """When the body asked for it, the same on every replay."""
-    runnable: Runnable[..., Any] = field(compare=False, repr=False)
+    runnable: Runnable[..., Any]
 
     def record(self, seq: int, at: int) -> Event | None:
         if self.runnable.settings.at_most_once:
@@ -39,8 +40,7 @@ class RunStep:
         return None
 
 
-@dataclass(slots=True)
-class CancelStep:
+class CancelStep(Struct):
     """The body does not want this step any more: stop it where it can be stopped.
 
     It still ends by a fact.
@@ -52,8 +52,7 @@ class CancelStep:
         return None
 
 
-@dataclass(slots=True)
-class TriggerChild:
+class TriggerChild(Struct):
     ordinal: int
     child_id: bytes
     task: str
@@ -76,8 +75,7 @@ class TriggerChild:
         )
 
 
-@dataclass(slots=True)
-class AwaitRun:
+class AwaitRun(Struct):
     ordinal: int
     run_id: bytes
 
@@ -89,8 +87,7 @@ Member = tuple[bytes, dict[str, Any]]
 """An item of a batch as JSON: payload and checked options."""
 
 
-@dataclass(slots=True)
-class TriggerBatch:
+class TriggerBatch(Struct):
     """`has_keys`: some have an idempotency key."""
 
     ordinal: int
@@ -117,8 +114,7 @@ class TriggerBatch:
         )
 
 
-@dataclass(slots=True)
-class AwaitBatch:
+class AwaitBatch(Struct):
     ordinal: int
     batch_id: bytes
     run_ids: list[bytes]
@@ -136,8 +132,7 @@ class AwaitBatch:
         )
 
 
-@dataclass(slots=True)
-class CancelRun:
+class CancelRun(Struct):
     """A child that the body awaited and gave up."""
 
     run_id: bytes
@@ -146,8 +141,7 @@ class CancelRun:
         return None
 
 
-@dataclass(slots=True)
-class CreateToken:
+class CreateToken(Struct):
     ordinal: int
     token_id: bytes
     digest: int
@@ -161,8 +155,7 @@ class CreateToken:
         )
 
 
-@dataclass(slots=True)
-class AwaitToken:
+class AwaitToken(Struct):
     ordinal: int
     token_id: bytes
 
@@ -170,8 +163,7 @@ class AwaitToken:
         return Event(seq, Kind.TOKEN_AWAITED, self.ordinal, at, data=self.token_id)
 
 
-@dataclass(slots=True)
-class AwaitMessage:
+class AwaitMessage(Struct):
     ordinal: int
     name: str
     timeout_ms: int
@@ -180,8 +172,7 @@ class AwaitMessage:
         return Event(seq, Kind.MESSAGE_AWAITED, self.ordinal, at, self.name, self.timeout_ms)
 
 
-@dataclass(slots=True)
-class SendMessage:
+class SendMessage(Struct):
     """A message to another run. What became of it is a fact."""
 
     ordinal: int
@@ -196,8 +187,7 @@ class SendMessage:
         )
 
 
-@dataclass(slots=True)
-class Patched:
+class Patched(Struct):
     """`wf.patched(name)` was true: so it stays for this run."""
 
     name: str
@@ -206,8 +196,7 @@ class Patched:
         return Event(seq, Kind.PATCHED, 0, at, self.name)
 
 
-@dataclass(slots=True)
-class WriteNote:
+class WriteNote(Struct):
     """Metadata, a tag, a chunk of a stream: of this run, its parent or its root."""
 
     note: Note
@@ -216,8 +205,7 @@ class WriteNote:
         return None
 
 
-@dataclass(slots=True)
-class Noted:
+class Noted(Struct):
     """The body notes something on STARTED: written in the same commit, so that it is not written
     again."""
 
@@ -225,8 +213,7 @@ class Noted:
         return Event(seq, Kind.NOTED, 0, at)
 
 
-@dataclass(slots=True)
-class Log:
+class Log(Struct):
     """A line of `wf.logger`. Goes out after the commit."""
 
     level: int
@@ -256,8 +243,7 @@ class End:
         return Event(seq, Kind.ENDED, 0, at, self.status.value, self.digest, data=self.failure)
 
 
-@dataclass(slots=True)
-class Restart:
+class Restart(Struct):
     """The body goes on with a fresh history."""
 
     payload: bytes

@@ -19,11 +19,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
-from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from wf.engine.core.decisions import Decision, End, Log, Noted, Patched, Restart, WriteNote
 from wf.engine.core.index import History

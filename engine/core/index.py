@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct
 
 from wf.history.errors import HistoryUnreadable
 from wf.history.events import Event, Kind
 
 
-@dataclass(slots=True)
-class History:
+class History(Struct):
     """What a replay compares with: the recorded operations by ordinal, and the markers."""
 
     events: list[Event]
     chapter: int = 1
-    operations: dict[int, Event] = field(default_factory=dict[int, Event])
+    operations: dict[int, Event] = {}
     last_ordinal: int = 0
-    patches: set[str] = field(default_factory=set[str])
+    patches: set[str] = set()
     has_begun: bool = False
     """What the body decided on what the run was given (STARTED; of a fork, its shared part) is
     written: something follows that comes from the body, or after it."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
 from hashlib import blake2b
-from struct import Struct
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(slots=True)
-class RunInfo:
+
+class RunInfo(Struct):
     """What a body may know of its run. Ids are shown ones, times ms; `payload` is JSON."""
 
     id: bytes
@@ -29,7 +29,7 @@ class RunInfo:
     """Of its trigger, JSON."""
 
 
-_signed: Final = Struct(">q").unpack
+_signed: Final = struct.Struct(">q").unpack
 
 
 def digest_of(data: bytes) -> int:

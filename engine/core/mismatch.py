@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from wf.history.errors import NonDeterminism
 from wf.history.events import Event, Kind
@@ -24,8 +25,7 @@ CONTEXT: Final = 3
 """Operations shown on either side of the place where history and body part."""
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(Struct, frozen=True):
     """An operation that the body issued: what the history is compared with."""
 
     ordinal: int
@@ -39,8 +39,7 @@ class Issued:
         return self.verb, self.name, self.digest
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
+class _Recorded(Struct, frozen=True):
     ordinal: int
     verb: str
     name: str

@@ -11,7 +11,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import (
     TYPE_CHECKING,
@@ -26,6 +25,8 @@ from typing import (
     cast,
     overload,
 )
+
+from msgspec import Struct
 
 from wf.engine.core.batches import BatchCall, BatchHandle, Item
 from wf.engine.core.callables import THREAD, as_function
@@ -84,8 +85,7 @@ class TaskOptions(HookOptions, total=False):
     queue: str | Queue
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The options of a runnable, checked; durations in ms (0: none)."""
 
     retry: Retry

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from wf.history.events import Event, Kind
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 def _nothing() -> None: ...
 
 
-@dataclass(slots=True)
-class Timer:
+class Timer(Struct):
     """`kind`: of the fact that it is due. One that `is_fixed` means a moment, others a while."""
 
     due: int

@@ -12,10 +12,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from tests.faults.mill import one_seed
 from wf.engine.attempts import StepOutcome

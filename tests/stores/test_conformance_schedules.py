@@ -6,10 +6,10 @@ import re
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import wf
 from tests.stores.world import ENVIRONMENT, World, at_once

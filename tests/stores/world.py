@@ -6,9 +6,11 @@ A `World` is an environment of a store. Its clock is the database's, until a tes
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Barrier, Thread
 from typing import Any
+
+from msgspec.structs import replace
 
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Event, Failure, Kind, Status
