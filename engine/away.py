@@ -17,7 +17,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import reduce
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, cast
@@ -32,6 +32,7 @@ from wf.engine.core.outcome import failure_of
 from wf.engine.core.retry import Elsewhere, kinds_of
 from wf.engine.core.runnable import Runnable, step
 from wf.engine.notebook import MAX_UNWRITTEN_BYTES
+from wf.engine.source import spec_of
 from wf.engine.steps import StepOrder, cancel_state, run_async, run_sync
 from wf.history.errors import CannotLoad, PayloadTooLarge, RetryAfter
 from wf.history.events import Failure
@@ -225,7 +226,7 @@ def _module(place: Place) -> ModuleType:
                 raise
     if name in sys.modules:
         return sys.modules[name]
-    spec = spec_from_file_location(name, Path(place.file))
+    spec = spec_of(name, Path(place.file))
     if spec is None or spec.loader is None:
         raise ImportError(f"{place.file or 'its module'} is no Python file")
     module = sys.modules[name] = module_from_spec(spec)

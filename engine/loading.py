@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 from wf.engine.config import load_config, task_folders
 from wf.engine.core.runnable import Runnable
 from wf.engine.registry import Registry
+from wf.engine.source import spec_of
 from wf.history import project
 from wf.history.errors import CannotLoad, Error, UnknownTask
 
@@ -194,7 +195,7 @@ def _import_file(path: Path, target: str) -> ModuleType:
             return _executed(target, lambda: import_module(name))
     else:
         name = "wf_file_" + re.sub(r"\W", "_", path.stem)
-    spec = spec_from_file_location(name, path)
+    spec = spec_of(name, path)
     if spec is None or spec.loader is None:
         raise CannotLoad(f"{target} cannot be imported: its name has to end in .py")
     module = module_from_spec(spec)

@@ -322,14 +322,15 @@ sender that has a mark locked removes nothing of ours: the mark outlives the run
 whom it reaches."""
 
 TELL: Final = f"""WITH over AS (
- SELECT id, status, ended_at, output, failure, NULL::bytea AS data, false AS token
+ SELECT id, status, ended_at, output, failure, NULL::bytea AS data, false AS token,
+  0::int8 AS due
  FROM runs WHERE id = ANY (%s::bytea[])
  UNION ALL
- SELECT id, status, ended_at, NULL, NULL, data, true
+ SELECT id, status, ended_at, NULL, NULL, data, true, timeout_at
  FROM tokens WHERE (run_id = ANY (%s::bytea[]) OR id = ANY (%s::bytea[])) AND status <> 0),
 woken AS (
  DELETE FROM waits USING over t WHERE waits.target = t.id
- RETURNING waits.run_id, waits.chapter, waits.ordinal, waits.place, t.ended_at, t.token,
+ RETURNING waits.run_id, waits.chapter, waits.ordinal, waits.place, t.ended_at, t.token, t.due,
   CASE WHEN t.token THEN {_TOKEN_NAME.format("t.status")}
    ELSE {_STATUS_NAME.format("t.status")} END AS name,
   CASE WHEN t.token THEN t.data ELSE {_OUTCOME} END AS data),
@@ -339,6 +340,7 @@ told AS (
   CASE WHEN token THEN {int(InboxKind.TOKEN_ENDED)} ELSE {int(InboxKind.CHILD_ENDED)} END,
   chapter, ordinal, ended_at, name, data, place
  FROM woken WHERE run_id <> ALL (%s::bytea[])
+ ORDER BY due, run_id, chapter, ordinal, place
  RETURNING run_id, chapter, ordinal, name),
 among AS (
  SELECT g.run_id, g.chapter, g.ordinal, t.ended, t.badly FROM (
@@ -360,7 +362,8 @@ closed AS (
   SELECT ctid FROM waits WHERE run_id = ANY (%s::bytea[]) FOR UPDATE SKIP LOCKED)))
 SELECT {note("woken", "waking")}"""
 """(runs, runs, tokens, runs, runs): those who wait for what has just ended get inbox rows, messages
-that nobody will read go. Follows ENDED, which may have waited for a sender. A wait of an ended run
+that nobody will read go. What ends in one moment is told in the order of its time-outs, and then as
+the body asked. Follows ENDED, which may have waited for a sender. A wait of an ended run
 that somebody else has locked is being removed by him, because its target ends."""
 
 BLOCKED: Final = """INSERT INTO blocked

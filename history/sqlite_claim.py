@@ -76,8 +76,8 @@ def pass_time(tx: Transaction, environment: str, root: bytes | None) -> None:
     late = [row[0] for row in rows if row[1] == DueKind.TTL]
     late += _start(tx, [(row[0], row[2]) for row in rows if row[1] == DueKind.START])
     end_never_begun(tx, late, Status.EXPIRED)
-    tokens = [row[0] for row in rows if row[1] == DueKind.TOKEN]
-    end_tokens(tx, dict.fromkeys(tokens, End("TIMED_OUT", None)))
+    tokens = {row[0]: row[2] for row in rows if row[1] == DueKind.TOKEN}
+    end_tokens(tx, dict.fromkeys(tokens, End("TIMED_OUT", None)), tokens)
     mark(tx, [row[0] for row in rows if row[1] == DueKind.RESUME])
 
 

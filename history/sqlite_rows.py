@@ -7,7 +7,7 @@ meanwhile), on as many rows as there are, with a number of statements that does 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from wf.history.blobs import Blobs
@@ -213,13 +213,24 @@ def mark(tx: Transaction, run_ids: Iterable[bytes]) -> None:
     tx.told = True
 
 
-def tell(tx: Transaction, kind: InboxKind, ends: dict[bytes, End]) -> None:
-    """Who waits for these runs or tokens gets an inbox row and waits no more. It is marked, unless
-    it waits for others beside them."""
+NOTHING_DUE: Final[Mapping[bytes, int]] = {}
+
+
+def tell(
+    tx: Transaction,
+    kind: InboxKind,
+    ends: dict[bytes, End],
+    due: Mapping[bytes, int] = NOTHING_DUE,
+) -> None:
+    """Who waits for these runs or tokens gets an inbox row and waits no more: in the order in which
+    they were due, and then as the body asked. It is marked, unless it waits for others beside
+    them."""
     waiting = "SELECT target, run_id, chapter, ordinal, place FROM waits WHERE target IN"
     rows = [
         (run_id, kind.value, chapter, ordinal, tx.now, *ends[target], place)
-        for target, run_id, chapter, ordinal, place in tx.rows(waiting, ends)
+        for target, run_id, chapter, ordinal, place in sorted(
+            tx.rows(waiting, ends), key=lambda row: (due.get(row[0], 0), *row[1:])
+        )
     ]
     if not rows:
         return
@@ -340,8 +351,10 @@ def end_never_begun(tx: Transaction, run_ids: Iterable[bytes], status: Status) -
         make_runs(tx, [hook_run(run, status.value, tx.now) for run in hooked])
 
 
-def end_tokens(tx: Transaction, ends: dict[bytes, End]) -> None:
-    """Waiting tokens end: who waits for them is told."""
+def end_tokens(
+    tx: Transaction, ends: dict[bytes, End], due: Mapping[bytes, int] = NOTHING_DUE
+) -> None:
+    """Waiting tokens end: who waits for them is told. `due`: when each of them timed out."""
     if not ends:
         return
     tx.db.executemany(
@@ -349,7 +362,7 @@ def end_tokens(tx: Transaction, ends: dict[bytes, End]) -> None:
         [(TOKEN_STATUS[end.name], end.data, tx.now, token) for token, end in ends.items()],
     )
     tx.execute("DELETE FROM due WHERE id IN", ends)
-    tell(tx, InboxKind.TOKEN_ENDED, ends)
+    tell(tx, InboxKind.TOKEN_ENDED, ends, due)
     tx.told = True
 
 

@@ -134,10 +134,12 @@ class VirtualRunner:
         self._jobs.clear()
         loop, self._loop = self._loop, None
         if loop is not None:
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-            loop.pump()
-            loop.close()
+            try:
+                for task in asyncio.all_tasks(loop):
+                    task.cancel()
+                loop.pump()
+            finally:
+                loop.close()
 
     # -- the test
 

@@ -368,6 +368,20 @@ def test_a_token_times_out(world: World) -> None:
     assert world.store.next_due(ENVIRONMENT) is None
 
 
+def test_what_is_late_together_is_told_as_it_was_due_and_then_as_the_body_asked(
+    world: World,
+) -> None:
+    worker = world.worker()
+    run_id = world.begun(worker).run.id
+    now = world.now()
+    tokens = [world.token(timeout_at=now + 1_000 + place % 3) for place in range(12)]
+    waits = [Wait(token.id, place, of_token=True) for place, token in enumerate(tokens, 2)]
+    worker.commit(Activation(run_id, 1, tokens=tokens, waits=waits[::-1], release=True))
+    world.skipped_ms = 2_000
+    told = [row[2] - 2 for row in rows_of(worker, run_id)]
+    assert told == sorted(range(12), key=lambda place: place % 3)
+
+
 def test_a_token_cannot_be_completed_after_its_time(world: World) -> None:
     token = world.token(timeout_at=world.now() + 10)
     world.store.create_tokens([token])
