@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import selectors
+from asyncio import events
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -59,12 +60,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
     def pump(self) -> None:
-        """Until nothing is ready at this time."""
-        is_ready = True
-        while is_ready:
-            self.call_soon(self.stop)
-            self.run_forever()
-            is_ready = bool(getattr(self, "_ready", ()))
+        """Until nothing is ready at this time. The loop of another process may be running: that
+        one is in a call, and this one goes on meanwhile."""
+        outer = events._get_running_loop()  # pyright: ignore[reportPrivateUsage]
+        events._set_running_loop(None)  # pyright: ignore[reportPrivateUsage]
+        try:
+            is_ready = True
+            while is_ready:
+                self.call_soon(self.stop)
+                self.run_forever()
+                is_ready = bool(getattr(self, "_ready", ()))
+        finally:
+            events._set_running_loop(outer)  # pyright: ignore[reportPrivateUsage]
 
     def wait_io(self, seconds: float) -> bool:
         """Wait, really, where something of the world outside is waited for. True: it came."""
