@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from random import Random
@@ -75,11 +76,13 @@ def patched(change: str) -> bool:
 # ------------------------------------------------------------------------------------------------
 
 
-class TaskContext(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class TaskContext:
     id: str
 
 
-class RunContext(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class RunContext:
     """Of a run: `attempt` counts from 1; `is_replay`: a recorded fact lies ahead."""
 
     id: str
@@ -90,7 +93,8 @@ class RunContext(Struct, frozen=True):
     is_replay: bool
 
 
-class StepContext(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class StepContext:
     """Of a step: `idempotency_key` stays the same across retries and recoveries; give it to the
     vendor's API."""
 
@@ -99,7 +103,8 @@ class StepContext(Struct, frozen=True):
     idempotency_key: str
 
 
-class Context(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Context:
     """`wf.current()`. `parent` and `root` are run ids; `step` is None in a body; `queue` is the
     task's own where it was told no other."""
 

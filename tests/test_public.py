@@ -5,9 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
+from msgspec import Struct
+
 import wf
+import wf.testing
+from wf.engine.author import RunContext, StepContext, TaskContext
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,3 +62,12 @@ def test_every_error_has_a_code_of_its_own() -> None:
     codes = {error.code for error in errors}
     assert len(codes) == len(errors)
     assert all(code.startswith("WF") for code in codes)
+
+
+def test_classes_that_users_see_are_no_structs_of_the_engines() -> None:
+    """They are asked with `dataclasses`, and carried by pydantic."""
+    names = [*wf.__all__, *(f"testing.{name}" for name in wf.testing.__all__)]
+    found = {name: attrgetter(name)(wf) for name in names}
+    context = [TaskContext, RunContext, StepContext]
+    classes = [*(one for one in found.values() if isinstance(one, type)), *context]
+    assert [one for one in classes if issubclass(one, Struct)] == []
