@@ -62,6 +62,7 @@ from wf.history.postgres_rows import (
     send_messages,
     transaction,
 )
+from wf.history.postgres_sql import looked_up
 from wf.history.postgres_step import AsyncPostgresStep, PostgresStep, is_done
 from wf.history.postgres_wake import Wakes
 from wf.history.queues import Limits, QueueChange
@@ -429,6 +430,8 @@ class PostgresStore(Looks):
         if any(isinstance(one, str) and "\0" in one for one in parameters):
             return []
         text, kept = sql.replace("?", "%s"), "LIMIT" not in sql
+        if kept:
+            text = looked_up(text)
         return self.pool.run(lambda c: look(c, text, parameters, kept=kept))
 
     def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:

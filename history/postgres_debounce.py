@@ -28,7 +28,7 @@ RETURNING environment, task, key, run_id"""
 """Takes keys that nobody has, and locks them all."""
 
 HELD: Final = f"""SELECT r.id, r.created_at, d.at, r.tags
-FROM runs r JOIN due d ON d.id = r.id AND d.kind = {int(DueKind.START)}
+FROM runs r JOIN due d ON d.id = ANY (ARRAY[r.id]) AND d.kind = {int(DueKind.START)}
 WHERE r.id = ANY (%s::bytea[]) ORDER BY r.id
 FOR NO KEY UPDATE OF r FOR UPDATE OF d SKIP LOCKED"""
 """Those runs of keys that are delayed, locked. Follows HOLD. Who cancels or reschedules one has
@@ -37,23 +37,24 @@ waiting for that worker could be waiting for one that waits for our key."""
 
 MOVE: Final = """UPDATE debounces k SET run_id = a.run_id
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) AS a(environment, task, key, run_id)
-WHERE k.environment = a.environment AND k.task = a.task AND k.key = a.key"""
+WHERE k.environment = ANY (ARRAY[a.environment]) AND k.task = a.task AND k.key = a.key"""
 
 PUT_OFF: Final = f"""WITH moved AS (
  UPDATE due SET at = a.at FROM unnest(%s::bytea[], %s::int8[]) AS a(id, at)
- WHERE due.id = a.id AND due.kind = {int(DueKind.START)} RETURNING due.id, due.at)
-UPDATE runs SET start_at = moved.at FROM moved WHERE runs.id = moved.id RETURNING runs.id"""
+ WHERE due.id = ANY (ARRAY[a.id]) AND due.kind = {int(DueKind.START)} RETURNING due.id, due.at)
+UPDATE runs SET start_at = moved.at FROM moved
+ WHERE runs.id = ANY (ARRAY[moved.id]) RETURNING runs.id"""
 """Delayed runs start at other times. Their rows in `runs` are locked."""
 
 REWRITE: Final = """UPDATE runs SET payload = a.payload, tags = a.tags, queue = a.queue,
  key = a.key, priority = a.priority, ttl_ms = a.ttl_ms, version = a.version, options = a.options
 FROM unnest(%s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[],
  %s::text[], %s::bytea[]) AS a(id, payload, tags, queue, key, priority, ttl_ms, version, options)
-WHERE runs.id = a.id"""
+WHERE runs.id = ANY (ARRAY[a.id])"""
 
 UNTAG: Final = """DELETE FROM tags t USING
  unnest(%s::text[], %s::bytea[], %s::bytea[]) AS a(environment, tag, run_id)
-WHERE t.environment = a.environment AND t.tag = a.tag AND t.run_id = a.run_id"""
+WHERE t.environment = ANY (ARRAY[a.environment]) AND t.tag = a.tag AND t.run_id = a.run_id"""
 
 TAG: Final = """INSERT INTO tags (environment, tag, run_id)
 SELECT * FROM unnest(%s::text[], %s::bytea[], %s::bytea[]) ON CONFLICT DO NOTHING"""

@@ -118,11 +118,12 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     if events:
         send(connection, sql.EVENTS, table(EVENT_KINDS, events))
         put(connection, blobs)
+    ids = byteas([a.run_id for a in activations])
     consumed = [row for a in activations for row in a.consumed]
     if consumed:
-        send(connection, sql.CONSUMED, [int8s(consumed)])
+        send(connection, sql.CONSUMED, [ids, int8s(consumed)])
     if received:
-        send(connection, messages.RECEIVED, [int8s(received)])
+        send(connection, messages.RECEIVED, [ids, int8s(received)])
     if children:
         insert_runs(connection, runs, answers)
         _settle(connection, children, answers, group.now)

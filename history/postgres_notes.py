@@ -14,7 +14,8 @@ from wf.history.postgres_pool import Connection, send
 from wf.history.sealing import SEALED
 
 _READ: Final = """SELECT r.id, r.options, r.tags, n.metadata, coalesce(n.tags, '[]')
-FROM unnest(%s::bytea[]) AS a(id) JOIN runs r ON r.id = a.id LEFT JOIN notes n ON n.run_id = r.id"""
+FROM unnest(%s::bytea[]) AS a(id) JOIN runs r ON r.id = ANY (ARRAY[a.id])
+LEFT JOIN notes n ON n.run_id = ANY (ARRAY[r.id])"""
 _SAVE: Final = """INSERT INTO notes (run_id, metadata, tags)
 SELECT * FROM unnest(%s::bytea[], %s::bytea[], %s::text[])
 ON CONFLICT (run_id) DO UPDATE SET metadata = excluded.metadata, tags = excluded.tags"""
@@ -25,7 +26,7 @@ FROM unnest(%s::bytea[], %s::text[], %s::int8[], %s::int8[], %s::bytea[])
  AS a(run_id, name, place, at, data)"""
 _TAG: Final = """INSERT INTO tags (environment, tag, run_id)
 SELECT r.environment, a.tag, r.id FROM unnest(%s::bytea[], %s::bytea[]) AS a(id, tag)
-JOIN runs r ON r.id = a.id ON CONFLICT DO NOTHING"""
+JOIN runs r ON r.id = ANY (ARRAY[a.id]) ON CONFLICT DO NOTHING"""
 _SOURCE: Final = "convert_from(coalesce(n.metadata, r.options), 'UTF8')"
 _PATH: Final = "CASE WHEN n.metadata IS NULL THEN ARRAY['metadata', ?] ELSE ARRAY[?] END"
 _HAS: Final = f"""CASE

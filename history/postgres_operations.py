@@ -29,7 +29,7 @@ LOCK: Final = """SELECT count(*) FROM (
  SELECT id FROM runs WHERE id = ANY (%s::bytea[]) ORDER BY id FOR UPDATE) locked"""
 """Before runs are removed: a replay that refers to one of them waits, and does not find it."""
 
-DOOM: Final = f"{pruning.DOOMED} = ANY (%s::bytea[])"
+DOOM: Final = f"{sql.looked_up(pruning.DOOMED)} = ANY (%s::bytea[])"
 
 CHILDREN: Final = "SELECT id, parent_id FROM runs WHERE parent_id = ANY (%s::bytea[])"
 
@@ -52,8 +52,9 @@ REMOVE: Final = "DELETE FROM runs WHERE id = ANY (%s::bytea[])"
 
 FORGET: Final = """DELETE FROM idempotency k USING
  unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) AS a(environment, task, key, run_id)
-WHERE k.environment = a.environment AND k.task = a.task AND k.key = a.key AND k.run_id = a.run_id"""
-TOKENS: Final = f"{blobs.OWNED} = ANY (%s::bytea[]) ORDER BY id FOR UPDATE"
+WHERE k.environment = ANY (ARRAY[a.environment]) AND k.task = a.task AND k.key = a.key
+ AND k.run_id = a.run_id"""
+TOKENS: Final = f"{blobs.OWNED} = ANY (%s::bytea[]) ORDER BY id || '' FOR UPDATE"
 """Locked: who begins to wait for one of them now waits, and does not find it."""
 INHERIT: Final = f"""INSERT INTO blobs (owner, reference, data)
 SELECT i.run_id, b.reference, b.data FROM blobs b CROSS JOIN LATERAL (

@@ -12,6 +12,12 @@ Who waits for a lock sees what he waited for only in the statement after. So loc
 and what they guard is read next: a wait locks its target, then looks whether it has ended; an end
 updates its row, then looks who waits; a claim takes marks away, then reads inboxes.
 
+*Joins.* A server that counted a table in a moment in which it was empty believes that reading all
+of it costs nothing, and keeps the plan while a burst fills the table: a claim then reads a hundred
+thousand rows for each of its own. So a join says `t.id = ANY (ARRAY[a.id])`. That is `t.id = a.id`,
+but nothing by which an index could be read in order, so that no way is left but to look up; and
+`ORDER BY` names the side that does the asking.
+
 *Order.* A transaction takes locks in this order, each by rising id: its worker (the fence);
 idempotency keys; `runs` (all that it ends, waits for, sends to, cancels or writes notes about, in
 one statement: the one that ends them where there is nothing else); `queues` that its triggers make
@@ -26,6 +32,8 @@ again.
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Final
 
 from wf.history import blobs
@@ -78,6 +86,14 @@ def stir_slots(slots: str) -> str:
 SLOT: Final = "owned.environment, owned.queue, owned.key"
 
 
+@cache
+def looked_up(text: str) -> str:
+    """What both stores share, with its joins as here: see *Joins*. The left side is looked up."""
+    return re.sub(r"(\w+\.\w+) = (\w+\.\w+)", r"\1 = ANY (ARRAY[\2])", text)
+
+
+_GOES_ON_WAITING: Final = looked_up(GOES_ON_WAITING)
+
 # --- the frame -----------------------------------------------------------------------------------
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -91,6 +107,7 @@ def _settings(**settings: str) -> str:
 _OFF: Final = "'off'"
 _LOOK_UP: Final = {
     "enable_seqscan": _OFF,
+    "enable_indexonlyscan": _OFF,
     "enable_hashjoin": _OFF,
     "enable_mergejoin": _OFF,
     "enable_material": _OFF,
@@ -190,7 +207,7 @@ ORIGINS: Final = """WITH there AS (
  SELECT r.id FROM runs r WHERE r.id = ANY (%s::bytea[]) ORDER BY r.id FOR KEY SHARE)
 UPDATE runs SET origin_id = a.origin_id
 FROM unnest(%s::bytea[], %s::bytea[]) AS a(id, origin_id) JOIN there ON there.id = a.origin_id
-WHERE runs.id = a.id"""
+WHERE runs.id = ANY (ARRAY[a.id])"""
 """What only replays have: other runs are inserted without it. One whose origin is being removed
 stays without it, too."""
 
@@ -212,7 +229,7 @@ EVENTS: Final = """INSERT INTO events
 SELECT * FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::int8[],
  %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::bytea[])"""
 
-CONSUMED: Final = "DELETE FROM inbox WHERE id = ANY (%s::int8[])"
+CONSUMED: Final = "DELETE FROM inbox WHERE run_id = ANY (%s::bytea[]) AND id = ANY (%s::int8[])"
 
 INBOX: Final = """INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data, place)
 SELECT * FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::text[],
@@ -243,7 +260,7 @@ def _wait(table: str, kind: int, name: str, data: str) -> str:
   AS a(target, run_id, chapter, ordinal, place)),
 over AS (
  SELECT a.*, t.status, {name} AS name, {data} AS data
- FROM asked a JOIN {table} t ON t.id = a.target WHERE t.status <> 0),
+ FROM asked a JOIN {table} t ON t.id = ANY (ARRAY[a.target]) WHERE t.status <> 0),
 opened AS (
  INSERT INTO waits (target, run_id, chapter, ordinal, place)
  SELECT a.* FROM asked a
@@ -253,7 +270,7 @@ opened AS (
 told AS (
  INSERT INTO inbox (run_id, kind, chapter, ordinal, at, name, data, place)
  SELECT run_id, {kind}, chapter, ordinal, %s, name, data, place FROM over),
-waking AS (SELECT i.run_id AS id FROM over i WHERE NOT {GOES_ON_WAITING})
+waking AS (SELECT i.run_id AS id FROM over i WHERE NOT {_GOES_ON_WAITING})
 SELECT {note("woken", "waking")}"""
 
 
@@ -271,10 +288,10 @@ WAIT_FOR_TOKENS: Final = _wait(
 
 KEPT: Final = """INSERT INTO events
  (run_id, chapter, seq, kind, ordinal, at, name, digest, attempt, took, data)
-SELECT e.run_id, n.number, row_number() OVER (PARTITION BY e.run_id ORDER BY e.seq),
+SELECT e.run_id, n.number, row_number() OVER (PARTITION BY n.run_id ORDER BY e.seq),
  e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt, e.took, e.data
 FROM unnest(%s::bytea[], %s::int8[], %s::int8[], %s::int8[]) AS n(run_id, old, number, before_seq)
-JOIN events e ON e.run_id = n.run_id AND e.chapter = n.old AND e.seq < n.before_seq
+JOIN events e ON e.run_id = ANY (ARRAY[n.run_id]) AND e.chapter = n.old AND e.seq < n.before_seq
 WHERE e.ordinal = 0 OR NOT EXISTS (
  SELECT FROM unnest(%s::bytea[], %s::int8[]) AS f(run_id, ordinal)
  WHERE f.run_id = e.run_id AND f.ordinal = e.ordinal)"""
@@ -296,26 +313,27 @@ ENDED: Final = f"""WITH a AS (
   AS a(id, status, at, output, failure) ORDER BY id),
 ended AS (
  UPDATE runs SET status = a.status, ended_at = a.at, output = a.output, failure = a.failure
- FROM a WHERE runs.id = a.id AND runs.status = a.live),
+ FROM a WHERE runs.id = ANY (ARRAY[a.id]) AND runs.status = a.live),
 failed AS MATERIALIZED (
  SELECT r.id, r.environment, r.task, r.idempotency_key AS key
- FROM a JOIN runs r ON r.id = a.id WHERE a.status <> 1 AND r.idempotency_key <> ''),
+ FROM a JOIN runs r ON r.id = ANY (ARRAY[a.id]) WHERE a.status <> 1 AND r.idempotency_key <> ''),
 freed AS (
  DELETE FROM idempotency i USING failed f
- WHERE i.environment = f.environment AND i.task = f.task AND i.key = f.key AND i.run_id = f.id),
+ WHERE i.environment = ANY (ARRAY[f.environment]) AND i.task = f.task AND i.key = f.key
+  AND i.run_id = f.id),
 canceled AS (
  UPDATE tokens SET status = 3, ended_at = a.at FROM a
- WHERE tokens.run_id = a.id AND tokens.status = a.live
+ WHERE tokens.run_id = ANY (ARRAY[a.id]) AND tokens.status = a.live
  RETURNING tokens.id),
-disowned AS (DELETE FROM owned USING a WHERE owned.run_id = a.id RETURNING {SLOT}),
+disowned AS (DELETE FROM owned USING a WHERE owned.run_id = ANY (ARRAY[a.id]) RETURNING {SLOT}),
 stirred AS ({stir_slots("disowned")}),
 unmarked AS (
- DELETE FROM ready WHERE run_id IN (
-  SELECT run_id FROM ready WHERE run_id IN (SELECT id FROM a) FOR UPDATE SKIP LOCKED)),
-unread AS (DELETE FROM inbox USING a WHERE inbox.run_id = a.id),
-deaf AS (DELETE FROM listening USING a WHERE listening.run_id = a.id),
-unblocked AS (DELETE FROM blocked USING a WHERE blocked.run_id = a.id)
-DELETE FROM due WHERE id IN (SELECT id FROM a UNION ALL SELECT id FROM canceled)"""
+ DELETE FROM ready WHERE run_id = ANY (ARRAY(
+  SELECT run_id FROM ready WHERE run_id = ANY (ARRAY(SELECT id FROM a)) FOR UPDATE SKIP LOCKED))),
+unread AS (DELETE FROM inbox USING a WHERE inbox.run_id = ANY (ARRAY[a.id])),
+deaf AS (DELETE FROM listening USING a WHERE listening.run_id = ANY (ARRAY[a.id])),
+unblocked AS (DELETE FROM blocked USING a WHERE blocked.run_id = ANY (ARRAY[a.id]))
+DELETE FROM due WHERE id = ANY (ARRAY(SELECT id FROM a UNION ALL SELECT id FROM canceled))"""
 """Runs end, by rising id: each is looked up for its row of `a`. `live` is a column, so that no plan
 begins with the few rows that `status = 0` is believed to leave, and walks the table to find them. A
 sender that has a mark locked removes nothing of ours: the mark outlives the run, and is dropped by
@@ -329,7 +347,7 @@ TELL: Final = f"""WITH over AS (
  SELECT id, status, ended_at, NULL, NULL, data, true, timeout_at
  FROM tokens WHERE (run_id = ANY (%s::bytea[]) OR id = ANY (%s::bytea[])) AND status <> 0),
 woken AS (
- DELETE FROM waits USING over t WHERE waits.target = t.id
+ DELETE FROM waits USING over t WHERE waits.target = ANY (ARRAY[t.id])
  RETURNING waits.run_id, waits.chapter, waits.ordinal, waits.place, t.ended_at, t.token, t.due,
   CASE WHEN t.token THEN {_TOKEN_NAME.format("t.status")}
    ELSE {_STATUS_NAME.format("t.status")} END AS name,
@@ -346,17 +364,19 @@ among AS (
  SELECT g.run_id, g.chapter, g.ordinal, t.ended, t.badly FROM (
   SELECT run_id, chapter, ordinal, count(*) AS ended, bool_or(name <> 'COMPLETED') AS badly
   FROM told GROUP BY run_id, chapter, ordinal) t
- JOIN gathers g ON g.run_id = t.run_id AND g.chapter = t.chapter AND g.ordinal = t.ordinal
- ORDER BY g.run_id, g.chapter, g.ordinal FOR UPDATE OF g),
+ JOIN gathers g ON g.run_id = ANY (ARRAY[t.run_id]) AND g.chapter = t.chapter
+  AND g.ordinal = t.ordinal
+ ORDER BY t.run_id, t.chapter, t.ordinal FOR UPDATE OF g),
 counted AS (
  UPDATE gathers g SET missing = g.missing - a.ended FROM among a
- WHERE g.run_id = a.run_id AND g.chapter = a.chapter AND g.ordinal = a.ordinal
+ WHERE g.run_id = ANY (ARRAY[a.run_id]) AND g.chapter = a.chapter AND g.ordinal = a.ordinal
  RETURNING g.run_id AS id, g.missing = 0 OR g.eager AND a.badly AS wakes),
 waking AS (
  SELECT run_id AS id FROM told t WHERE NOT EXISTS (SELECT FROM among a
   WHERE a.run_id = t.run_id AND a.chapter = t.chapter AND a.ordinal = t.ordinal)
  UNION ALL SELECT id FROM counted WHERE wakes),
-unheard AS (DELETE FROM messages USING over t WHERE messages.run_id = t.id AND NOT t.token),
+unheard AS (DELETE FROM messages USING over t WHERE messages.run_id = ANY (ARRAY[t.id])
+ AND NOT t.token),
 closed AS (
  DELETE FROM waits WHERE ctid = ANY (ARRAY(
   SELECT ctid FROM waits WHERE run_id = ANY (%s::bytea[]) FOR UPDATE SKIP LOCKED)))
@@ -371,23 +391,23 @@ BLOCKED: Final = """INSERT INTO blocked
 SELECT b.run_id, r.environment, r.task, b.reason, b.detail, b.since, b.next,
  coalesce((SELECT code FROM workers WHERE id = %s), '')
 FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::int8[], %s::text[])
- AS b(run_id, reason, detail, since, next) JOIN runs r ON r.id = b.run_id
+ AS b(run_id, reason, detail, since, next) JOIN runs r ON r.id = ANY (ARRAY[b.run_id])
 ON CONFLICT (run_id) DO UPDATE SET reason = excluded.reason, detail = excluded.detail,
  since = excluded.since, next = excluded.next, code = excluded.code"""
 
 RELEASED: Final = f"""WITH gone AS (
- DELETE FROM owned USING unnest(%s::bytea[]) AS a(id) WHERE owned.run_id = a.id
+ DELETE FROM owned USING unnest(%s::bytea[]) AS a(id) WHERE owned.run_id = ANY (ARRAY[a.id])
  RETURNING a.id, {SLOT}),
 unrouted AS (
- UPDATE ready SET owner = NULL WHERE run_id IN (
-  SELECT m.run_id FROM gone JOIN ready m ON m.run_id = gone.id
-  WHERE m.owner IS NOT NULL FOR UPDATE OF m SKIP LOCKED)
+ UPDATE ready SET owner = NULL WHERE run_id = ANY (ARRAY(
+  SELECT m.run_id FROM gone JOIN ready m ON m.run_id = ANY (ARRAY[gone.id])
+  WHERE m.owner IS NOT NULL FOR UPDATE OF m SKIP LOCKED))
  RETURNING {MARKED}),
 freed AS ({stir_slots("gone")} RETURNING 1),
 heard AS ({stir_marks("unrouted")} RETURNING 1),
 unread AS (
  SELECT DISTINCT run_id AS id FROM inbox i
- WHERE run_id = ANY (%s::bytea[]) AND NOT {GOES_ON_WAITING})
+ WHERE run_id = ANY (%s::bytea[]) AND NOT {_GOES_ON_WAITING})
 SELECT {note("woken", "unread")}, EXISTS (SELECT FROM freed) OR EXISTS (SELECT FROM heard)"""
 """(released or parked, released): a run that leaves something unread has something to do; one that
 is parked or put off could not read it, and is marked by what comes next. Marks that were routed are
@@ -401,13 +421,13 @@ DELETE_DUE: Final = "DELETE FROM due WHERE id = ANY (%s::bytea[])"
 
 # --- cancel --------------------------------------------------------------------------------------
 
-CANCEL_DELAYED: Final = f"""DELETE FROM due WHERE id IN (
+CANCEL_DELAYED: Final = f"""DELETE FROM due WHERE id = ANY (ARRAY(
  SELECT id FROM due WHERE id = ANY (%s::bytea[]) AND kind = {int(DueKind.START)}
- ORDER BY id FOR UPDATE) RETURNING id"""
+ ORDER BY id FOR UPDATE)) RETURNING id"""
 
-CANCEL_QUEUED: Final = f"""DELETE FROM ready WHERE run_id IN (
+CANCEL_QUEUED: Final = f"""DELETE FROM ready WHERE run_id = ANY (ARRAY(
  SELECT run_id FROM ready WHERE run_id = ANY (%s::bytea[]) AND reason = {_NEW}
- ORDER BY run_id FOR UPDATE) RETURNING run_id"""
+ ORDER BY run_id FOR UPDATE)) RETURNING run_id"""
 """Follows CANCEL_DELAYED: a delay that ends while we wait for it has become such a mark."""
 
 CANCEL_SENT: Final = f"""WITH told AS (
@@ -417,7 +437,7 @@ CANCEL_SENT: Final = f"""WITH told AS (
  RETURNING run_id AS id, at),
 asked AS (
  UPDATE runs SET canceled_at = told.at FROM told
- WHERE runs.id = told.id AND runs.canceled_at IS NULL)
+ WHERE runs.id = ANY (ARRAY[told.id]) AND runs.canceled_at IS NULL)
 SELECT {note("woken", "told")}"""
 """To runs that have begun: one such row is enough."""
 
@@ -439,8 +459,8 @@ SELECT r.id, r.environment, r.task, r.queue, r.key, {MARK_PRIORITY},
 FROM (SELECT id, min(reason) AS reason FROM (
   SELECT unnest({noted("new")}) AS id, {_NEW} AS reason
   UNION ALL SELECT unnest({noted("woken")}), {_RESUME}) u GROUP BY id) m
-JOIN runs r ON r.id = m.id LEFT JOIN owned o ON o.run_id = m.id
-ORDER BY r.id
+JOIN runs r ON r.id = ANY (ARRAY[m.id]) LEFT JOIN owned o ON o.run_id = ANY (ARRAY[m.id])
+ORDER BY m.id
 ON CONFLICT (run_id) DO UPDATE SET priority = GREATEST(ready.priority, excluded.priority)
 RETURNING {MARKED}),
 stirred AS ({stir_marks("marked")})

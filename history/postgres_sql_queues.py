@@ -21,7 +21,8 @@ ON CONFLICT DO NOTHING"""
 
 SAID: Final = """UPDATE queues SET said = a.said
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS a(environment, name, said)
-WHERE queues.environment = a.environment AND queues.name = a.name AND queues.said <> a.said
+WHERE queues.environment = ANY (ARRAY[a.environment]) AND queues.name = a.name
+ AND queues.said <> a.said
 RETURNING queues.environment, queues.name"""
 """What code says of queues; answers those of which it says something new, locked."""
 
@@ -104,7 +105,7 @@ WHERE {_WAITS} AND m.queue = %(queue)s AND m.key = %(key)s AND m.task = %(task)s
 ORDER BY {_BEST} LIMIT %(count)s OFFSET %(skip)s"""
 
 UNDER: Final = f"""SELECT m.queue, m.key, m.task, {_RANK}, -m.priority, m.at, m.run_id
-FROM ready m JOIN runs u ON u.id = m.run_id AND u.root_id = %(root)s
+FROM ready m JOIN runs u ON u.id = ANY (ARRAY[m.run_id]) AND u.root_id = %(root)s
 WHERE {_WAITS} AND m.task = ANY (%(tasks)s::text[]) ORDER BY {_BEST}"""
 """What waits among the descendants of one run."""
 
@@ -140,20 +141,21 @@ WHERE lanes.environment = %(environment)s AND lanes.queue = a.queue AND lanes.ke
 
 TURNS: Final = """UPDATE queues SET turn = a.turn
 FROM unnest(%s::text[], %s::text[], %s::int8[]) AS a(environment, name, turn)
-WHERE queues.environment = a.environment AND queues.name = a.name"""
+WHERE queues.environment = ANY (ARRAY[a.environment]) AND queues.name = a.name"""
 
 SERVED: Final = """UPDATE lanes SET served = a.turn
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::int8[]) AS a(environment, queue, key, turn)
-WHERE lanes.environment = a.environment AND lanes.queue = a.queue AND lanes.key = a.key"""
+WHERE lanes.environment = ANY (ARRAY[a.environment]) AND lanes.queue = a.queue
+ AND lanes.key = a.key"""
 
 CLOSED: Final = """UPDATE lanes SET at = NULL
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS a(environment, queue, key)
-WHERE lanes.environment = a.environment AND lanes.queue = a.queue AND lanes.key = a.key
- AND lanes.at IS NOT NULL"""
+WHERE lanes.environment = ANY (ARRAY[a.environment]) AND lanes.queue = a.queue AND lanes.key = a.key
+ AND coalesce(lanes.at, 0) <> 0"""
 
 STARTS: Final = """INSERT INTO starts (environment, queue, key, at)
 SELECT o.environment, o.queue, o.key, %(now)s FROM unnest(%(starting)s::bytea[]) AS c(id)
-JOIN owned o ON o.run_id = c.id AND o.worker = %(worker)s"""
+JOIN owned o ON o.run_id = ANY (ARRAY[c.id]) AND o.worker = %(worker)s"""
 """Follows CLAIM_CHOSEN."""
 
 STARTED: Final = """DELETE FROM starts USING queues q
@@ -167,7 +169,7 @@ SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int8[])
 
 MISSED: Final = """INSERT INTO stirs (environment, task, queue, key)
 SELECT DISTINCT r.environment, r.task, r.queue, r.key FROM unnest(%(chosen)s::bytea[]) AS c(id)
-JOIN runs r ON r.id = c.id WHERE NOT EXISTS (
+JOIN runs r ON r.id = ANY (ARRAY[c.id]) WHERE NOT EXISTS (
  SELECT FROM owned o WHERE o.run_id = c.id AND o.worker = %(worker)s)"""
 """Chosen, and not taken: somebody was writing their marks. Follows CLAIM_CHOSEN."""
 

@@ -26,19 +26,21 @@ general AS MATERIALIZED (
 others AS MATERIALIZED (
  SELECT p.run_id, o.worker
  FROM (SELECT run_id FROM mine UNION ALL SELECT run_id FROM general) p
- JOIN owned o ON o.run_id = p.run_id
- JOIN workers w ON w.id = o.worker WHERE o.worker <> %(worker)s),
+ JOIN owned o ON o.run_id = ANY (ARRAY[p.run_id])
+ JOIN workers w ON w.id = ANY (ARRAY[o.worker]) WHERE o.worker <> %(worker)s),
 rerouted AS (
- UPDATE ready SET owner = others.worker FROM others WHERE ready.run_id = others.run_id),
+ UPDATE ready SET owner = others.worker FROM others
+  WHERE ready.run_id = ANY (ARRAY[others.run_id])),
 taken AS (
  DELETE FROM ready USING (SELECT * FROM mine UNION ALL SELECT * FROM general) p
- WHERE ready.run_id = p.run_id AND NOT EXISTS (SELECT FROM others x WHERE x.run_id = p.run_id)
+ WHERE ready.run_id = ANY (ARRAY[p.run_id]) AND NOT EXISTS (SELECT FROM others x
+  WHERE x.run_id = p.run_id)
  RETURNING ready.run_id, ready.reason, ready.priority, ready.at),
 live AS MATERIALIZED (
  SELECT {columns("r")}, t.reason, t.priority AS rank, t.at AS marked_at,
   CASE WHEN t.reason = {_NEW} THEN 0 ELSE coalesce(e.seq, 0) END AS seq,
   GREATEST(e.at, %(now)s) AS at
- FROM taken t JOIN runs r ON r.id = t.run_id AND r.status = 0 LEFT JOIN LATERAL (
+ FROM taken t JOIN runs r ON r.id = ANY (ARRAY[t.run_id]) AND r.status = 0 LEFT JOIN LATERAL (
   SELECT seq, at FROM events WHERE run_id = r.id AND chapter = r.chapter AND t.reason <> {_NEW}
   ORDER BY seq DESC LIMIT 1) e ON true),
 began AS (
@@ -50,11 +52,12 @@ began AS (
 own AS (
  {{own}}),
 undue AS (
- DELETE FROM due WHERE id IN (
-  SELECT d.id FROM live JOIN due d ON d.id = live.id FOR UPDATE OF d SKIP LOCKED)),
-unblocked AS (DELETE FROM blocked USING live WHERE blocked.run_id = live.id),
+ DELETE FROM due WHERE id = ANY (ARRAY(
+  SELECT d.id FROM live JOIN due d ON d.id = ANY (ARRAY[live.id]) FOR UPDATE OF d SKIP LOCKED))),
+unblocked AS (DELETE FROM blocked USING live WHERE blocked.run_id = ANY (ARRAY[live.id])),
 dropped AS (
- DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM taken EXCEPT ALL SELECT id FROM live)),
+ DELETE FROM inbox
+ WHERE run_id = ANY (ARRAY(SELECT run_id FROM taken EXCEPT ALL SELECT id FROM live))),
 noted AS MATERIALIZED (SELECT {note("claimed", "live")}){{more}}
 SELECT {columns("live")},
  CASE WHEN live.seq = 0 THEN {_NEW} ELSE live.reason END,
@@ -75,10 +78,10 @@ _OWN: Final = """INSERT INTO owned (run_id, worker) SELECT id, %(worker)s FROM l
  ON CONFLICT (run_id) DO UPDATE SET worker = excluded.worker"""
 _STRAYS: Final = f""",
 strays AS (
- UPDATE ready SET owner = NULL WHERE run_id IN (
+ UPDATE ready SET owner = NULL WHERE run_id = ANY (ARRAY(
   SELECT m.run_id FROM ready m WHERE m.owner = %(worker)s AND m.queue <> ''
   AND (SELECT o.worker FROM owned o WHERE o.run_id = m.run_id) IS DISTINCT FROM %(worker)s
-  FOR UPDATE OF m SKIP LOCKED)
+  FOR UPDATE OF m SKIP LOCKED))
  RETURNING {MARKED}),
 restirred AS ({stir_marks("strays")})"""
 """Marks in queues that were routed to us after we had let go: those runs need slots again."""
@@ -110,9 +113,9 @@ CLAIM_UNDER: Final = _claim(
     _BASE
     | {
         "general": _FREE.replace(
-            "{root}", " JOIN runs u ON u.id = q.run_id AND u.root_id = %(root)s"
+            "{root}", " JOIN runs u ON u.id = ANY (ARRAY[q.run_id]) AND u.root_id = %(root)s"
         ),
-        "stirred": """EXISTS (SELECT FROM ready q JOIN runs u ON u.id = q.run_id
+        "stirred": """EXISTS (SELECT FROM ready q JOIN runs u ON u.id = ANY (ARRAY[q.run_id])
  WHERE q.environment = %(environment)s AND q.queue <> '' AND q.owner IS NULL
  AND u.root_id = %(root)s)""",
     }
@@ -122,7 +125,7 @@ CLAIM_UNDER: Final = _claim(
 CLAIM_CHOSEN: Final = _claim(
     {
         "mine": """SELECT m.run_id, m.reason FROM unnest(%(chosen)s::bytea[]) AS c(id)
- JOIN ready m ON m.run_id = c.id WHERE m.owner IS NULL""",
+ JOIN ready m ON m.run_id = ANY (ARRAY[c.id]) WHERE m.owner IS NULL""",
         "general": "SELECT run_id, reason FROM mine WHERE false",
         "own": """INSERT INTO owned (run_id, worker, environment, queue, key)
  SELECT id, %(worker)s, environment, queue, key FROM live
@@ -137,12 +140,12 @@ CLAIM_CHOSEN: Final = _claim(
 _ROWS: Final = "i.id, i.run_id, i.kind, i.chapter, i.ordinal, i.at, i.name, i.data, i.place"
 
 _READ: Final = f"""SELECT {_ROWS} FROM (
- SELECT i.*, sum(octet_length(i.data)) OVER (ORDER BY i.id) AS upto FROM {{}}) i
+ SELECT i.*, sum(octet_length(i.data)) OVER (ORDER BY i.id + 0) AS upto FROM {{}}) i
 WHERE coalesce(i.upto - octet_length(i.data), 0) < {NEWS_BYTES}
  OR i.kind = {int(InboxKind.CANCEL)} ORDER BY i.id"""
 
 INBOXES: Final = _READ.format(
-    f"unnest({noted('claimed')}) AS c(id) JOIN inbox i ON i.run_id = c.id"
+    f"unnest({noted('claimed')}) AS c(id) JOIN inbox i ON i.run_id = ANY (ARRAY[c.id])"
 )
 """Follows CLAIM."""
 
@@ -180,8 +183,8 @@ ON CONFLICT (environment, task) DO UPDATE SET hooks = excluded.hooks, queue = ex
 WHERE n.hooks <> excluded.hooks OR n.queue <> excluded.queue"""
 
 HOOKED: Final = """SELECT r.id, r.environment, r.task, r.root_id
-FROM unnest(%s::bytea[]) AS a(id) JOIN runs r ON r.id = a.id
-JOIN runnables n ON n.environment = r.environment AND n.task = r.task
+FROM unnest(%s::bytea[]) AS a(id) JOIN runs r ON r.id = ANY (ARRAY[a.id])
+JOIN runnables n ON n.environment = ANY (ARRAY[r.environment]) AND n.task = r.task
 WHERE n.hooks & %s::int4 <> 0"""
 """Of runs that end without a body, those whose task has hooks for such an end."""
 

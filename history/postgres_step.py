@@ -25,7 +25,7 @@ from wf.history.postgres_rows import putting
 from wf.history.step import StepPlace
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(%s)"
-_OWNED: Final = f"""SELECT {sql.CLOCK} FROM workers w JOIN owned o ON o.worker = w.id
+_OWNED: Final = f"""SELECT {sql.CLOCK} FROM workers w JOIN owned o ON o.worker = ANY (ARRAY[w.id])
 WHERE w.id = %s AND o.run_id = %s FOR KEY SHARE OF w FOR SHARE OF o"""
 """(worker, run): a takeover, or whatever else takes the run away, waits until we have ended."""
 _DONE: Final = f"""SELECT 1 FROM inbox WHERE run_id = %s AND chapter = %s AND ordinal = %s

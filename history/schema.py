@@ -155,7 +155,12 @@ _table(
     _text("name"),
     _maybe("data", LargeBinary()),
     Index("inbox_of_run", "run_id", "id"),
-    Index("inbox_with_blob", "data", **_where(f"length(data) = {REFERENCE_LENGTH}")),
+    Index(
+        "inbox_with_blob",
+        "data",
+        postgresql_using="hash",
+        **_where(f"length(data) = {REFERENCE_LENGTH}"),
+    ),
     rowid=True,
 )
 
@@ -296,7 +301,7 @@ _table(
     _bytes("schema"),
     _maybe("data", LargeBinary()),
     _text("idempotency_key"),
-    Index("tokens_of_run", "run_id", **_where("run_id IS NOT NULL")),
+    Index("tokens_of_run", "run_id"),
     rowid=True,
 )
 

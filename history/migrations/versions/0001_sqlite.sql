@@ -198,7 +198,7 @@ CREATE TABLE tokens (
     PRIMARY KEY (id)
 );
 
-CREATE INDEX tokens_of_run ON tokens (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX tokens_of_run ON tokens (run_id);
 
 CREATE TABLE idempotency (
     environment TEXT NOT NULL,
