@@ -22,6 +22,7 @@ from wf.history.reading import DERIVED, IDS, RUNS, STATUS_NUMBER, read_run
 from wf.history.rows import DueKind
 
 _LAST: Final = b"\xff" * 16
+_LAST_MS: Final = int.from_bytes(_LAST[:6], "big")
 
 
 class Lead(Struct):
@@ -138,7 +139,7 @@ def marks(items: Sequence[Any]) -> str:
 
 def oldest(at_ms: int) -> bytes:
     """No id that was made then, or later, is smaller."""
-    return max(at_ms, 0).to_bytes(6, "big") + bytes(10)
+    return min(max(at_ms, 0), _LAST_MS).to_bytes(6, "big") + bytes(10)
 
 
 # --- leads ----------------------------------------------------------------------------------------

@@ -93,7 +93,8 @@ class Pruning(RunLists, ABC):
         self, wanted: RunFilter, ended_before: int
     ) -> tuple[list[bytes], RunFilter | None]:
         """A page of runs that may go, the deepest first; and how to ask for the next page."""
-        page = replace(wanted, limit=PRUNE_RUNS)
+        until = min(wanted.until or ended_before, ended_before)  # no run ends before its birth
+        page = replace(wanted, limit=PRUNE_RUNS, until=until)
         found = self.list_ended(page, ended_before)
         if not found:
             return [], None

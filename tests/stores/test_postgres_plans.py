@@ -4,7 +4,7 @@ empty: whatever it believes, a hot statement looks its rows up in an index and w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, Final, LiteralString, cast
 
@@ -25,7 +25,7 @@ from wf.history import postgres_sql_workers as workers
 from wf.history import postgres_step as step
 from wf.history.events import Status
 from wf.history.ids import new_id
-from wf.history.listing import lead_of
+from wf.history.listing import RunLists, lead_of
 from wf.history.model import RunFilter
 from wf.history.open import open_store
 from wf.history.schedules import due_next, due_now
@@ -153,3 +153,32 @@ def test_every_hot_statement_looks_its_rows_up(connection: psycopg.Connection) -
             if node["Node Type"] == "Seq Scan" or (index and first_columns[index] not in by):
                 walks.append(f"{name}: {node['Node Type']} {index or node['Relation Name']} {by}")
     assert walks == []
+
+
+class Explained(RunLists):
+    """Lists that answer their plans."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self.connection = connection
+
+    def _query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        text = cast("LiteralString", f"EXPLAIN (FORMAT JSON) {sql.replace('?', '%s')}")
+        return self.connection.execute(text, parameters).fetchall()
+
+    def _any_of(self, run_ids: Sequence[bytes]) -> tuple[str, list[Any]]:
+        raise NotImplementedError
+
+    def _has_metadata(self, key: str, value: Any) -> tuple[str, list[Any]]:
+        raise NotImplementedError
+
+
+def test_a_page_of_a_list_is_read_in_order_wherever_it_begins(
+    connection: psycopg.Connection,
+) -> None:
+    ids = connection.execute("SELECT id FROM runs ORDER BY id").fetchall()
+    middle = bytes(ids[len(ids) // 2][0]) if ids else new_id(0)
+    connection.execute(cast("LiteralString", sql.LIST_SETTINGS))
+    for page in (RunFilter("test"), RunFilter("test", before=middle), RunFilter("test", since=1)):
+        (told,) = cast("Any", Explained(connection).list_ended(page, 1 << 60))
+        read = {node["Node Type"] for node in nodes(told[0]["Plan"])}
+        assert read.isdisjoint({"Sort", "Bitmap Heap Scan", "Seq Scan"}), page
