@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks import backlog
 from benchmarks.asked import ASKED
 from benchmarks.figures import Figure, told
 from benchmarks.floor import on_postgres, on_sqlite
@@ -81,3 +82,14 @@ def test_every_peer_is_a_program_and_does_workloads_that_there_are() -> None:
     for peer in PEERS:
         assert Path(f"benchmarks/peers/{peer.module}.py").exists()
         assert set(peer.workloads) <= set(EVERYTHING)
+
+
+@pytest.mark.usefixtures("postgres_url")
+@pytest.mark.parametrize("store", HALVES)
+@pytest.mark.parametrize("shape", backlog.SHAPES, ids=lambda shape: shape.name)
+def test_what_is_done_beside_a_backlog_is_measured(store: str, shape: backlog.Shape) -> None:
+    with backlog.two_databases(store) as urls:
+        costs = backlog.measure(urls, shape, (20, 40), rounds=1)
+    assert {cost.name for cost in costs} >= {"trigger", "claim", "group commit", "page"}
+    assert all(cost.few > 0 and cost.many > 0 for cost in costs)
+    assert any("prune" in cost.name for cost in costs) is shape.is_pruned
