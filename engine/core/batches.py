@@ -356,6 +356,7 @@ def _open(
     task: str,
 ) -> BatchFuture:
     future = BatchFuture(loop=execution.loop)
+    future.on_cancel = None
     future.ordinal = ordinal
     future.settle = settle
     future.run_ids = run_ids

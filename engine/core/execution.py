@@ -320,6 +320,7 @@ class Execution:
         future = OperationFuture(loop=self.loop)
         future.ordinal = ordinal
         future.settle = settle
+        future.on_cancel = None
         self.open[ordinal] = future
         return future
 

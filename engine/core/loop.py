@@ -28,6 +28,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
 
+from msgspec import Struct
+
 from wf.engine.core.durations import MAX_DURATION_MS
 from wf.history.errors import BodyBlocked, DeclarationError, NotDeterministic, StepBudgetExceeded
 
@@ -47,22 +49,18 @@ _HASH_STRIDE: Final = 0x9E3779B1
 _HASH_MASK: Final = (1 << 60) - 1
 
 
-class Handle:
+class Handle(Struct, eq=False):
     """A scheduled callback.
 
     What asyncio asks of `Handle` and `TimerHandle`: cancel, cancelled, when.
     """
 
-    is_cancelled = False
+    callback: Callable[..., object]
+    args: tuple[Any, ...]
+    context: Context
+    is_cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
-    due = 0.0
-
-    def __init__(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context
-    ) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context
+    due: float = 0.0
 
     def cancel(self) -> None:
         if not self.is_cancelled:

@@ -50,9 +50,10 @@ class OperationFuture(BodyFuture):
     has to end first).
     """
 
+    __slots__ = ("on_cancel", "ordinal", "settle")
     ordinal: int
     settle: Callable[[Execution, OperationFuture, Any], None]
-    on_cancel: Callable[[Execution, OperationFuture], bool] | None = None
+    on_cancel: Callable[[Execution, OperationFuture], bool] | None
     is_canceled = False
     cancel_message: Any = None
     attempt = 1

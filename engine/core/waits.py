@@ -40,6 +40,7 @@ class Sleep(Operation[None]):
     def issue(self, execution: Execution) -> BodyFuture:
         delay = max(0, self._ms - execution.now) if self._until else self._ms
         future = SleepFuture(loop=execution.loop)
+        future.on_cancel = None
 
         def fire() -> None:
             if not future.done():
