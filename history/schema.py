@@ -36,6 +36,7 @@ schema: Final = MetaData()
 
 _ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
 """SQLite counts only a column of the exact type INTEGER by itself."""
+_IS_REFERENCE: Final = f"length(data) = {REFERENCE_LENGTH}"
 
 
 def _table(
@@ -155,12 +156,7 @@ _table(
     _text("name"),
     _maybe("data", LargeBinary()),
     Index("inbox_of_run", "run_id", "id"),
-    Index(
-        "inbox_with_blob",
-        "data",
-        postgresql_using="hash",
-        **_where(f"length(data) = {REFERENCE_LENGTH}"),
-    ),
+    Index("inbox_with_blob", "data", postgresql_using="hash", **_where(_IS_REFERENCE)),
     rowid=True,
 )
 
@@ -260,8 +256,7 @@ _table(
     Index("waits_of_run", "run_id"),
 )
 
-# An operation that waits for many runs: `missing` of them have not ended. One that does not
-# complete wakes an `eager` one.
+# An operation waits for many runs, of which `missing` are alive. A failure wakes an `eager` one.
 _table(
     "gathers",
     "run_id chapter ordinal",
