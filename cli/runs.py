@@ -230,8 +230,9 @@ def _operation(event: EventView, before: list[str] | None) -> list[str]:
 
     word = _WORDS.get(event.kind.partition("_")[0], "")
     state = _STATES.get(event.kind) or event.name.lower()
-    name = f"{word} {event.name}" if word in {"step", "child", "batch"} and event.name else word
-    if before is not None and (event.kind.endswith("_ENDED") or not event.name):
+    is_named = bool(event.name) and not event.kind.endswith("_ENDED")  # that has a status there
+    name = f"{word} {event.name}" if is_named and word in {"step", "child", "batch"} else word
+    if before is not None and not is_named:
         name = before[1]
     failed = event.kind in {"STEP_FAILED", "STEP_ATTEMPT_FAILED"}
     took = show_duration(event.took_ms) if event.kind == "STEP_FINISHED" else ""

@@ -189,6 +189,7 @@ def test_a_run_is_tailed_until_it_has_ended(client: wf.Client, database: str) ->
     assert [line.split("  ")[1] for line in told.stdout.splitlines()] == [
         "started", "#1", "#2", "#3", "ended",
     ]  # fmt: skip
+    assert not any("   " in line or line.endswith(" ") for line in told.stdout.splitlines())
     lines = command("runs", "tail", run.id, "--json", database=database).stdout.splitlines()
     assert [json.loads(line)["kind"] for line in lines] == kinds
 
