@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tests import warm
 from wf import Client, RunView
 
 T = TypeVar("T")
@@ -37,12 +37,4 @@ def ended(client: Client, run_id: str) -> RunView:
 
 def wf(*arguments: str, database: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "wf.cli", *arguments, "--db", database],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1"},
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
+    return warm.run([*arguments, "--db", database], cwd=cwd, env={**os.environ, "NO_COLOR": "1"})

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import warm
 from tests.observing import DEADLINE_SECONDS, until
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -81,17 +82,7 @@ class Terminal:
         (self.folder / "wf_config.py").write_text("import wf\n\nconfig = wf.Config(dirs=[])\n")
 
     def wf(self, *words: str, stdin: str = "", **options: Any) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "wf.cli", *words],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self.env,
-            timeout=DEADLINE_SECONDS,
-            check=False,
-            **options,
-        )
+        done = warm.run(words, cwd=self.folder, env=self.env, stdin=stdin, **options)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def here(self, *words: str) -> Done:

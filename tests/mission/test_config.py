@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import wf
+from tests import warm
 from tests.observing import ended
 from tests.observing import wf as command
 
@@ -77,37 +78,25 @@ def attempts(project: Path, database: str, task: str, env: str = "dev") -> int:
 
 def test_s12_init_makes_a_project_that_runs_and_whose_tests_pass(tmp_path: Path) -> None:
     def typed(*words: str) -> str:
-        ran = subprocess.run(
-            [sys.executable, "-m", *words],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ran = warm.run(words, cwd=tmp_path)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
-    assert "wf_config.py" in typed("wf.cli", "init")
-    assert json.loads(typed("wf.cli", "run", "hello", "Ada")) == [
-        "Hello, Ada!",
-        "Hello again, Ada!",
-    ]
-    [run] = json.loads(typed("wf.cli", "runs", "list", "--json"))
+    assert "wf_config.py" in typed("init")
+    assert json.loads(typed("run", "hello", "Ada")) == ["Hello, Ada!", "Hello again, Ada!"]
+    [run] = json.loads(typed("runs", "list", "--json"))
     assert (run["task"], run["status"]) == ("hello", "COMPLETED")
-    assert "2 passed" in typed("pytest", "-p", "no:cacheprovider")
+    pytest_itself = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    told = subprocess.run(pytest_itself, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "2 passed" in told.stdout, told.stdout
     (tmp_path / "tasks" / "hello.py").write_text("mine = 1\n")
-    assert "kept" in typed("wf.cli", "init")
+    assert "kept" in typed("init")
     assert (tmp_path / "tasks" / "hello.py").read_text() == "mine = 1\n"
 
 
 def test_s13_one_file_names_the_folders_the_database_and_the_rest(project: Path) -> None:
     configure(project, database="'data/runs.db'", project="'shop'", log_level="'WARNING'")
-    ran = subprocess.run(
-        [sys.executable, "-m", "wf.cli", "run", "uses-own", "--skip-waits"],
-        cwd=project / "jobs",
-        capture_output=True,
-        check=False,
-    )
+    ran = warm.run(["run", "uses-own", "--skip-waits"], cwd=project / "jobs")
     assert ran.returncode == 1
     with wf.Client(f"sqlite:///{project}/data/runs.db") as client:
         [run] = client.runs.list()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import wf
+from tests import warm
 from tests.mission import queued, scheduled
 from tests.observing import ended, until
 from tests.observing import wf as command
@@ -251,13 +250,8 @@ async def test_a_schedule_by_name_takes_the_tasks_queue_and_options_as_a_trigger
 
 
 def test_a_preview_needs_no_database() -> None:
-    def preview(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "wf.cli", "schedules", "preview", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def preview(*words: str) -> warm.Done:
+        return warm.run(["schedules", "preview", *words])
 
     berlin = ("0 2 * * *", "--timezone", "Europe/Berlin", "--from", "2025-03-29", "--count", "3")
     told = json.loads(preview(*berlin, "--json").stdout)
