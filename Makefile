@@ -9,7 +9,7 @@
 #   make bench-peers   and beside other engines, each in an environment of its own
 #   make pin           resolve constraints.txt anew
 
-.PHONY: help example test test-pythons setup simulate bench bench-peers pin
+.PHONY: help example test pyright pytest test-pythons setup simulate bench bench-peers pin
 .SUFFIXES:
 unexport PYTHONHOME PYTHONPATH
 # Where it is set, each of the hundreds of processes that the tests start compiles all modules anew.
@@ -40,8 +40,14 @@ example: setup
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pyright
 	$(BIN)/lint-imports
+	@$(MAKE) -j 2 pyright pytest
+
+# Beside each other, because pyright keeps one core busy, and the tests at times none.
+pyright:
+	$(BIN)/python -m pyright
+
+pytest:
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 test-pythons:
