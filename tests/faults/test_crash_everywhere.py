@@ -39,7 +39,7 @@ PLACES: Final = {
     How.UNKNOWN_DONE: (2, 2),
 }
 """The first write that is cut so, and how many from one to the next."""
-MOST_PAIRS: Final = 100
+MOST_PAIRS: Final = 50
 """Of cuts, spread evenly over all there are."""
 POSTGRES_POINTS: Final = 2
 """Cuts of each kind and sample on Postgres, spread over its writes."""

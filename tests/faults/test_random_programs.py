@@ -354,7 +354,7 @@ cuts_of: Final = st.dictionaries(
 )
 
 
-@examples(150)
+@examples(60)
 @given(program=ANY_PROGRAM, cuts=cuts_of, codec=CODECS)
 def test_a_program_ends_the_same_whatever_is_cut_and_whether_it_is_sealed(
     program: Program, cuts: dict[int, How], codec: wf.Codec | None, tmp_path: Path
@@ -364,7 +364,7 @@ def test_a_program_ends_the_same_whatever_is_cut_and_whether_it_is_sealed(
     check_model(program, live(stores.sqlite(), program, cuts, codec))
 
 
-@examples(60)
+@examples(25)
 @given(program=ANY_PROGRAM, cuts=cuts_of, codec=CODECS)
 def test_a_program_ends_the_same_on_both_stores(
     program: Program,
