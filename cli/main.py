@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -104,7 +105,7 @@ _TAKE_FIELDS = {"run", "send", "trigger"}
 
 def _invoke(words: list[str], after: list[str]) -> int:
     try:
-        code = typer.main.get_command(app)(
+        code = typer.main.get_command(_part(words[0] if words else ""))(
             words, prog_name="wf", standalone_mode=False, obj=Words(after)
         )
     except Exception as error:
@@ -113,6 +114,19 @@ def _invoke(words: list[str], after: list[str]) -> int:
             raise
         raise errors.Failed(usage, errors.USAGE) from error
     return code if isinstance(code, int) else 0
+
+
+def _part(name: str) -> typer.Typer:
+    """The app with this command alone, where there is one: to build all takes as long as to start
+    Python."""
+    part = copy(app)
+    part.registered_commands = [one for one in app.registered_commands if one.name == name]
+    part.registered_groups = [
+        one
+        for one in app.registered_groups
+        if one.typer_instance is not None and one.typer_instance.info.name == name
+    ]
+    return part if part.registered_commands or part.registered_groups else app
 
 
 def _usage(error: Exception) -> str | None:

@@ -3,6 +3,7 @@ terminals, while runs are under way."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -252,6 +253,13 @@ def test_a_run_in_a_pipe_imports_no_rich_and_no_sqlalchemy(terminal: Terminal) -
 def test_completion_is_there(terminal: Terminal) -> None:
     terminal.env |= {"_WF_COMPLETE": "complete_bash", "COMP_WORDS": "wf ru", "COMP_CWORD": "1"}
     assert set(terminal.wf().out.split()) == {"run", "runs"}
+
+
+def test_every_command_that_is_listed_tells_its_help(terminal: Terminal) -> None:
+    listed = re.findall(r"^  ([a-z]+)  ", terminal.here("--help").ok().out, re.MULTILINE)
+    assert {"run", "runs", "db"} <= set(listed)
+    for name in listed:
+        assert f"Usage: wf {name} " in terminal.here(name, "--help").ok().out
 
 
 def test_prints_of_a_step_and_of_its_children_stay_out_of_the_output(terminal: Terminal) -> None:
