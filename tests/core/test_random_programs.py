@@ -19,7 +19,7 @@ from wf.testing.mail import letters
 from wf.testing.nodes import Program, programs
 from wf.testing.programs import answer_of, interpret
 
-EXAMPLES = 200
+EXAMPLES = 80
 """Each one is replayed from every place of its history."""
 
 
