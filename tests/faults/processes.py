@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from threading import Event
 from typing import Any, Final
 
 from tests.faults.victim import Settings
+from tests.warm import Fork
 from wf.engine.core.runnable import Runnable
 from wf.engine.core.runs import new_run
 from wf.history.ids import new_id
@@ -20,6 +19,8 @@ from wf.history.store import Store
 
 ENVIRONMENT: Final = "dev"
 LOOK_SECONDS: Final = 0.05
+IMPORTED: Final = ("wf.history", "wf.engine", "tests.faults.samples")
+"""What a victim needs, before it is one."""
 PATIENCE_SECONDS: Final = 90.0
 """Far more than anything here takes on a machine that others use, too."""
 
@@ -37,12 +38,7 @@ class Victim:
     """A worker in a process of its own, that is at work when this is made."""
 
     def __init__(self, settings: Settings) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.victim", settings.encode()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self.process.stdout is not None
+        self.process = Fork("tests.faults.victim", [settings.encode()], IMPORTED)
         self.process.stdout.readline()
 
     @property
@@ -50,7 +46,7 @@ class Victim:
         return self.process.poll() is None
 
     def kill(self) -> None:
-        self.process.kill()
+        self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
@@ -66,9 +62,8 @@ class Victim:
     def close(self) -> None:
         if self.is_alive:
             self.kill()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 @contextmanager
