@@ -33,6 +33,8 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("wf.history", "wf.client", "wf.engine", "wf.cli")
 BESIDE: Final = frozenset({"wf.cli.__main__", "wf.engine.child", "wf.history.migrations.env"})
 """What is no module to import, but a program."""
+READ_AT_START: Final = ("LANG", "LC_ALL", "LC_CTYPE", "PYTHONIOENCODING", "PYTHONUTF8")
+"""A fork does not hear of these: where they are others, the command starts in the usual way."""
 ASKED_BYTES: Final = 32
 """Of a request: a word and a pid."""
 TIMEOUT_S: Final = 60.0
@@ -50,9 +52,11 @@ def run(
     **options: Any,
 ) -> Done:
     """What `python -m wf.cli WORDS` answers and prints. `options`: of a `subprocess.run`."""
-    given = {"cwd": str(cwd or Path.cwd()), "env": dict(env or os.environ)}
+    variables = dict(env or os.environ)
+    given: dict[str, Any] = {"cwd": str(cwd or Path.cwd()), "env": variables}
     warm = _warm(PACKAGES)
-    if options or not warm.free.acquire(blocking=False):
+    is_other = any(variables.get(name) != os.environ.get(name) for name in READ_AT_START)
+    if options or is_other or not warm.free.acquire(blocking=False):
         command = [sys.executable, "-m", "wf.cli", *words]
         return subprocess.run(
             command,
