@@ -86,6 +86,11 @@ class Warm:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, pass_fds=[theirs.fileno()], start_new_session=True
             )
+        atexit.register(self.end)
+
+    def end(self) -> None:
+        self._control.close()
+        self._process.wait(TIMEOUT_S)
 
     def run(self, given: dict[str, Any], stdin: str) -> Done:
         with contextlib.ExitStack() as opened:

@@ -453,6 +453,9 @@ class Execution:
         self.made.clear()
         self.timers.clear()
         self.loop.close()
+        if not self.loop.tasks():
+            self._root = None
+            del self.loop  # or all of this would be a cycle, that stays until the collector comes
 
     # -- inside
 

@@ -21,6 +21,7 @@ from wf.engine.core.execution import CLOSE_ROUNDS, Execution
 from wf.engine.core.operation import Dropped, Operation
 from wf.engine.core.runnable import Runnable, step, task
 from wf.engine.core.waits import wait
+from wf.history.events import Event, Kind
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 really_run: list[str] = []
@@ -283,3 +284,32 @@ def test_a_dropped_body_is_built_again_as_if_nothing_had_been() -> None:
     assert isinstance(call, Coroutine)
     assert isinstance(call, Operation)
     call.close()
+
+
+def test_a_body_that_is_dropped_or_has_ended_leaves_the_collector_nothing() -> None:
+    """A worker drops bodies by the thousand, and its collector rarely looks at what is old."""
+
+    @task
+    async def patient() -> None:
+        try:
+            await wait.for_(days=1)
+        finally:
+            await note("a")
+
+    @task
+    async def quick() -> int:
+        return 1
+
+    gc.collect()
+    gc.disable()
+    try:
+        for body in (patient, quick):
+            stage = Stage(body, paranoid=False)
+            execution = Execution(body, stage.run)
+            execution.apply(Event(1, Kind.STARTED, 0, stage.now, "3.11"))
+            gone = weakref.ref(execution.loop), weakref.ref(execution)
+            execution.close()
+            del execution
+            assert [known() for known in gone] == [None, None]
+    finally:
+        gc.enable()
