@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import json
 import logging
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from hashlib import blake2b
 from random import Random
@@ -447,8 +448,9 @@ class Execution:
         if not self.is_over:
             self._wind_down()
         root = self._root
-        if root is not None and root.done() and not root.cancelled():
-            root.exception()
+        if root is not None and root.done():
+            with suppress(CancelledError):  # which it gives away, and with it all frames it crossed
+                root.exception()
         self.open.clear()
         self.made.clear()
         self.timers.clear()
