@@ -110,7 +110,6 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
         for a in activations
         for event in a.events
     ]
-    received = [row for a in activations for row in a.received]
     children = [(a, child) for a in activations for child in a.children]
     runs = [child for _, child in children]
     answers = take_keys(connection, runs)
@@ -118,12 +117,12 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     if events:
         send(connection, sql.EVENTS, table(EVENT_KINDS, events))
         put(connection, blobs)
-    ids = byteas([a.run_id for a in activations])
-    consumed = [row for a in activations for row in a.consumed]
+    consumed = [(a.run_id, row) for a in activations for row in a.consumed]
     if consumed:
-        send(connection, sql.CONSUMED, [ids, int8s(consumed)])
+        send(connection, sql.CONSUMED, table("bi", consumed))
+    received = [(a.run_id, row) for a in activations for row in a.received]
     if received:
-        send(connection, messages.RECEIVED, [ids, int8s(received)])
+        send(connection, messages.RECEIVED, table("bi", received))
     if children:
         insert_runs(connection, runs, answers)
         _settle(connection, children, answers, group.now)

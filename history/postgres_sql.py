@@ -113,8 +113,8 @@ _LOOK_UP: Final = {
     "enable_material": _OFF,
     "jit": _OFF,
 }
-"""Plans may be made without statistics, while a table grows from nothing to millions of rows:
-whatever its size, they look each of their few rows up in an index."""
+"""Plans may be made without statistics, or with those of an empty table, while it grows to millions
+of rows: whatever its size, they look each of their few rows up in an index."""
 _KEPT: Final = {**_LOOK_UP, "plan_cache_mode": "'force_generic_plan'"}
 """So one plan is as good as another, and is made once: for a small group the server would choose to
 plan anew each time, which takes longer than what is planned."""
