@@ -98,33 +98,33 @@ class Threads:
         self._name = name
         self._orders: SimpleQueue[StepOrder | None] = SimpleQueue()
         self._threads = 0
-        self._idle = 0
+        self._free = 0
+        """Threads that have no order, less the orders that no thread has taken."""
         self._lock = threading.Lock()
 
     def start(self, order: StepOrder) -> None:
         with self._lock:
-            if self._idle <= self._orders.qsize() and self._threads < self._limit:
+            if self._free <= 0 and self._threads < self._limit:
                 self._threads += 1
+                self._free += 1
                 threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            self._free -= 1
             self._orders.put(order)
 
     def stop(self) -> None:
         """Those that are idle end; the others do, when their order is done."""
         with self._lock:
+            self._free -= self._threads
             for _ in range(self._threads):
                 self._orders.put(None)
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
-            order = self._orders.get()
-            with self._lock:
-                self._idle -= 1
-                if order is None:
-                    self._threads -= 1
-                    return
+        while (order := self._orders.get()) is not None:
             self._run(order)
+            with self._lock:
+                self._free += 1
+        with self._lock:
+            self._threads -= 1
 
 
 class Steps:
