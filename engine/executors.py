@@ -6,14 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
+from typing import TYPE_CHECKING
 
 from wf.engine.attempts import StepOutcome
 from wf.engine.away import Reply, call_of, perform
 from wf.engine.core.runnable import PROCESS, THREAD
-from wf.engine.processes import Processes
 from wf.engine.registry import Registry
 from wf.engine.steps import Deliver, StepOrder, canceled
 from wf.history.errors import UnknownExecutor
+
+if TYPE_CHECKING:
+    from wf.engine.processes import Processes
 
 
 class Executors:
@@ -22,16 +25,25 @@ class Executors:
     def __init__(self, named: Mapping[str, Executor], deliver: Deliver, kill_after: float) -> None:
         self._named = named
         self._deliver = deliver
-        self._processes = Processes(deliver, kill_after)
+        self._kill_after = kill_after
+        self._processes: Processes | None = None
 
     def start(self, order: StepOrder) -> None:
         if order.runnable.settings.executor == PROCESS:
-            self._processes.start(order)
+            self._own_processes().start(order)
         else:
             self._submit(order)
 
     def stop(self) -> None:
-        self._processes.stop()
+        if self._processes is not None:
+            self._processes.stop()
+
+    def _own_processes(self) -> Processes:
+        if self._processes is None:
+            from wf.engine.processes import Processes
+
+            self._processes = Processes(self._deliver, self._kill_after)
+        return self._processes
 
     def _submit(self, order: StepOrder) -> None:
         name = order.runnable.settings.executor

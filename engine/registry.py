@@ -11,7 +11,6 @@ from typing import Any, cast
 from wf.engine.core.hooks import NO_HOOKS, Hooks, Init
 from wf.engine.core.runnable import Runnable
 from wf.engine.middleware import Middleware, surrounded
-from wf.engine.telling import hooks_task
 from wf.history.errors import DeclarationError, UnknownTask
 from wf.history.hooks import is_of_hooks
 from wf.history.queues import Limits
@@ -70,6 +69,8 @@ class Registry:
         for runnable in self:
             hooks = everywhere + runnable.hooks
             if hooks:
+                from wf.engine.telling import hooks_task
+
                 hooked._hooks[runnable.id] = hooks
                 hooked.add(hooks_task(runnable, hooks))
         return hooked
