@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from wf.cli.tree import (
     BatchNode,
@@ -57,8 +58,7 @@ STYLES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Commands:
+class Commands(Struct, frozen=True):
     """What a person types to go on: complete a token, resume the run."""
 
     options: str = ""
@@ -84,8 +84,7 @@ class Commands:
         return f"{self.program} send {show('run', run.run_id)} {name} JSON{self.options}"
 
 
-@dataclass(slots=True)
-class Line:
+class Line(Struct):
     guide: str
     state: State
     symbol: str
@@ -95,8 +94,7 @@ class Line:
     is_header: bool = False
 
 
-@dataclass(slots=True)
-class Look:
+class Look(Struct):
     """How and when it is looked at."""
 
     now_ms: int

@@ -8,11 +8,12 @@ import shlex
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TextIO
 
 from wf.cli import options
+from msgspec import Struct
+
 from wf.cli.aside import Aside
 from wf.cli.draw import Commands, moment
 from wf.cli.errors import SIGNALED, Failed, line_of
@@ -47,8 +48,7 @@ GIVE_UP_SECONDS: Final = 30.0
 """A database that stays out of reach for so long ends the command; the run stays as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What was typed."""
 
     target: str
@@ -64,8 +64,7 @@ class Request:
     is_debug: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How it came out: the run as it was seen last, and what ended the watch (0: no signal)."""
 
     run: Run

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 from wf.engine.core.decisions import RunStep
 from wf.history.events import MOMENTS_FROM_MS, Event, Failure, Kind, Status
@@ -34,8 +35,7 @@ class State(Enum):
         return self in {State.DONE, State.FAILED, State.CANCELED}
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """What all lines of the tree have. Times in ms of the engine's clock; `began`: monotonic s."""
 
     ordinal: int
@@ -49,29 +49,24 @@ class Node:
     error: str = ""
 
 
-@dataclass(slots=True)
 class StepNode(Node):
     pass
 
 
-@dataclass(slots=True)
 class WaitNode(Node):
     pass
 
 
-@dataclass(slots=True)
 class TokenNode(Node):
     token_id: bytes = b""
     schema: bytes = b"null"
     is_awaited: bool = False
 
 
-@dataclass(slots=True)
 class MessageNode(Node):
     """The next message of that name, which the body waits for."""
 
 
-@dataclass(slots=True)
 class BatchNode(Node):
     """Many runs in one line."""
 
@@ -80,7 +75,6 @@ class BatchNode(Node):
     failed: int = 0
 
 
-@dataclass(slots=True)
 class RunNode(Node):
     run_id: bytes = b""
     batch_id: bytes = b""
@@ -90,8 +84,8 @@ class RunNode(Node):
     """The last event that is in the tree."""
     started_at: int = 0
     was_taken: bool = False
-    items: dict[int, Node] = field(default_factory=dict[int, Node])
-    started: dict[bytes, Node] = field(default_factory=dict[bytes, Node])
+    items: dict[int, Node] = {}
+    started: dict[bytes, Node] = {}
     """What it has no operation of: the runs that its steps started, or their batches, by id."""
     waits_until: int = 0
     """It sleeps, and goes on by itself then. 0: it does not."""
