@@ -24,7 +24,8 @@ from pydantic import BaseModel
 
 import wf
 from tests import postgres_server
-from wf.cli.working import GARBAGE_THRESHOLDS, SWITCH_SECONDS
+from wf.cli.main import GARBAGE_THRESHOLDS
+from wf.cli.working import SWITCH_SECONDS
 from wf.engine.core.runs import new_run
 from wf.engine.core.triggers import with_defaults
 from wf.history.ids import new_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -98,6 +99,7 @@ def _run(request: Request, standard: Standard) -> tuple[Ended, Commands]:
         task = chosen()
         payload = payload_for(task, request.payload, request.fields)
     store = open_store(_database(request.db), codec=project.codec())
+    gc.freeze()  # what is imported: at the end the collector would walk it, three times
     try:
         watch = Watch(request, store, registry, standard)
         if task is None:

@@ -24,9 +24,6 @@ from wf.history.open import open_store
 SWITCH_SECONDS: Final = 0.0005
 """At Python's own 5 ms, one sync step that computes makes every hand-over between threads wait
 5-20 ms; at this, 0.7 ms."""
-GARBAGE_THRESHOLDS: Final = (20_000, 10, 10)
-"""A live body is a few hundred objects in a cycle. At Python's own 700 the collector walks those of
-all runs under way again and again: 15-20% of a worker's time."""
 LOOK_SECONDS: Final = 1.0
 
 log = logging.getLogger("wf.worker")
@@ -41,7 +38,6 @@ def work(
     sys.setswitchinterval(SWITCH_SECONDS)
     registry = registry_of(targets)
     gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
     settings = WorkerSettings(
         environment=environment,
         max_owned=concurrency,
