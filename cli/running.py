@@ -12,9 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TextIO
 
-from wf.cli import options
 from msgspec import Struct
 
+from wf.cli import options
 from wf.cli.aside import Aside
 from wf.cli.draw import Commands, moment
 from wf.cli.errors import SIGNALED, Failed, line_of
@@ -144,7 +144,7 @@ class Watch:
         self._bell = Bell()
         self._signals = Signals(self._bell)
         self._tree.changed = self._bell.ring
-        self._looked_at = 0.0
+        self._looked_at = time.monotonic()
         self._quiet_looks = 0
         self._parked_at = -1
         self._troubled_since: float | None = None
@@ -158,7 +158,8 @@ class Watch:
         given = trigger_options({"tags": list(self._request.tags)} if self._request.tags else {})
         with self._signals.caught():
             self._session.make(task.id, payload, with_defaults(task.settings, given))
-            self._last = self._session.look()
+            session, now = self._session, self._session.clock.now()
+            self._last = Run(session.run_id, session.environment, task.id, payload, now)
             return self._watch()
 
     def resume(self, run_id: bytes) -> Ended:
@@ -211,7 +212,7 @@ class Watch:
         """Draw until the run has ended or is parked; None where a signal came. Raises what ended
         the worker."""
         version = -1
-        hinted = True
+        hinted = False
         while not self._signals.times:
             now = time.monotonic()
             if hinted or now - self._looked_at >= LOOK_SECONDS:

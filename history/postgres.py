@@ -75,6 +75,8 @@ from wf.history.version import SCHEMA_VERSION
 _CREATION_LOCK: Final = 0x77665F736368656D
 """An advisory lock ("wf_schem"): of processes that meet an empty database one makes the schema."""
 _HEAD: Final = Path(__file__).parent / "sql" / "head_postgres.sql"
+_VERSION: Final = """SELECT (SELECT max(version) FROM meta) FROM pg_tables
+WHERE schemaname = current_schema() AND tablename = 'meta'"""
 _ids: Final = random.SystemRandom()
 
 
@@ -465,11 +467,7 @@ def _check(connection: Connection, url: str, *, create: bool) -> None:
         migrate(url)
         version = _version(connection)
     if version is None and create:
-        with connection.transaction():
-            send(connection, "SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
-            if _version(connection) is None:
-                connection.execute(_HEAD.read_bytes())
-        version = _version(connection)
+        version = _made(connection)
     if version is None:
         raise BadURL("this Postgres database has no tables of wf: `wf db migrate` makes them")
     if version > SCHEMA_VERSION:
@@ -479,14 +477,24 @@ def _check(connection: Connection, url: str, *, create: bool) -> None:
         )
 
 
+def _made(connection: Connection) -> int:
+    """Make the schema; another process may have been faster."""
+    try:
+        with connection.transaction():
+            send(connection, "SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
+            connection.execute(_HEAD.read_bytes())
+    except pg.DuplicateTable:
+        version = _version(connection)
+        if version is None:
+            raise
+        return version
+    return SCHEMA_VERSION
+
+
 def _version(connection: Connection) -> int | None:
-    """None: no tables. The catalog is read as a table: `to_regclass` may answer from a cache that
-    is older than the lock under which it is asked."""
-    with connection.transaction():
-        there = connection.execute(
-            "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'meta'"
-        )
-        if there.fetchone() is None:
-            return None
-        row = connection.execute("SELECT max(version) FROM meta").fetchone()
-        return None if row is None else row[0]
+    """None: no tables of wf where ours would be made."""
+    try:
+        row = connection.execute(_VERSION).fetchone()
+    except pg.UndefinedTable:
+        return None
+    return None if row is None else row[0]
