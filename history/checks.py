@@ -219,7 +219,8 @@ CHECKS: Final[Sequence[Check]] = (
         "its parent or its root is not there",
         """SELECT c.id FROM runs c WHERE (c.parent_id IS NOT NULL
          AND NOT EXISTS (SELECT 1 FROM runs p WHERE p.id = c.parent_id))
-        OR NOT EXISTS (SELECT 1 FROM runs p WHERE p.id = c.root_id)""",
+        OR (c.root_id IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM runs p WHERE p.id = c.root_id))""",
     ),
     Check(
         "I9",

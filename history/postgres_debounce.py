@@ -47,7 +47,8 @@ UPDATE runs SET start_at = moved.at FROM moved
 """Delayed runs start at other times. Their rows in `runs` are locked."""
 
 REWRITE: Final = """UPDATE runs SET payload = a.payload, tags = a.tags, queue = a.queue,
- key = a.key, priority = a.priority, ttl_ms = a.ttl_ms, version = a.version, options = a.options
+ key = a.key, priority = a.priority, ttl_ms = nullif(a.ttl_ms, 0), version = a.version,
+ options = a.options
 FROM unnest(%s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[],
  %s::text[], %s::bytea[]) AS a(id, payload, tags, queue, key, priority, ttl_ms, version, options)
 WHERE runs.id = ANY (ARRAY[a.id])"""

@@ -181,13 +181,16 @@ RETURNING environment, task, key, run_id, digest"""
 """Takes or finds idempotency keys, and locks them. A run that is there already (a repeat) takes
 none."""
 
+_NEW_RUN: Final = re.sub(r"(start_at|ttl_ms)", r"nullif(\1, 0)", NEW_RUN_COLUMNS)
+
 RUNS: Final = f"""WITH made AS (
  INSERT INTO runs ({NEW_RUN_COLUMNS})
- SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::bytea[], %s::int8[], %s::bytea[],
-  %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::text[],
-  %s::text[], %s::bytea[], %s::bytea[], %s::bytea[])
+ SELECT {_NEW_RUN} FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::bytea[], %s::int8[],
+  %s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[],
+  %s::text[], %s::text[], %s::bytea[], %s::bytea[], %s::bytea[]) AS a({NEW_RUN_COLUMNS})
  ON CONFLICT (id) DO NOTHING
- RETURNING id, environment, task, queue, key, priority, created_at, start_at, ttl_ms),
+ RETURNING id, environment, task, queue, key, priority, created_at,
+  coalesce(start_at, 0) AS start_at, coalesce(ttl_ms, 0) AS ttl_ms),
 marked AS (
  INSERT INTO ready (run_id, environment, task, queue, key, priority, at, reason)
  SELECT id, environment, task, queue, key, priority, created_at, {_NEW}

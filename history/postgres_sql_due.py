@@ -19,18 +19,17 @@ def _sent(text: str) -> str:
     return re.sub(r":(\w+)", r"%(\1)s", text)
 
 
-_PLAIN: Final = (
-    f"(d.kind = {int(DueKind.RESUME)} OR d.kind = {int(DueKind.START)} AND r.ttl_ms = 0)"
-)
+_PLAIN: Final = f"""(d.kind = {int(DueKind.RESUME)}
+ OR d.kind = {int(DueKind.START)} AND coalesce(r.ttl_ms, 0) = 0)"""
 _IS_DUE: Final = "d.environment = %(environment)s AND d.at <= %(now)s"
 _WAITED_UNDER: Final = """(
  EXISTS (SELECT FROM tokens x JOIN runs u ON u.id = ANY (ARRAY[x.run_id])
-  WHERE x.id = d.id AND u.root_id = %(root)s)
+  WHERE x.id = d.id AND %(root)s IN (u.id, u.root_id))
  OR EXISTS (SELECT FROM waits w JOIN runs u ON u.id = ANY (ARRAY[w.run_id])
-  WHERE w.target = d.id AND u.root_id = %(root)s))"""
+  WHERE w.target = d.id AND %(root)s IN (u.id, u.root_id)))"""
 """A token that a descendant made or waits for."""
 _ANY_UNDER: Final = (
-    f" AND (r.root_id = %(root)s OR d.kind = {int(DueKind.TOKEN)} AND {_WAITED_UNDER})"
+    f" AND (%(root)s IN (r.id, r.root_id) OR d.kind = {int(DueKind.TOKEN)} AND {_WAITED_UNDER})"
 )
 
 

@@ -105,7 +105,7 @@ WHERE {_WAITS} AND m.queue = %(queue)s AND m.key = %(key)s AND m.task = %(task)s
 ORDER BY {_BEST} LIMIT %(count)s OFFSET %(skip)s"""
 
 UNDER: Final = f"""SELECT m.queue, m.key, m.task, {_RANK}, -m.priority, m.at, m.run_id
-FROM ready m JOIN runs u ON u.id = ANY (ARRAY[m.run_id]) AND u.root_id = %(root)s
+FROM ready m JOIN runs u ON u.id = ANY (ARRAY[m.run_id]) AND %(root)s IN (u.id, u.root_id)
 WHERE {_WAITS} AND m.task = ANY (%(tasks)s::text[]) ORDER BY {_BEST}"""
 """What waits among the descendants of one run."""
 

@@ -113,11 +113,12 @@ CLAIM_UNDER: Final = _claim(
     _BASE
     | {
         "general": _FREE.replace(
-            "{root}", " JOIN runs u ON u.id = ANY (ARRAY[q.run_id]) AND u.root_id = %(root)s"
+            "{root}",
+            " JOIN runs u ON u.id = ANY (ARRAY[q.run_id]) AND %(root)s IN (u.id, u.root_id)",
         ),
         "stirred": """EXISTS (SELECT FROM ready q JOIN runs u ON u.id = ANY (ARRAY[q.run_id])
  WHERE q.environment = %(environment)s AND q.queue <> '' AND q.owner IS NULL
- AND u.root_id = %(root)s)""",
+ AND %(root)s IN (u.id, u.root_id))""",
     }
 )
 """The same among the descendants of one run."""

@@ -118,7 +118,7 @@ STIR_DUE: Final = (
 """When a rate lets the next run start."""
 STIR_OF_ROOT: Final = """EXISTS (SELECT 1 FROM ready m JOIN runs r ON r.id = m.run_id
  WHERE m.environment = s.environment AND m.queue = s.queue AND m.queue <> ''
- AND m.owner IS NULL AND r.root_id = :root)"""
+ AND m.owner IS NULL AND :root IN (r.id, r.root_id))"""
 """… of a run and its descendants."""
 
 _SELECT: Final = f"""SELECT q.environment, q.name, q.paused, ({HELD}), (SELECT count(*) FROM ready m

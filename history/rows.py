@@ -65,8 +65,8 @@ def run_of(row: Sequence[Any]) -> Run:
     return Run(
         run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
         json.loads(tags) if tags != "[]" else [],
-        queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id,
-        schedule_id,
+        queue, key, priority, start_at or 0, ttl_ms or 0, idempotency_key, version, options,
+        batch_id, schedule_id,
     )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def new_run_row(run: NewRun, blobs: Blobs) -> tuple[Any, ...]:
         blobs.put(run.id, run.payload),
         run.created_at,
         run.parent_id,
-        run.root_id or run.id,
+        run.root_id,
         tags_json(run.tags),
         run.queue,
         run.key,

@@ -28,10 +28,10 @@ from wf.history.sqlite_transaction import (
 
 OF_ROOT: Final = f"""(CASE WHEN d.kind = {DueKind.TOKEN.value} THEN
  EXISTS (SELECT 1 FROM tokens t JOIN runs r ON r.id = t.run_id
-  WHERE t.id = d.id AND r.root_id = :root)
+  WHERE t.id = d.id AND :root IN (r.id, r.root_id))
  OR EXISTS (SELECT 1 FROM waits w JOIN runs r ON r.id = w.run_id
-  WHERE w.target = d.id AND r.root_id = :root)
- ELSE EXISTS (SELECT 1 FROM runs r WHERE r.id = d.id AND r.root_id = :root) END)"""
+  WHERE w.target = d.id AND :root IN (r.id, r.root_id))
+ ELSE EXISTS (SELECT 1 FROM runs r WHERE r.id = d.id AND :root IN (r.id, r.root_id)) END)"""
 """A due time that belongs to a run and its descendants, or to a token that one of them made or
 waits for."""
 
@@ -175,7 +175,7 @@ def _choose(tx: Transaction, lease: Lease, claim: Claim, limit: int) -> list[byt
     values: list[Any] = []
     if claim.root is not None:
         sql += " CROSS JOIN runs r ON r.id = m.run_id"
-        where += " AND r.root_id = ?"
+        where += " AND ? IN (r.id, r.root_id)"
         values.append(claim.root)
     text = f"{sql} WHERE {where} ORDER BY m.priority DESC, m.at, m.run_id LIMIT ?"
     for task in dict.fromkeys(claim.tasks):

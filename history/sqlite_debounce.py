@@ -54,7 +54,7 @@ def _push(tx: Transaction, pushes: Iterable[Push]) -> None:
         tx.db.execute(
             _REWRITE,
             (blobs.put(run_id, by.payload), tags_json(by.tags), by.queue, by.key, by.priority,
-             by.ttl_ms, by.version, by.options, run_id),
+             by.ttl_ms or None, by.version, by.options, run_id),
         )  # fmt: skip
         if list(by.tags) != push.held.tags:
             old = [(by.environment, tag.encode(), run_id) for tag in push.held.tags]

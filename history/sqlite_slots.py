@@ -55,7 +55,7 @@ ORDER BY l.task LIMIT 1"""
 _IS_STIRRED: Final = """SELECT 1 FROM stirs
 WHERE environment = ? AND task = ? AND at = 0 AND queue = ? LIMIT 1"""
 _UNDER: Final = f"""SELECT m.queue, m.key, m.task, {_HEAD} FROM ready m
-CROSS JOIN runs r ON r.id = m.run_id WHERE m.environment = ? AND {_WAITS} AND r.root_id = ?
+CROSS JOIN runs r ON r.id = m.run_id WHERE m.environment = ? AND {_WAITS} AND ? IN (r.id, r.root_id)
  AND m.task IN (SELECT value FROM json_each(?)) ORDER BY {_BEST}"""
 _IDLE_STIRS: Final = """DELETE FROM stirs WHERE environment = ? AND queue = ? AND NOT EXISTS
  (SELECT 1 FROM ready m WHERE m.environment = ?1 AND m.queue = ?2 AND m.queue <> ''

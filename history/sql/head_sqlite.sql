@@ -6,8 +6,8 @@ CREATE TABLE meta (
 
 CREATE TABLE runs (
     created_at BIGINT NOT NULL,
-    start_at BIGINT DEFAULT 0 NOT NULL,
-    ttl_ms BIGINT DEFAULT 0 NOT NULL,
+    start_at BIGINT,
+    ttl_ms BIGINT,
     ended_at BIGINT,
     canceled_at BIGINT,
     priority INTEGER DEFAULT 0 NOT NULL,
@@ -22,7 +22,7 @@ CREATE TABLE runs (
     batch_id BLOB,
     schedule_id BLOB,
     origin_id BLOB,
-    root_id BLOB NOT NULL,
+    root_id BLOB,
     tags TEXT DEFAULT '[]' NOT NULL,
     queue TEXT DEFAULT '' NOT NULL,
     "key" TEXT DEFAULT '' NOT NULL,

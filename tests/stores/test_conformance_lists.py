@@ -35,7 +35,7 @@ def fill(world: World, random: Random) -> list[bytes]:
     for number in range(60):
         at = start + number * HOUR
         parent = random.choice([None, *ids[-5:]])
-        root = world.run(parent).root_id if parent else None
+        root = world.run(parent).root_id or parent if parent else None
         run = NewRun(
             id=new_id(at),
             environment="other" if number % 10 == 9 else ENVIRONMENT,
