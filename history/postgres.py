@@ -64,6 +64,7 @@ from wf.history.postgres_rows import (
 )
 from wf.history.postgres_sql import looked_up
 from wf.history.postgres_step import AsyncPostgresStep, PostgresStep, is_done
+from wf.history.postgres_sweep import Sweeper
 from wf.history.postgres_wake import Wakes
 from wf.history.queues import Limits, QueueChange
 from wf.history.rows import TOKEN_COLUMNS, token_of
@@ -89,6 +90,7 @@ class PostgresStore(Looks):
         self._step_pool = Pool(url)
         """Of its own: steps that hold their transactions must not keep a worker from committing."""
         self._wakes = Wakes(self.pool)
+        self._sweeper = Sweeper(self.pool)
         self._clock = CarriedClock(self._ask_time)
         self.birth_time = self._clock.carried
         self._beats: dict[int, float] = {}
@@ -108,6 +110,7 @@ class PostgresStore(Looks):
 
     def close(self) -> None:
         self._wakes.close()
+        self._sweeper.close()
         self._step_pool.close()
         self.pool.close()
 
@@ -325,6 +328,7 @@ class PostgresStore(Looks):
         self._beats[lease.worker] = time.monotonic()
         if written.told:
             self.hint()
+        self._sweeper.claimed(len(written.claimed))
         if claim is None:
             return Committed()
         (self._looks.add if written.stirred else self._looks.discard)(lease.worker)
