@@ -123,7 +123,7 @@ def judged(end: End, title: str, *, strictly: bool) -> tuple[End, list[Log]]:
 _FAILURES: Final = frozenset(
     {Kind.STEP_FAILED, Kind.CHILD_ENDED, Kind.TOKEN_ENDED, Kind.MESSAGE_TIMED_OUT}
 )
-_ARRIVALS: Final = {
+_ARRIVALS: Final[dict[int, Kind]] = {
     Kind.CHILD_STARTED: Kind.CHILD_STARTED,
     Kind.CHILD_ENDED: Kind.CHILD_ENDED,
     Kind.TOKEN_ENDED: Kind.TOKEN_ENDED,
@@ -147,13 +147,14 @@ class Arrivals(Struct):
     """What was completed after the first failure."""
 
     def note(self, event: Event) -> None:
-        self.size += len(event.data or b"")
+        if event.data:
+            self.size += len(event.data)
         if self.failed_at and _is_success(event):
             self._since_failure.append(event)
         settles = event.kind == Kind.BATCH_ENDED and _settles(event)
         if event.kind in _FAILURES or settles:
             self.failed_at[event.ordinal] = event.seq
-        awaited = Kind.BATCH_ENDED if settles else _ARRIVALS.get(Kind(event.kind))
+        awaited = Kind.BATCH_ENDED if settles else _ARRIVALS.get(event.kind)
         if awaited is not None:
             self._arrived_at[awaited, event.ordinal] = event.seq
 

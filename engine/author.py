@@ -25,6 +25,7 @@ from wf.engine.core.info import RunInfo
 from wf.engine.core.names import check_name
 from wf.engine.core.operation import current_execution
 from wf.engine.core.outcome import text_of
+from wf.engine.debugging import standstill
 from wf.history.errors import Error
 from wf.history.ids import show
 
@@ -135,7 +136,11 @@ class StepCallInfo(Struct):
     attempt: int
     digest: int
     repeat: int
-    canceled: Callable[[], bool]
+    is_canceled: bool = False
+    deadline: float | None = None
+    """Of a sync step."""
+    stood_at_start: float = 0.0
+    """`standstill.seconds` when the deadline was set."""
     pad: Pad | None = None
     """None: nobody reads what is noted here."""
     store: Store | None = None
@@ -145,6 +150,17 @@ class StepCallInfo(Struct):
     """When the body asked for it (ms): the same for all its attempts."""
     transaction: Any = None
     """A StepTransaction (an AsyncStepTransaction in an async step) that is open."""
+
+    def is_late(self, now: float) -> bool:
+        """Over its deadline, not counting what was spent in a debugger."""
+        if self.deadline is None or now <= self.deadline:
+            return False
+        return now - self.deadline > standstill.seconds - self.stood_at_start
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Canceled, or over its timeout."""
+        return self.is_canceled or self.is_late(time.monotonic())
 
     @property
     def idempotency_key(self) -> str:
@@ -171,7 +187,7 @@ def current() -> Context:
     if call is None:
         raise Error("wf.current() is called outside a run: call it in a task body or a step")
     step = StepContext(call.step, call.attempt, call.idempotency_key)
-    return context_of(call.run, call.run.tags, False, call.canceled(), step)
+    return context_of(call.run, call.run.tags, False, call.cancel_requested, step)
 
 
 def context_of(

@@ -33,7 +33,7 @@ from wf.engine.core.retry import Elsewhere, kinds_of
 from wf.engine.core.runnable import Runnable, step
 from wf.engine.notebook import MAX_UNWRITTEN_BYTES
 from wf.engine.source import spec_of
-from wf.engine.steps import StepOrder, cancel_state, run_async, run_sync
+from wf.engine.steps import StepOrder, run_async, run_sync
 from wf.history.errors import CannotLoad, PayloadTooLarge, RetryAfter
 from wf.history.events import Failure
 from wf.history.notes import Note, Notes, first_metadata, operate
@@ -152,10 +152,8 @@ def order_of(call: Call) -> StepOrder:
         runnable = cast("Runnable[..., Any]", found)
     else:
         runnable = step(found, id=call.step)
-    info = StepCallInfo(call.run, call.step, call.attempt, call.digest, call.repeat, lambda: False)
-    order = StepOrder(call.run.id, 0, runnable, call.arguments, info, call.timeout_ms)
-    info.canceled = lambda: cancel_state(order)
-    return order
+    info = StepCallInfo(call.run, call.step, call.attempt, call.digest, call.repeat)
+    return StepOrder(call.run.id, 0, runnable, call.arguments, info, call.timeout_ms)
 
 
 def carry_out(order: StepOrder) -> Reply:

@@ -61,6 +61,11 @@ from wf.history.turns import Ending, NextChapter
 class Body:
     """See the module. `events`: the history so far, [STARTED] for a run that begins."""
 
+    execution: Execution
+    has_begun = False
+    has_ended = False
+    """In the activation that is at hand: it takes no more facts."""
+
     def __init__(
         self,
         run: Run,
@@ -82,7 +87,6 @@ class Body:
         self.activation = Activation(run.id, run.chapter)
         self.holds_back = False
         """A step was not handed out, because the worker is about to leave."""
-        self._execution: Execution | None = None
         self._paranoid: Paranoid | None = None
         self._is_paranoid = paranoid
         self._queue: deque[Event] = deque()
@@ -112,7 +116,8 @@ class Body:
         self._python = started.name
         if self._is_paranoid:
             self._paranoid = Paranoid(self.runnable, self.info, [], silent)
-        self._execution = Execution(self.runnable, self.info)
+        self.execution = Execution(self.runnable, self.info)
+        self.has_begun = True
         self._deliver(started, recorded=True)
         self._run_queue()
 
@@ -122,7 +127,8 @@ class Body:
         self.info = run_info(self.run, events[0])
         with silent():
             execution, pending = replay(self.runnable, self.info, events)
-        self._execution = execution
+        self.execution = execution
+        self.has_begun = True
         self.seq = events[-1].seq
         self._length.known(self.seq)
         self._python = events[0].name
@@ -170,22 +176,14 @@ class Body:
     # -- facts
 
     @property
-    def execution(self) -> Execution:
-        assert self._execution is not None
-        return self._execution
-
-    @property
-    def has_ended(self) -> bool:
-        return self.activation.ending is not None or self.activation.next_chapter is not None
-
-    @property
     def is_over(self) -> bool:
         """It has ended, and nothing of the author's is left that could run."""
-        return self._execution is not None and self._execution.is_over
+        return self.has_begun and self.execution.is_over
 
     def finish_step(self, outcome: StepOutcome, now: int, random: Random) -> None:
         """A step came back from where it ran. What it has recorded itself comes by the inbox."""
-        self.activation.notes += outcome.notes
+        if outcome.notes:
+            self.activation.notes += outcome.notes
         if outcome.is_recorded:
             return
         ordinal = outcome.ordinal
@@ -334,9 +332,9 @@ class Body:
             self._paranoid.close()
         if self.is_over:
             self.execution.close()
-        elif self._execution is not None:
+        elif self.has_begun:
             with silent():
-                self._execution.close()
+                self.execution.close()
 
     # -- inside
 
@@ -353,9 +351,10 @@ class Body:
             numbered = fact
         else:
             self.seq += 1
-            numbered = Event(self.seq, *fact[1:])
+            numbered = Event._make((self.seq, *fact[1:]))
             self.activation.events.append(numbered)
-        self._at_least = max(self._at_least, numbered.at)
+        if numbered.at > self._at_least:
+            self._at_least = numbered.at
         self.arrivals.note(numbered)
         first = len(self.activation.events)
         try:
@@ -393,12 +392,17 @@ class Body:
         self._queue.clear()
 
     def _decide(self, decision: Decision) -> None:
+        if isinstance(decision, End):
+            self._end(decision)
+            return
+        if isinstance(decision, Restart):
+            self._restart(decision)
+            return
         activation = self.activation
-        if not isinstance(decision, End | Restart):
-            row = decision.record(self.seq + 1, self.execution.now)
-            if row is not None:
-                self.seq += 1
-                activation.events.append(row)
+        row = decision.record(self.seq + 1, self.execution.now)
+        if row is not None:
+            self.seq += 1
+            activation.events.append(row)
         match decision:
             case RunStep():
                 self.steps[decision.ordinal] = decision
@@ -411,10 +415,6 @@ class Body:
                 activation.notes.append(decision.note)
             case Patched() | Noted():
                 pass
-            case Restart():
-                self._restart(decision)
-            case End():
-                self._end(decision)
             case _:
                 write(activation, self.run, decision, self.execution.now)
 
@@ -448,6 +448,7 @@ class Body:
 
     def _turn(self, chapter: NextChapter, due_at: int) -> None:
         """The run goes on at `due_at`, in a chapter of its own."""
+        self.has_ended = True
         activation = self.activation
         activation.next_chapter = chapter
         activation.waits.clear()
@@ -494,6 +495,7 @@ class Body:
         assert row is not None
         activation.events.append(row)
         gathered = Kind.BATCH_ENDED in self.execution.waits.values()
+        self.has_ended = True
         activation.ending = Ending(end.status, end.output, end.failure, at, gathered)
         if self._moments is not None:
             self._moments.end(activation, end.status, at)

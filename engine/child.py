@@ -77,9 +77,9 @@ class Child:
     def cancel(self, *_: object) -> None:
         """The signal's handler, in the main thread, which is the step's."""
         order = self._order
-        if order is None or order.is_canceled:
+        if order is None or order.info.is_canceled:
             return
-        order.is_canceled = True
+        order.info.is_canceled = True
         if order.task is None:
             raise asyncio.CancelledError
         order.task.get_loop().call_soon_threadsafe(order.task.cancel)

@@ -62,6 +62,8 @@ class Standstill:
 
     @property
     def seconds(self) -> float:
+        if not self._since:
+            return self._over
         with self._lock:
             now = time.monotonic()
             return self._over + sum(now - since for since in self._since.values())
@@ -81,7 +83,8 @@ class Standstill:
         while is_followed(thread):
             time.sleep(LOOK_SECONDS)
         with self._lock:
-            self._over += time.monotonic() - self._since.pop(thread)
+            self._over += time.monotonic() - self._since[thread]
+            del self._since[thread]  # last: whoever sees none under way does not wait for the lock
 
 
 standstill: Final = Standstill()

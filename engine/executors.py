@@ -55,7 +55,7 @@ class Executors:
             self._deliver(order, StepOutcome(order.ordinal, None, error, 0))
             return
         order.stop = future.cancel
-        if order.is_canceled:
+        if order.info.is_canceled:
             future.cancel()
         future.add_done_callback(partial(self._done, order))
 

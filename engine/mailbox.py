@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import Struct
+
 from wf.history.events import Event, Kind
 from wf.history.messages import Message
 from wf.history.model import Activation
 
 
-class Mailbox:
+class Mailbox(Struct):
     """`heard`: the names that the store was told of; None: not known any more."""
 
-    def __init__(self) -> None:
-        self.heard: set[str] | None = set()
-        self._unread: dict[str, dict[int, Message]] = {}
+    heard: set[str] | None = set()
+    _unread: dict[str, dict[int, Message]] = {}
 
     def put(self, messages: Iterable[Message], activation: Activation) -> None:
         """What was handed out. Those that `activation` has read are handed out once more where it

@@ -9,7 +9,7 @@ from wf.engine.alarms import NEVER
 from wf.engine.author import StepCallInfo
 from wf.engine.body import Body
 from wf.engine.core.decisions import RunStep
-from wf.engine.steps import StepOrder, StepRunner, cancel_state
+from wf.engine.steps import StepOrder, StepRunner
 from wf.history.step import StepPlace
 from wf.history.store import Store
 
@@ -90,10 +90,8 @@ class Orders:
 def new_order(body: Body, step: RunStep, attempt: int, store: Store, worker: int) -> StepOrder:
     """`worker`: its id in the store, which hands it out."""
     run = body.run
-    info = StepCallInfo(body.info, step.step, attempt, step.digest, step.repeat, lambda: False)
+    info = StepCallInfo(body.info, step.step, attempt, step.digest, step.repeat)
     info.store, info.place = store, StepPlace(worker, run.id, run.chapter, step.ordinal)
     info.asked_at = step.at
     timeout_ms = step.runnable.settings.timeout_ms
-    order = StepOrder(run.id, step.ordinal, step.runnable, step.arguments, info, timeout_ms)
-    info.canceled = lambda: cancel_state(order)
-    return order
+    return StepOrder(run.id, step.ordinal, step.runnable, step.arguments, info, timeout_ms)

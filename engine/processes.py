@@ -111,7 +111,7 @@ class _Process:
     def run(self, order: StepOrder) -> StepOutcome:
         """The step, to its end. Never raises."""
         order.stop = self.terminate
-        if order.is_canceled:
+        if order.info.is_canceled:
             return canceled(order)
         begun = time.monotonic()
         late = False
@@ -123,8 +123,8 @@ class _Process:
         try:
             while True:
                 left = None
-                if order.deadline is not None and not late:
-                    left = max(0.0, order.deadline - time.monotonic())
+                if order.info.deadline is not None and not late:
+                    left = max(0.0, order.info.deadline - time.monotonic())
                 if not self._connection.poll(left):
                     late = True
                     self.terminate()
@@ -133,7 +133,7 @@ class _Process:
                 if what == BEGUN:
                     begun = time.monotonic()
                     if order.timeout_ms:
-                        order.deadline = begun + order.timeout_ms / 1_000
+                        order.info.deadline = begun + order.timeout_ms / 1_000
                 elif what == NOTE:
                     _page(order).add(data)
                 elif what == ASK:
@@ -177,7 +177,7 @@ class _Process:
     def _died(self, order: StepOrder, begun: float) -> StepOutcome:
         self.kill()
         took_ms = round((time.monotonic() - begun) * 1_000)
-        if order.is_canceled:
+        if order.info.is_canceled:
             return StepOutcome(order.ordinal, None, canceled(order).error, took_ms)
         told = (
             f"the process in which {order.runnable.id} ran {_end_of(self._popen)}: look for "

@@ -8,8 +8,7 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
@@ -49,10 +48,6 @@ class StepOrder(Struct, eq=False):
     arguments: bytes
     info: StepCallInfo
     timeout_ms: int = 0
-    is_canceled: bool = False
-    deadline: float | None = None
-    stood_at_start: float = 0.0
-    """`standstill.seconds` when the deadline was set."""
     task: asyncio.Task[StepOutcome] | None = None
     ending: threading.Lock = field(default_factory=threading.Lock)
     stop: Callable[[], object] | None = None
@@ -60,12 +55,6 @@ class StepOrder(Struct, eq=False):
     page: Page | None = None
     """Where it notes what is to be written while it runs."""
     around: Sequence[Middleware] = ()
-
-    def is_late(self, now: float) -> bool:
-        """Over its deadline, not counting what was spent in a debugger."""
-        if self.deadline is None or now <= self.deadline:
-            return False
-        return now - self.deadline > standstill.seconds - self.stood_at_start
 
     def claim_end(self) -> bool:
         """Say how it ends: to be asked by a step before it commits, and by who gives it up. True
@@ -169,7 +158,7 @@ class Steps:
             asyncio.run_coroutine_threadsafe(told, loop).result()
 
     def cancel(self, order: StepOrder) -> None:
-        order.is_canceled = True
+        order.info.is_canceled = True
         if order.stop is not None:
             order.stop()
         elif self._loop is not None and inspect.iscoroutinefunction(order.runnable.fn):
@@ -263,7 +252,8 @@ def canceled(order: StepOrder) -> StepOutcome:
 async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome:
     """Run an async step here."""
     begun = seconds()
-    runs = _enter(order, asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    runs = _enter(order, loop)
     data: bytes | None = None
     failed: BaseException | None = None
     timed_out = is_recorded = False
@@ -274,13 +264,11 @@ async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> Step
         if order.around:
             call = partial(call_async, order.around, call)
         if order.timeout_ms:
-            limit = asyncio.timeout(None)
+            limit = Limit(loop, order.timeout_ms / 1_000)
             try:
-                async with limit:
-                    with _bounding(limit, order.timeout_ms / 1_000):
-                        value = await call()
+                value = await call()
             finally:
-                timed_out = limit.expired()
+                timed_out = limit.end()
         else:
             value = await call()
         data = signature.encode_result(value)
@@ -298,12 +286,13 @@ async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> Step
 def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome:
     """Run a sync step here. One that returns after its timeout has timed out: it could not be
     interrupted."""
-    if order.is_canceled:
+    info = order.info
+    if info.is_canceled:
         return canceled(order)
     begun = seconds()
     if order.timeout_ms:
-        order.stood_at_start = standstill.seconds
-        order.deadline = begun + order.timeout_ms / 1_000
+        info.stood_at_start = standstill.seconds
+        info.deadline = begun + order.timeout_ms / 1_000
     _enter(order)
     data: bytes | None = None
     failed: BaseException | None = None
@@ -314,36 +303,44 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
         call = partial(order.runnable.fn, *args, **kwargs)
         value = call_sync(order.around, call) if order.around else call()
         data = signature.encode_result(value)
-        timed_out = order.is_late(seconds())
+        timed_out = info.is_late(seconds())
         if timed_out:
             raise timeout_error(order)
         is_recorded = commit(order, data, _since(begun, seconds))
     except BaseException as error:
-        timed_out = timed_out or order.is_late(seconds())
+        timed_out = timed_out or info.is_late(seconds())
         failed = roll_back(order, error)
         data, failed = None, timeout_error(order) if timed_out else failed
     return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out, is_recorded)
 
 
-@contextmanager
-def _bounding(limit: asyncio.Timeout, seconds: float) -> Generator[None]:
-    """Let it expire after so long, not counting what was spent in a debugger."""
-    loop = asyncio.get_running_loop()
-    stood = standstill.seconds
+class Limit:
+    """Cancels the task that makes it after so long, not counting what was spent in a debugger."""
 
-    def over() -> None:
-        nonlocal stood, timer
-        more, stood = standstill.seconds - stood, standstill.seconds
+    __slots__ = ("_is_over", "_loop", "_stood", "_task", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        self._task = asyncio.current_task(loop)
+        self._stood = standstill.seconds
+        self._is_over = False
+        self._timer = loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        stood = standstill.seconds
+        more, self._stood = stood - self._stood, stood
         if more > 0:
-            timer = loop.call_later(more, over)
-        else:
-            limit.reschedule(loop.time())
+            self._timer = self._loop.call_later(more, self._ring)
+        elif self._task is not None:
+            self._is_over = True
+            self._task.cancel()
 
-    timer = loop.call_later(seconds, over)
-    try:
-        yield
-    finally:
-        timer.cancel()
+    def end(self) -> bool:
+        """It cancels no more. True: it has."""
+        self._timer.cancel()
+        if self._is_over and self._task is not None:
+            self._task.uncancel()
+        return self._is_over
 
 
 def _enter(order: StepOrder, loop: asyncio.AbstractEventLoop | None = None) -> StepRuns:
@@ -365,8 +362,3 @@ def timeout_error(order: StepOrder) -> TimeoutError:
 def _cancel_task(order: StepOrder) -> None:
     if order.task is not None:
         order.task.cancel()
-
-
-def cancel_state(order: StepOrder) -> bool:
-    """`wf.current().cancel_requested` in a step: canceled, or over its timeout."""
-    return order.is_canceled or order.is_late(time.monotonic())

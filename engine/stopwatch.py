@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from wf.history.events import Event, Kind
 
 
-class Stopwatch:
+class Stopwatch(Struct):
     """`limit_ms`: how long the run may be active; 0: for ever, and then nothing is counted from its
     history."""
 
-    def __init__(self, limit_ms: int) -> None:
-        self.limit_ms = limit_ms
-        self._active_ms = 0
-        self._since = 0
-        """When the first of the steps in flight was handed out; 0: none is."""
+    limit_ms: int
+    _active_ms: int = 0
+    _since: int = 0
+    """When the first of the steps in flight was handed out; 0: none is."""
 
     def recall(self, events: Iterable[Event]) -> None:
         """What the history tells of it (an attempt that a lost worker took with it, or that was

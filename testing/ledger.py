@@ -166,7 +166,7 @@ def _steps_of(
             if one.verb == "step":
                 repeat = equal[one.name, one.digest]
                 equal[one.name, one.digest] += 1
-                call = StepCallInfo(info, one.name, 1, one.digest, repeat, lambda: False)
+                call = StepCallInfo(info, one.name, 1, one.digest, repeat)
                 yield one.name, call.idempotency_key, one.ordinal in finished
 
 

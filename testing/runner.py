@@ -132,7 +132,7 @@ class VirtualRunner:
             self._jobs.append(Job(order, self._later()))
 
     def cancel(self, order: StepOrder) -> None:
-        order.is_canceled = True
+        order.info.is_canceled = True
         if order.task is not None:
             order.task.cancel()
 
@@ -211,7 +211,7 @@ class VirtualRunner:
     def _begin(self, job: Job) -> None:
         job.has_begun = True
         order = job.order
-        if order.is_canceled:
+        if order.info.is_canceled:
             self._finish(job, canceled(order))
             return
         if self._before is not None:

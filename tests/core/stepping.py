@@ -14,7 +14,7 @@ def run_step(
     run: RunInfo, step: RunStep, attempt: int
 ) -> tuple[bytes | None, BaseException | None]:
     """Run a step here. An async one may not wait for anything real."""
-    step_call.set(StepCallInfo(run, step.step, attempt, step.digest, step.repeat, lambda: False))
+    step_call.set(StepCallInfo(run, step.step, attempt, step.digest, step.repeat))
     signature = step.runnable.signature
     try:
         args, kwargs = signature.decode_call(step.arguments)

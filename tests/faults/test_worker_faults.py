@@ -303,7 +303,7 @@ def test_an_async_step_canceled_before_its_first_line_is_reported() -> None:
     delivered: list[StepOutcome] = []
 
     async def cancel_at_once() -> None:
-        info = StepCallInfo(RunInfo(b"", "", b""), "slowly", 1, 0, 0, lambda: False)
+        info = StepCallInfo(RunInfo(b"", "", b""), "slowly", 1, 0, 0)
         order = StepOrder(b"", 1, slowly, b"[1]", info)
         start_async(asyncio.get_running_loop(), order, lambda _, outcome: delivered.append(outcome))
         assert order.task is not None
