@@ -7,7 +7,6 @@ are the JSON that is stored. `perform` is what an executor is given to run.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import secrets
 import sys
@@ -157,7 +156,7 @@ def order_of(call: Call) -> StepOrder:
 
 
 def carry_out(order: StepOrder) -> Reply:
-    if inspect.iscoroutinefunction(order.runnable.fn):
+    if order.runnable.is_async:
         return _reply(asyncio.run(_as_task(order)))
     return _reply(copy_context().run(run_sync, order))
 

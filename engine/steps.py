@@ -143,7 +143,7 @@ class Steps:
             order.around = self._around
             if order.runnable.settings.executor != THREAD:
                 self._executors.start(order)
-            elif inspect.iscoroutinefunction(order.runnable.fn):
+            elif order.runnable.is_async:
                 for_loop.append(order)
             else:
                 self._threads.start(order)
@@ -161,7 +161,7 @@ class Steps:
         order.info.is_canceled = True
         if order.stop is not None:
             order.stop()
-        elif self._loop is not None and inspect.iscoroutinefunction(order.runnable.fn):
+        elif self._loop is not None and order.runnable.is_async:
             self._loop.call_soon_threadsafe(_cancel_task, order)
 
     def stop(self) -> None:

@@ -10,7 +10,6 @@ leaves what a dead process leaves: effects without results.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import selectors
 from asyncio import events
 from collections.abc import Callable, Iterable, Sequence
@@ -216,7 +215,7 @@ class VirtualRunner:
             return
         if self._before is not None:
             self._before(order)
-        if inspect.iscoroutinefunction(order.runnable.fn):
+        if order.runnable.is_async:
             if self._loop is None:
                 self._loop = VirtualLoop(self._clock)
             done: Deliver = lambda _, outcome: self._finish(job, outcome)  # noqa: E731

@@ -159,7 +159,8 @@ def examples_of(strategy: Any) -> list[Any]:
 
 def with_fn(runnable: AnyRunnable, stand_in: StandIn) -> AnyRunnable:
     copied = copy.copy(runnable)
-    copied.fn = _as_async(stand_in) if is_async(stand_in) else stand_in
+    copied.is_async = is_async(stand_in)
+    copied.fn = _as_async(stand_in) if copied.is_async else stand_in
     return copied
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import backlog
+from benchmarks import backlog, sustained
 from benchmarks.asked import ASKED
+from benchmarks.bench import Bench
 from benchmarks.figures import Figure, told
 from benchmarks.floor import on_postgres, on_sqlite
 from benchmarks.picture import PANELS, picture
@@ -93,3 +95,14 @@ def test_what_is_done_beside_a_backlog_is_measured(store: str, shape: backlog.Sh
     assert {cost.name for cost in costs} >= {"trigger", "claim", "group commit", "page"}
     assert all(cost.few > 0 and cost.many > 0 for cost in costs)
     assert any("prune" in cost.name for cost in costs) is shape.is_pruned
+
+
+def test_runs_go_on_while_old_ones_are_removed(fresh_postgres_url: str, tmp_path: Path) -> None:
+    with (
+        closing(Bench(fresh_postgres_url, SHORT, tmp_path)) as bench,
+        closing(sustained.go_on(bench, seconds=60, keep_s=0, window_s=1)) as windows,
+    ):
+        window = next(window for window in windows if window.removed)
+    assert window.runs > 0
+    assert window.cpu_us > 0
+    assert "dead" in window.state

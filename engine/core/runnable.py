@@ -128,6 +128,7 @@ class Runnable(Hookable[R], Generic[P, R]):
         self.settings = settings
         self._is_inline = kind == "step" and settings.queue is None
         self.hooks = hooks
+        self.is_async = inspect.iscoroutinefunction(fn)
         self.signature = Signature(fn, id)
         self.schedules: tuple[Declared, ...] = ()
         self.settle_step = partial(settle_step, self)
