@@ -55,7 +55,8 @@ def audit(store: Store) -> list[Breach]:
 
 _HISTORIES: Final = f"""SELECT r.id, r.status, r.chapter, r.attempt, r.ended_at, r.failure,
  CASE WHEN e.kind = {Kind.ENDED.value} THEN r.output END,
- e.chapter, e.seq, e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt,
+ e.chapter, e.seq, e.kind, coalesce(e.ordinal, 0), e.at, e.name, coalesce(e.digest, 0),
+ coalesce(e.attempt, 0),
  CASE WHEN e.kind = {Kind.ENDED.value} THEN e.data END
 FROM (SELECT * FROM runs WHERE id > ? ORDER BY id LIMIT {PAGE_RUNS}) r
 LEFT JOIN events e ON e.run_id = r.id ORDER BY r.id, e.chapter, e.seq"""

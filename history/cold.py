@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from wf.history.blobs import GET, whole, whole_event, whole_histories, whole_run
 from wf.history.events import Event
@@ -18,12 +18,10 @@ from wf.history.notes import Chunk
 from wf.history.pruning import Pruning
 from wf.history.queues import QueueLooks
 from wf.history.reading import RUNS, read_run
-from wf.history.rows import TOKEN_COLUMNS, TOKEN_STATUS, token_of
+from wf.history.rows import EVENT_COLUMNS, TOKEN_COLUMNS, TOKEN_STATUS, token_of
 from wf.history.schedules import ScheduleLooks
 
 _T = TypeVar("_T")
-
-_EVENTS: Final = "seq, kind, ordinal, at, name, digest, attempt, took, data"
 
 
 class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
@@ -125,7 +123,7 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
             where, values = "run_id = ? AND chapter = ?", [run_id, chapter]
         if after != (0, 0):
             where, values = f"{where} AND (chapter, seq) > (?, ?)", [*values, *after]
-        sql = f"SELECT chapter, {_EVENTS} FROM events WHERE {where} ORDER BY chapter, seq"
+        sql = f"SELECT chapter, {EVENT_COLUMNS} FROM events WHERE {where} ORDER BY chapter, seq"
         return [
             (row[0], whole_event(Event(*row[1:]), self.fetch)) for row in self._query(sql, values)
         ]
@@ -141,7 +139,7 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
     def load(self, runs: Sequence[tuple[bytes, int]]) -> dict[bytes, list[Event]]:
         """Histories of (run, chapter), in order of seq, as many as LOAD_BYTES hold; of a run
         without events, an empty list."""
-        sql = f"SELECT {_EVENTS} FROM events WHERE run_id = ? AND chapter = ? ORDER BY seq"
+        sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE run_id = ? AND chapter = ? ORDER BY seq"
         nothing = (None,)
 
         def rows() -> Iterator[tuple[Any, ...]]:

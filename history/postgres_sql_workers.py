@@ -12,7 +12,7 @@ from wf.history.events import Kind
 from wf.history.limits import LOAD_BYTES, NEWS_BYTES
 from wf.history.model import InboxKind, Reason
 from wf.history.postgres_sql import CLOCK, MARKED, SLOT, note, noted, stir_marks, stir_slots
-from wf.history.rows import MARK_PRIORITY, columns
+from wf.history.rows import EVENT_COLUMNS, MARK_PRIORITY, columns
 from wf.history.sealing import KEY_LOST
 
 _NEW, _RESUME, _TAKEN = (int(reason) for reason in Reason)
@@ -158,7 +158,7 @@ OWNED_INBOXES: Final = _READ.format(
     "owned o JOIN inbox i ON i.run_id = o.run_id WHERE o.worker = %s"
 )
 
-LOAD: Final = f"""SELECT run_id, seq, kind, ordinal, at, name, digest, attempt, took, data FROM (
+LOAD: Final = f"""SELECT run_id, {EVENT_COLUMNS} FROM (
  SELECT a.run_id, e.seq, e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt, e.took, e.data,
   sum(octet_length(e.data)) OVER (ORDER BY a.run_id) AS upto
  FROM unnest(%s::bytea[], %s::int8[]) AS a(run_id, chapter)

@@ -46,6 +46,12 @@ RUN_COLUMNS: Final = (
 """What `run_of` reads, in its order."""
 RUN_WIDTH: Final = RUN_COLUMNS.count(",") + 1
 
+EVENT_COLUMNS: Final = (
+    "seq, kind, coalesce(ordinal, 0), at, name, coalesce(digest, 0), coalesce(attempt, 0), "
+    "coalesce(took, 0), data"
+)
+"""The fields of an Event. What a claim writes has no numbers: NULL takes no bytes on Postgres."""
+
 MARK_PRIORITY: Final = f"CASE WHEN r.canceled_at IS NULL THEN r.priority ELSE {CANCEL_PRIORITY} END"
 """What stands in a mark of the run `r`."""
 

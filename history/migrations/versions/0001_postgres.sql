@@ -46,12 +46,12 @@ ALTER TABLE runs SET (fillfactor = 45);
 
 CREATE TABLE events (
     at BIGINT NOT NULL,
-    digest BIGINT DEFAULT 0 NOT NULL,
+    digest BIGINT,
     chapter INTEGER NOT NULL,
     seq INTEGER NOT NULL,
-    ordinal INTEGER DEFAULT 0 NOT NULL,
-    attempt INTEGER DEFAULT 0 NOT NULL,
-    took INTEGER DEFAULT 0 NOT NULL,
+    ordinal INTEGER,
+    attempt INTEGER,
+    took INTEGER,
     kind SMALLINT NOT NULL,
     run_id BYTEA NOT NULL,
     name TEXT DEFAULT '' NOT NULL,
