@@ -346,17 +346,9 @@ class PostgresStore(Looks):
         beaten = self._beats.get(lease.worker)
         if claim.resync or beaten is None or time.monotonic() - beaten > lease.lease_ms / 4_000:
             return False
-        values = [
-            lease.worker,
-            lease.worker,
-            lease.environment,
-            now,
-            texts(list(claim.tasks) if claim.limit > 0 else []),
-            lease.environment,
-            lease.environment,
-            now,
-            texts(list(claim.tasks) if claim.limit > 0 else []),
-        ]
+        worker, environment = lease.worker, lease.environment
+        tasks = texts(claim.tasks if claim.limit > 0 else ())
+        values = [worker, worker, environment, now, tasks, environment, environment, now, tasks]
         ((alive, busy, stirred),) = self.pool.run(lambda c: look(c, sql.IDLE, values))
         if not alive:
             raise self._refused(lease, None)
