@@ -17,6 +17,7 @@ import wf
 from benchmarks import tasks
 from benchmarks.machine import parent_of
 from benchmarks.sizes import BATCH, SHORT, Sizes
+from wf import Engine
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 STOP_S: Final = 30
@@ -42,9 +43,9 @@ class Bench:
             client.close()
 
     @contextmanager
-    def engine(self) -> Generator[wf.Engine]:
+    def engine(self) -> Generator[Engine]:
         """A worker in this process, at work."""
-        engine = wf.Engine(self.url, [tasks])
+        engine = Engine(self.url, [tasks])
         engine.start_now()
         try:
             yield engine

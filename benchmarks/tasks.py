@@ -16,7 +16,7 @@ from pydantic import BaseModel
 import wf
 
 MARKS: str = "WF_BENCH_MARKS"
-"""The variable that names the folder in which `arrived` leaves files."""
+"""The variable that names the folder in which `stay` leaves files."""
 
 
 class Order(BaseModel):
@@ -98,19 +98,20 @@ async def sleeper(sleep: Sleep) -> float:
 
 
 @wf.step
-async def arrived(name: str) -> None:
-    """Tell who looks at the folder, and never come back."""
-    mark = Path(os.environ[MARKS]) / name
-    mark.with_suffix(".new").write_text(str(time.time()))
-    mark.with_suffix(".new").rename(mark.with_suffix(f".{os.getpid()}"))
-    await asyncio.sleep(3_600)
+def stay(place: str) -> None:
+    """Tell who looks at the folder, and stay until somebody puts `place`.over there."""
+    mark = Path(os.environ[MARKS]) / place
+    mark.with_suffix(f".{os.getpid()}").touch()
+    while not mark.with_suffix(".over").exists():
+        time.sleep(0.005)
 
 
 @wf.task(max_duration="2h", on_failure=tell)
 async def long(count: Count) -> None:
     for number in range(count.count):
         await charge(Order(id=number))
-    await arrived("arrived")
+    await stay("first")
+    await stay("second")
 
 
 @wf.step
