@@ -14,7 +14,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from itertools import groupby
 from typing import Any, Final, overload
 
 from wf.history.errors import HistoryUnreadable
@@ -115,16 +114,18 @@ def whole_event(event: Event, fetch: Fetch) -> Event:
     return event._replace(data=whole(event.data, fetch))
 
 
-def whole_histories(rows: Iterable[tuple[Any, ...]], fetch: Fetch) -> dict[bytes, list[Event]]:
-    """From rows of (run, seq, …), those of a run together: as many as LOAD_BYTES hold, one at
-    least. Without a seq: a run that has no events."""
+def whole_histories(
+    histories: Iterable[tuple[bytes, Iterable[Sequence[Any]]]], fetch: Fetch
+) -> dict[bytes, list[Event]]:
+    """From runs and their rows: as many as LOAD_BYTES hold, one at least."""
     found: dict[bytes, list[Event]] = {}
     size = 0
-    for run_id, events in groupby(rows, key=lambda row: row[0]):
+    for run_id, rows in histories:
         if size >= LOAD_BYTES:
             break
+        events = map(Event._make, rows)
         found[run_id] = [
-            whole_event(Event(*row[1:]), fetch) for row in events if row[1] is not None
+            whole_event(event, fetch) if is_reference(event.data) else event for event in events
         ]
         size += sum(len(event.data or b"") for event in found[run_id])
     return found

@@ -140,14 +140,8 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
         """Histories of (run, chapter), in order of seq, as many as LOAD_BYTES hold; of a run
         without events, an empty list."""
         sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE run_id = ? AND chapter = ? ORDER BY seq"
-        nothing = (None,)
-
-        def rows() -> Iterator[tuple[Any, ...]]:
-            for run_id, chapter in runs:
-                for row in self._query(sql, (run_id, chapter)) or [nothing]:
-                    yield (run_id, *row)
-
-        return whole_histories(rows(), self.fetch)
+        histories = ((run_id, self._query(sql, (run_id, chapter))) for run_id, chapter in runs)
+        return whole_histories(histories, self.fetch)
 
 
 def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -7,7 +7,6 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from psycopg import errors as pg
@@ -21,11 +20,9 @@ from wf.history.borrowed import async_driver_of, driver_of, is_async
 from wf.history.cold import Looks
 from wf.history.errors import (
     AlreadyEnded,
-    BadURL,
     CannotJoin,
     Fenced,
     NotFound,
-    StoreNewer,
     StoreUnavailable,
 )
 from wf.history.events import Event
@@ -52,6 +49,7 @@ from wf.history.postgres_notes import has_metadata, write_notes
 from wf.history.postgres_operations import fork, prune, reschedule, unblock
 from wf.history.postgres_pool import Connection, Pool, send
 from wf.history.postgres_rows import (
+    by_run,
     cancel_runs,
     end_tokens,
     insert_tokens,
@@ -65,19 +63,14 @@ from wf.history.postgres_rows import (
 from wf.history.postgres_sql import looked_up
 from wf.history.postgres_step import AsyncPostgresStep, PostgresStep, is_done
 from wf.history.postgres_sweep import Sweeper
+from wf.history.postgres_tables import check_tables
 from wf.history.postgres_wake import Wakes
 from wf.history.queues import Limits, QueueChange
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import Move, Schedule
 from wf.history.step import StepPlace
 from wf.history.store import in_rows
-from wf.history.version import SCHEMA_VERSION
 
-_CREATION_LOCK: Final = 0x77665F736368656D
-"""An advisory lock ("wf_schem"): of processes that meet an empty database one makes the schema."""
-_HEAD: Final = Path(__file__).parent / "sql" / "head_postgres.sql"
-_VERSION: Final = """SELECT (SELECT max(version) FROM meta) FROM pg_tables
-WHERE schemaname = current_schema() AND tablename = 'meta'"""
 _ids: Final = random.SystemRandom()
 
 
@@ -97,7 +90,7 @@ class PostgresStore(Looks):
         self._looks: set[int] = set()
         """Workers that found something to look at in queues: their next claim looks."""
         try:
-            self.pool.run(lambda connection: _check(connection, url, create=create))
+            self.pool.run(lambda connection: check_tables(connection, url, create=create))
         except BaseException:
             self.pool.close()
             raise
@@ -374,7 +367,7 @@ class PostgresStore(Looks):
         asked = sorted(runs)
         values = [*table("bi", asked), asked[0][0] if asked else None]
         rows = self.pool.run(lambda c: look(c, workers.LOAD, values)) if runs else []
-        return whole_histories(rows, self.fetch)
+        return whole_histories(by_run(rows), self.fetch)
 
     def take_over(self, now: int, lease_ms: int, gone: Sequence[int] = ()) -> list[int]:
         def work(connection: Connection) -> list[int]:
@@ -452,45 +445,3 @@ class PostgresStore(Looks):
                 "this group has been committed before: ask `landed`", outcome_unknown=True
             )
         return Fenced(f"worker {lease.worker} was taken over: drop all runs and join again")
-
-
-def _check(connection: Connection, url: str, *, create: bool) -> None:
-    """The schema is there, and ours."""
-    version = _version(connection)
-    if version is not None and version < SCHEMA_VERSION:
-        from wf.history.migrate import migrate
-
-        migrate(url)
-        version = _version(connection)
-    if version is None and create:
-        version = _made(connection)
-    if version is None:
-        raise BadURL("this Postgres database has no tables of wf: `wf db migrate` makes them")
-    if version > SCHEMA_VERSION:
-        raise StoreNewer(
-            f"the database was made by a newer wf (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}): upgrade wf-engine here"
-        )
-
-
-def _made(connection: Connection) -> int:
-    """Make the schema; another process may have been faster."""
-    try:
-        with connection.transaction():
-            send(connection, "SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
-            connection.execute(_HEAD.read_bytes())
-    except pg.DuplicateTable:
-        version = _version(connection)
-        if version is None:
-            raise
-        return version
-    return SCHEMA_VERSION
-
-
-def _version(connection: Connection) -> int | None:
-    """None: no tables of wf where ours would be made."""
-    try:
-        row = connection.execute(_VERSION).fetchone()
-    except pg.UndefinedTable:
-        return None
-    return None if row is None else row[0]

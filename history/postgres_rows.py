@@ -6,8 +6,10 @@ for costs no round trip. MARK is the caller's, once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import psycopg
@@ -84,6 +86,12 @@ def look(
         send(connection, sql.LOOK_SETTINGS if kept else sql.LIST_SETTINGS)
         cursor = send(connection, statement, values, prepare=None if kept else False)
     return cursor.fetchall()
+
+
+def by_run(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[bytes, Iterable[Sequence[Any]]]]:
+    """Of LOAD: each run, and its events."""
+    for run_id, found in groupby(rows, key=itemgetter(0)):
+        yield run_id, (row[1:] for row in found if row[1] is not None)
 
 
 # --- made ----------------------------------------------------------------------------------------
