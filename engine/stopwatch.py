@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from msgspec import Struct
 
 from wf.history.events import Event, Kind
+
+_ENDS: Final = frozenset({Kind.STEP_FINISHED, Kind.STEP_FAILED})
 
 
 class Stopwatch(Struct):
@@ -25,9 +28,9 @@ class Stopwatch(Struct):
             return
         total = until = 0
         for event in events:
-            if event.kind in (Kind.STEP_FINISHED, Kind.STEP_FAILED):
-                total += max(0, event.at - max(until, event.at - event.took))
-                until = max(until, event.at)
+            if event.kind in _ENDS and event.at > until:
+                total += min(event.took, event.at - until)
+                until = event.at
         self._active_ms = total
 
     def start(self, now: int) -> None:
