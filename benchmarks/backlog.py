@@ -198,7 +198,7 @@ class Cpu:
         with psycopg.connect(self._url) as connection:
             rows = connection.execute(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-                " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                " AND application_name = 'wf'"
             ).fetchall()
         return [row[0] for row in rows]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,12 @@ def parent_of(pid: int) -> int:
 
 
 def family_cpu_seconds(pid: int) -> float:
-    return sum(map(cpu_seconds, family(pid)))
+    """Whoever ends meanwhile is left out."""
+    seconds = 0.0
+    for one in family(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            seconds += cpu_seconds(one)
+    return seconds
 
 
 def _stat(pid: int) -> list[str]:
