@@ -81,6 +81,10 @@ def _head(oid: int, length: int) -> bytes:
     return struct.pack(">iiiii", 1, 1, oid, length, 1)
 
 
+ARRAYS: Final[dict[type[bytes], int]] = {Int8s: 1016, Byteas: 1001, Texts: 1009}
+"""And what Postgres calls their types."""
+
+
 class _Dumper(Dumper):
     format = Format.BINARY
 
@@ -88,20 +92,7 @@ class _Dumper(Dumper):
         return obj
 
 
-class _Int8sDumper(_Dumper):
-    oid = 1016
-
-
-class _ByteasDumper(_Dumper):
-    oid = 1001
-
-
-class _TextsDumper(_Dumper):
-    oid = 1009
-
-
 def register(adapters: AdaptersMap) -> None:
     """Teach a connection these three."""
-    adapters.register_dumper(Int8s, _Int8sDumper)
-    adapters.register_dumper(Byteas, _ByteasDumper)
-    adapters.register_dumper(Texts, _TextsDumper)
+    for kind, oid in ARRAYS.items():
+        adapters.register_dumper(kind, type(f"{kind.__name__}Dumper", (_Dumper,), {"oid": oid}))

@@ -32,8 +32,9 @@ from wf.history.model import (
     Triggered,
 )
 from wf.history.postgres_arrays import byteas, int8s, table, texts
+from wf.history.postgres_flight import Cursor
 from wf.history.postgres_notes import write_notes
-from wf.history.postgres_pool import Connection, Cursor, send
+from wf.history.postgres_pool import Connection, send
 from wf.history.postgres_rows import (
     EVENT_KINDS,
     Answer,
@@ -418,7 +419,6 @@ def _look(
         handed.runs = [send(connection, workers.CLAIM, values | {"limit": share})]
     if looking.queues:
         free = [row for row in handed.runs[0].fetchall() if row[0] is not None]
-        handed.runs[0].scroll(0, mode="absolute")
         handed.runs += looking.admit(claim.limit - len(free))
         looking.again = looking.again or share <= len(free) < claim.limit
     handed.again, handed.told = looking.again, looking.told

@@ -9,20 +9,18 @@ connections; those of its parent it never touches.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import BoundedSemaphore, Lock
 from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.rows import TupleRow
+from psycopg.pq.abc import PGconn
+from psycopg.rows import RowFactory, TupleRow, tuple_row
 
-from wf.history import postgres_arrays
 from wf.history.errors import BadURL, StoreUnavailable
-
-Connection = psycopg.Connection[TupleRow]
-Cursor = psycopg.Cursor[TupleRow]
+from wf.history.postgres_flight import Cursor, Flight, Values
 
 MAX_CONNECTIONS: Final = 16
 """Of one process at a time, beside one to listen and one to notify: Postgres has 100 by default."""
@@ -31,8 +29,6 @@ KEEPALIVE_S: Final = 5
 """A peer that vanished without a word is found out after three times this."""
 TRIES: Final = 10
 """Of a transaction that deadlocks or cannot be serialized: each time somebody else got through."""
-PREPARE_AFTER: Final = 2
-"""A statement that comes again is prepared: planning is two thirds of a small group's time."""
 TOO_MUCH: Final = "54"
 """A class of SQLSTATEs: a row that no index takes, say. Trying again does not help."""
 GOOD_SCHEMES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
@@ -57,6 +53,14 @@ _UNAVAILABLE: Final = (
 _T = TypeVar("_T")
 
 
+class Connection(psycopg.Connection[TupleRow]):
+    """With the statements that are under way on it."""
+
+    def __init__(self, pgconn: PGconn, row_factory: RowFactory[TupleRow] = tuple_row) -> None:
+        super().__init__(pgconn, row_factory)
+        self.flight = Flight(pgconn)
+
+
 class Pool:
     def __init__(self, url: str) -> None:
         if not url.startswith(GOOD_SCHEMES):
@@ -77,14 +81,12 @@ class Pool:
     def connect(self) -> Connection:
         """A new connection, that the caller closes."""
         try:
-            connection = psycopg.connect(self.target, **SETTINGS)
+            connection = Connection.connect(self.target, **SETTINGS)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to Postgres: {_line(error)}") from error
         except psycopg.ProgrammingError as error:
             raise BadURL(f"Postgres URL: {_line(error)}") from error
-        postgres_arrays.register(connection.adapters)
-        if _is_direct(connection):
-            connection.prepare_threshold = PREPARE_AFTER
+        connection.flight.prepares = _is_direct(connection)
         return connection
 
     @contextmanager
@@ -152,14 +154,10 @@ class Pool:
 
 
 def send(
-    connection: Connection,
-    statement: str,
-    values: Sequence[Any] | Mapping[str, Any] = (),
-    *,
-    prepare: bool | None = None,
+    connection: Connection, statement: str, values: Values = (), *, prepare: bool = True
 ) -> Cursor:
-    """Execute. Answers come in binary, so that bytes need no decoding."""
-    return connection.execute(statement.encode(), values, binary=True, prepare=prepare)
+    """Execute. Its plan is kept: planning is two thirds of a small group's time."""
+    return connection.flight.send(statement, values, prepare=prepare)
 
 
 def _is_direct(connection: Connection) -> bool:

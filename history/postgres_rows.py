@@ -6,13 +6,11 @@ for costs no round trip. MARK is the caller's, once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
-
-import psycopg
 
 from wf.history import postgres_sql as sql
 from wf.history import postgres_sql_due as due
@@ -30,7 +28,8 @@ from wf.history.messages import Sent
 from wf.history.model import NewRun, NewToken, Triggered
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_debounce import debouncing
-from wf.history.postgres_pool import Connection, Cursor, send
+from wf.history.postgres_flight import Cursor, Values
+from wf.history.postgres_pool import Connection, send
 from wf.history.postgres_queues import follow, making_queues
 from wf.history.rows import (
     NEVER_BEGAN,
@@ -54,37 +53,21 @@ Answer = tuple[bytes, Triggered]
 def transaction(connection: Connection, lease_ms: int = LEASE_MS) -> Generator[Connection]:
     """BEGIN … COMMIT, in one round trip as far as no answer is asked for. Where the process stands
     still in the middle, its locks are gone after half a lease."""
-    with _pipeline(connection):
+    with connection.flight.together():
         send(connection, sql.BEGIN)
         send(connection, sql.SETTINGS, [str(lease_ms // 2)])
         yield connection
         send(connection, "COMMIT")
 
 
-@contextmanager
-def _pipeline(connection: Connection) -> Generator[None]:
-    """A pipeline that is at rest when an error leaves it: psycopg would log what follows."""
-    with connection.pipeline() as pipeline:
-        try:
-            yield
-        except BaseException:
-            with suppress(psycopg.Error):
-                pipeline.sync()
-            raise
-
-
 def look(
-    connection: Connection,
-    statement: str,
-    values: Sequence[Any] | Mapping[str, Any] = (),
-    *,
-    kept: bool = True,
+    connection: Connection, statement: str, values: Values = (), *, kept: bool = True
 ) -> list[tuple[Any, ...]]:
-    """One statement and its rows; its plan is kept, or made each time. The two of a pipeline are
-    one transaction, so that it runs with our settings."""
-    with _pipeline(connection):
+    """One statement and its rows; its plan is kept, or made each time. The two of a flight are one
+    transaction, so that it runs with our settings."""
+    with connection.flight.together():
         send(connection, sql.LOOK_SETTINGS if kept else sql.LIST_SETTINGS)
-        cursor = send(connection, statement, values, prepare=None if kept else False)
+        cursor = send(connection, statement, values, prepare=kept)
     return cursor.fetchall()
 
 

@@ -25,7 +25,8 @@ from wf.history.lanes import (
     room_of,
 )
 from wf.history.postgres_arrays import byteas, int8s, table, texts
-from wf.history.postgres_pool import Connection, Cursor, send
+from wf.history.postgres_flight import Cursor
+from wf.history.postgres_pool import Connection, send
 from wf.history.queues import Limits
 
 

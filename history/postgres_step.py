@@ -20,10 +20,12 @@ from wf.history.limits import LEASE_MS
 from wf.history.model import InboxKind
 from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_join import carry_out, carry_out_async
-from wf.history.postgres_pool import MAX_CONNECTIONS, SETTINGS, Connection, Pool, unavailable
-from wf.history.postgres_rows import putting
+from wf.history.postgres_pool import MAX_CONNECTIONS, SETTINGS, Connection, Pool, send, unavailable
+from wf.history.postgres_rows import putting, transaction
 from wf.history.step import StepPlace
 
+PREPARE_AFTER: Final = 2
+"""Of what the user's code sends."""
 _LOCK: Final = "SELECT pg_advisory_xact_lock(%s)"
 _OWNED: Final = f"""SELECT {sql.CLOCK} FROM workers w JOIN owned o ON o.worker = ANY (ARRAY[w.id])
 WHERE w.id = %s AND o.run_id = %s FOR KEY SHARE OF w FOR SHARE OF o"""
@@ -56,10 +58,10 @@ def is_done(pool: Pool, place: StepPlace) -> bool:
     """Has that transaction committed? Waits until it has ended."""
 
     def work(connection: Connection) -> bool:
-        with connection.transaction():
-            connection.execute(_LOCK, [_key(place)])
-            values = [place.run_id, place.chapter, place.ordinal]
-            return connection.execute(_DONE.encode(), values).fetchone() is not None
+        with transaction(connection):
+            send(connection, _LOCK, [_key(place)])
+            found = send(connection, _DONE, [place.run_id, place.chapter, place.ordinal])
+        return found.rowcount > 0
 
     return pool.run(work)
 
@@ -87,6 +89,8 @@ class PostgresStep:
     def _begin(self, pool: Pool) -> Connection:
         with ExitStack() as stack:
             connection = stack.enter_context(pool.lend())
+            if connection.flight.prepares:
+                connection.prepare_threshold = PREPARE_AFTER
             stack.enter_context(connection.transaction())
             self._stack = stack.pop_all()
         return connection

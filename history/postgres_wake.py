@@ -105,7 +105,7 @@ class Wakes:
 
     def _listen_on(self, connection: Connection) -> None:
         connection.execute(f"LISTEN {CHANNEL}")
-        if connection.prepare_threshold is None and not self._warned:
+        if not connection.flight.prepares and not self._warned:
             self._warned = True
             _log.warning("a pooler stands before Postgres: wake-ups may be lost, wf polls instead")
         stopped, stop = socket.socketpair()

@@ -21,6 +21,7 @@ from wf.engine.settings import BACK_OFFS_MS, WorkerSettings
 from wf.history import postgres_group, sqlite
 from wf.history.model import Activation, Claim, Committed, Lease
 from wf.history.open import open_store
+from wf.history.postgres_pool import send
 from wf.testing.ledger import FileLedger, using
 from wf.testing.watched import WatchedStore
 
@@ -88,7 +89,7 @@ def strike_within(fate: Fate) -> None:
 
     def on_postgres(connection: Any, group: Any, activations: list[Activation]) -> bool:
         told = in_postgres(connection, group, activations)
-        connection.execute("SELECT 1").fetchone()
+        send(connection, "SELECT 1").fetchall()
         fate.strikes("within")
         return told
 

@@ -15,6 +15,7 @@ from tests.stores.world import PYTHON, TASK, World, step
 from wf.history.events import Event, Kind, Status
 from wf.history.model import Activation, Claim, NewRun
 from wf.history.open import open_store
+from wf.history.postgres_flight import Flight
 from wf.history.turns import Ending
 
 RUNS: Final = 40
@@ -29,21 +30,21 @@ ROWS: Final = {
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How many statements and how many round trips (pipelines) have gone to the server, without
-    those of the thread that hints."""
+    """How many statements and how many flights (round trips) have gone to the server, without those
+    of other threads."""
     counts: Counter[str] = Counter()
 
     def count(name: str) -> None:
-        method = getattr(psycopg.Connection, name)
+        method = getattr(Flight, name)
 
         def counted(self: Any, *args: Any, **options: Any) -> Any:
             counts[name] += current_thread() is main_thread()
             return method(self, *args, **options)
 
-        monkeypatch.setattr(psycopg.Connection, name, counted)
+        monkeypatch.setattr(Flight, name, counted)
 
-    count("execute")
-    count("pipeline")
+    count("send")
+    count("together")
     return counts
 
 
@@ -69,7 +70,7 @@ def test_a_run_of_one_step_writes_nine_rows_in_few_statements(
         ending = Ending(Status.COMPLETED, b"1", None, now)
         return Activation(run.id, 1, events=events, ending=ending)
 
-    assert cost(sent, lambda: store.trigger(runs)) == (1, 0)
+    assert cost(sent, lambda: store.trigger(runs)) == (1, 1)
     assert cost(sent, group) == (9, 1)
     assert cost(sent, lambda: group(*map(one_step, runs))) == (12, 1)
     assert cost(sent, lambda: store.live([run.id for run in runs])) == (2, 1)
@@ -89,10 +90,10 @@ def test_a_trigger_with_tags_or_a_key_or_a_queue_is_a_transaction_of_more(
 
 
 def cost(sent: Counter[str], work: Callable[[], object]) -> tuple[int, int]:
-    """Statements, and pipelines."""
+    """Statements, and flights."""
     sent.clear()
     work()
-    return sent["execute"], sent["pipeline"]
+    return sent["send"], sent["together"]
 
 
 def written(connection: psycopg.Connection) -> dict[str, tuple[float, ...]]:

@@ -15,6 +15,7 @@ from tests.stores.world import World
 from wf.history import postgres_group
 from wf.history.events import Status
 from wf.history.open import open_store
+from wf.history.postgres_pool import send
 
 SECONDS = 20.0
 
@@ -39,7 +40,7 @@ class Slow:
         def claim(connection: Any, group: Any, claim: Any) -> Any:
             cursors = really(connection, group, claim)
             if group.lease is worker.lease:
-                connection.execute("SELECT 1").fetchone()
+                send(connection, "SELECT 1").fetchall()
                 self._has_claimed.set()
                 assert self._go_on.wait(SECONDS)
             return cursors
