@@ -18,8 +18,12 @@ from wf.history.store import Store
 POLL_SECONDS: Final = (0.02, 1.0)
 """Between looks without a hint: from, to. Hints are not the truth."""
 REST: Final = 3.0
-"""After a look, as a multiple of the time that it took: who waits for thousands of runs takes no
+"""After looks, as a multiple of the time that they took: who waits for thousands of runs takes no
 more than a quarter of a core of the database."""
+CREDIT_SECONDS: Final = 0.01
+"""So much rest may be owed: who waits for one run after the other is told at once."""
+CHECK_SECONDS: Final = 0.5
+"""Between looks for runs that are not there, of which nobody tells."""
 LINGER_SECONDS: Final = 1.0
 """After the last wait the thread stays for so long: who asks for one result after the other does
 not pay for a thread and for listening each time."""
@@ -49,6 +53,7 @@ class Ends:
         self.has_canceled = False
         """Among those who waited."""
         self._changed = threading.Event()
+        self._checked_at = 0.0
         self._thread: threading.Thread | None = None
 
     def wait(self, run_id: bytes) -> Future[Run]:
@@ -64,7 +69,7 @@ class Ends:
     def _look(self) -> None:
         unlisten: Callable[[], None] = self._store.listen(self._changed.set)
         delay = POLL_SECONDS[0]
-        idle_from = time.monotonic()
+        idle_from = rested_at = time.monotonic()
         try:
             while True:
                 self._changed.clear()
@@ -80,10 +85,11 @@ class Ends:
                     delay = POLL_SECONDS[0]
                     continue
                 idle_from = time.monotonic()
-                begun = time.monotonic()
                 with suppress(StoreUnavailable):
                     self._settle(waiting)
-                time.sleep(min(REST * (time.monotonic() - begun), POLL_SECONDS[1]))
+                now = time.monotonic()
+                rested_at = max(rested_at, idle_from) + (1 + REST) * (now - idle_from)
+                time.sleep(min(max(0.0, rested_at - now - CREDIT_SECONDS), POLL_SECONDS[1]))
                 delay = (
                     POLL_SECONDS[0]
                     if self._changed.wait(delay)
@@ -103,9 +109,14 @@ class Ends:
                 del self._waiting[run_id]
 
     def _settle(self, waiting: list[bytes]) -> None:
-        live = self._store.live(waiting)
-        over = [run_id for run_id in waiting if run_id not in live]
-        runs = self._store.get_runs(over) if over else {}
+        if time.monotonic() > self._checked_at + CHECK_SECONDS:
+            live = self._store.live(waiting)
+            over = [run_id for run_id in waiting if run_id not in live]
+            runs = self._store.ended(over) if over else {}
+            self._checked_at = time.monotonic()
+        else:
+            runs = self._store.ended(waiting)
+            over = list(runs)
         for run_id in over:
             with self._lock:
                 futures = self._waiting.pop(run_id, [])

@@ -17,7 +17,7 @@ from wf.history.model import Awaited, Run, Token, WorkerInfo
 from wf.history.notes import Chunk
 from wf.history.pruning import Pruning
 from wf.history.queues import QueueLooks
-from wf.history.reading import RUNS, read_run
+from wf.history.reading import ENDS, RUNS, read_end, read_run
 from wf.history.rows import EVENT_COLUMNS, TOKEN_COLUMNS, TOKEN_STATUS, token_of
 from wf.history.schedules import ScheduleLooks
 
@@ -69,6 +69,15 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
         for reference in dict.fromkeys(references):
             for (data,) in self._query(GET, [reference]):
                 found[reference] = data
+        return found
+
+    def ended(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
+        """Those of these runs that have ended, without what they noted."""
+        found: dict[bytes, Run] = {}
+        for part in chunks(run_ids):
+            condition, values = self._any_of(part)
+            for row in self._query(f"{ENDS} r.id {condition}", values):
+                found[row[0]] = whole_run(read_end(row), self.fetch)
         return found
 
     def live(self, run_ids: Sequence[bytes]) -> set[bytes]:

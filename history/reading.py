@@ -58,8 +58,20 @@ RUNS: Final = f"""SELECT {columns("r")}, {DERIVED},
  CASE WHEN {_BEGAN} THEN s.took END
 {_FROM}"""
 
+ENDS: Final = f"""SELECT {columns("r")}, r.status, r.ended_at, r.output, r.failure
+FROM runs r WHERE r.status <> 0 AND"""
+"""Of runs that have ended only what they were born with, and their ends."""
+
 IDS: Final = f"SELECT r.id {_FROM}"
 """The same rows, of which only the id is read."""
+
+
+def read_end(row: Sequence[Any]) -> Run:
+    """A run, from a row of `ENDS`."""
+    run = run_of(row)
+    status, run.ended_at, run.output, run.failure = row[RUN_WIDTH:]
+    run.status = _STATUS[status]
+    return run
 
 
 def read_run(row: Sequence[Any]) -> Run:

@@ -137,6 +137,9 @@ class SealedStore:
             run_id: self._opened_run(run) for run_id, run in self.inner.get_runs(run_ids).items()
         }
 
+    def ended(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
+        return {run_id: self._opened_run(run) for run_id, run in self.inner.ended(run_ids).items()}
+
     def list_runs(self, filter: RunFilter) -> list[Run]:
         """Values of the metadata are looked for here, page by page: the database cannot read
         them."""

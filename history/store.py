@@ -110,6 +110,10 @@ class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Fo
 
     # looks: for people
     def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]: ...
+    def ended(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
+        """Those of these runs that have ended, without what they noted: metadata, added tags."""
+        ...
+
     def live(self, run_ids: Sequence[bytes]) -> set[bytes]:
         """Those of these runs that are there and have not ended."""
         ...

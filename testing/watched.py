@@ -158,6 +158,9 @@ class WatchedStore(WatchedSchedules, WatchedQueues):
     def get_runs(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
         return self.door("get_runs", lambda: self.inner.get_runs(run_ids))
 
+    def ended(self, run_ids: Sequence[bytes]) -> dict[bytes, Run]:
+        return self.door("ended", lambda: self.inner.ended(run_ids))
+
     def live(self, run_ids: Sequence[bytes]) -> set[bytes]:
         return self.door("live", lambda: self.inner.live(run_ids))
 

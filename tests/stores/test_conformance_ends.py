@@ -55,6 +55,21 @@ def test_runs_are_live_until_they_end(world: World) -> None:
     assert world.store.live([]) == set()
 
 
+@pytest.mark.parametrize("status", [s for s in Status if s.ended])
+def test_of_runs_that_are_asked_for_those_are_told_that_have_ended(
+    world: World, status: Status
+) -> None:
+    worker = world.worker()
+    begun, ended = world.begun(worker).run.id, world.begun(worker).run.id
+    worker.end(ended, status)
+    [(run_id, run)] = world.store.ended([begun, ended, new_id(world.now())]).items()
+    full = world.run(ended)
+    assert run_id == run.id == ended
+    assert (run.status, run.ended_at) == (status, full.ended_at)
+    assert (run.task, run.output, run.failure) == (full.task, full.output, full.failure)
+    assert world.store.ended([]) == {}
+
+
 def test_what_arrives_for_an_ended_run_is_dropped(world: World) -> None:
     worker = world.worker()
     run_id = world.begun(worker).run.id

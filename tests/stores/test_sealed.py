@@ -53,7 +53,7 @@ SEALING = {
 OPENING = {
     "get_runs", "list_runs", "get_token", "list_tokens", "history", "read_stream", "commit", "load",
     "get_schedules", "schedule_of_key", "list_schedules", "declared_schedules", "due_schedules",
-    "prunable", "fetch",
+    "prunable", "fetch", "ended",
 }  # fmt: skip
 NO_VALUES = {
     "id", "run_id", "parent_id", "root_id", "batch_id", "schedule_id", "target", "targets",
