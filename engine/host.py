@@ -136,8 +136,10 @@ class Host:
         self._wake.put(None)
 
     def _hint(self) -> None:
-        self.worker.hint()
-        self._wake.put(None)
+        """What the worker's own thread tells others, it knows."""
+        if threading.current_thread() is not self._thread:
+            self.worker.hint()
+            self._wake.put(None)
 
     def _run(self) -> None:
         try:
@@ -190,8 +192,9 @@ class Host:
                 if worker.lease is None:
                     self._bury()
                 worked = worker.tick()
-                if self._scheduler is not None and not worker.is_draining:
-                    worked = self._scheduler.tick() or worked
+                if self._scheduler and not worker.is_draining and self._scheduler.tick():
+                    worker.hint()
+                    worked = True
                 if delay:
                     log.warning("the database is back")
                 delay, self.trouble = 0.0, None

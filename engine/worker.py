@@ -43,7 +43,7 @@ from wf.history.blobs import whole_claim
 from wf.history.errors import Fenced, StoreMoved, StoreUnavailable
 from wf.history.events import Event, Kind
 from wf.history.ids import show
-from wf.history.model import Activation, Claim, Claimed, Committed, Lease, Reason, WorkerInfo
+from wf.history.model import Activation, Claim, Claimed, Lease, Reason, WorkerInfo
 from wf.history.store import Store
 
 log = logging.getLogger("wf.worker")
@@ -178,7 +178,8 @@ class Worker:
         if self._ticked_at - self._swept_at >= self.settings.lease_ms // 2:
             self._swept_at = self._ticked_at
             self._sync()
-            self.store.take_over(now, self.settings.lease_ms)
+            if self.store.take_over(now, self.settings.lease_ms):
+                self._is_hinted = True
         return self.lease
 
     def _sync(self) -> None:
@@ -302,19 +303,20 @@ class Worker:
         self._sent = group
         try:
             committed = self.store.commit(lease, activations, claim, now)
-        except (StoreUnavailable, StoreMoved, Fenced):
-            self._is_hinted = self._is_hinted or claim is not None
-            raise
         except Exception as error:
             self._is_hinted = self._is_hinted or claim is not None
+            if isinstance(error, StoreUnavailable | StoreMoved | Fenced):
+                raise
             self._isolate(group, error)
             return
         self._sent = None
         self.beaten_at = self._ticked_at
         self._let_out(group.bodies, now)
+        if committed.again or (claim is not None and len(committed.claimed) >= claim.limit):
+            self._is_hinted = True
         if claim is not None:
             self._resync = committed.is_cut or (self._resync and not claim.resync)
-            self._take_claims(committed, claim, now)
+            self._take_claims(committed.claimed, claim, now)
 
     def _isolate(self, group: Group, error: Exception) -> None:
         """The store cannot hold something that is in this group, and has written none of it. It is
@@ -377,9 +379,7 @@ class Worker:
 
     # -- the claim
 
-    def _take_claims(self, committed: Committed, claim: Claim, now: int) -> None:
-        claimed = committed.claimed
-        self._is_hinted = self._is_hinted or committed.again or len(claimed) >= claim.limit
+    def _take_claims(self, claimed: list[Claimed], claim: Claim, now: int) -> None:
         if not claimed:
             due = self.store.next_due(self.settings.environment, self.settings.root) or NEVER
             # Without room it cannot act on what is due in queues.

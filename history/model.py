@@ -266,7 +266,8 @@ class Lease(Struct):
 class Committed(Struct):
     claimed: list[Claimed] = []
     again: bool = False
-    """There may be more at once: in queues that were not looked at, or not to their ends."""
+    """There may be more at once: in queues that were not looked at, or not to their ends; or where
+    nothing was asked for, and something was marked."""
     is_cut: bool = False
     """There is more in the inboxes of runs that were handed out than NEWS_BYTES: when these rows
     are consumed, a claim with `resync` answers the rest."""

@@ -323,7 +323,7 @@ class PostgresStore(Looks):
             self.hint()
         self._sweeper.claimed(len(written.claimed))
         if claim is None:
-            return Committed()
+            return Committed(again=written.told)
         (self._looks.add if written.stirred else self._looks.discard)(lease.worker)
         again = written.again or (written.stirred and not looks)
         return Committed(written.claimed, again, written.is_cut)

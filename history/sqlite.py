@@ -286,7 +286,6 @@ class SQLiteStore(Looks):
     def commit(
         self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
     ) -> Committed:
-        answer = Committed()
         with self.database.write() as db:
             tx = Transaction(db, now)
             hit = db.execute(
@@ -299,8 +298,7 @@ class SQLiteStore(Looks):
             if activations:
                 write_group(tx, lease, activations)
             pass_time(tx, lease.environment, claim.root if claim is not None else None)
-            if claim is not None:
-                answer = hand_out(tx, lease, claim)
+            answer = Committed(again=tx.told) if claim is None else hand_out(tx, lease, claim)
         lease.group_no += 1
         self._tell(tx)
         return answer
