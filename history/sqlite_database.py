@@ -2,15 +2,16 @@
 
 *Who writes.* One connection per process writes, behind a lock; reads go through a small pool of
 others. Every write is BEGIN IMMEDIATE: a read that upgrades to a write is refused at once, whatever
-the busy timeout.
+the busy timeout. Processes that want to write stand in line (`sqlite_line`), so that only its first
+has to ask SQLite for the file.
 
 *Who checkpoints.* SQLite 3.7.0 to 3.51.2 can lose a committed page when a checkpoint starts on a
 WAL that is already copied in full, while another process starts that WAL anew. So here nobody may
-checkpoint but the one process that holds an OS lock (`flock` on `<file>.checkpoint`), and it takes
-the lock before it commits and checkpoints right after: its own frames are not copied yet and nobody
-else can copy them, therefore the WAL cannot be started anew meanwhile. The lock is held for one
-commit only. A holder that dies gives it up, one that idles never has it, and whichever process
-writes keeps the WAL short.
+checkpoint but the first in that line, who has an OS lock (`flock` on `<file>.checkpoint`) from
+before its commit until its checkpoint is done, right after: its own frames are not copied yet and
+nobody else can copy them, therefore the WAL cannot be started anew meanwhile. The lock is held for
+one transaction only. A holder that dies gives it up, one that idles never has it, and whichever
+process writes keeps the WAL short.
 
 *What nobody does.* Open the file other than through SQLite: closing any descriptor of it drops the
 POSIX locks that SQLite holds in this process. Use a connection in a process that it was not opened
@@ -20,14 +21,13 @@ in: a fork abandons them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import sqlite3
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 from weakref import WeakSet
@@ -41,6 +41,7 @@ from wf.history.limits import (
     STATEMENTS,
     WAL_BYTES,
 )
+from wf.history.sqlite_line import Line
 from wf.history.version import SCHEMA_VERSION
 
 OLDEST_SQLITE: Final = (3, 35, 0)
@@ -76,6 +77,7 @@ class Database:
         self.path = path
         self._busy_ms = busy_timeout_ms
         self._closed = False
+        self._line = Line(f"{path}.checkpoint")
         self._reset()
         _databases.add(self)
         try:
@@ -99,13 +101,24 @@ class Database:
         """One transaction: committed at the end, rolled back where an error leaves the block."""
         with self._write_lock, self.errors():
             db = self._writer()
-            self._patiently(db, "BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                roll_back(db)
-                raise
-            self._commit(db)
+            with self._begun(db):
+                try:
+                    yield db
+                except BaseException:
+                    roll_back(db)
+                    raise
+                self._commit(db)
+
+    @contextmanager
+    def _begun(self, db: sqlite3.Connection) -> Generator[None]:
+        """A transaction is begun, and we are the first in the line, or have waited for long."""
+        start = time.monotonic()
+        self._line.wait(self._busy_ms / 1_000)
+        try:
+            self._patiently(db, "BEGIN IMMEDIATE", start)
+            yield
+        finally:
+            self._line.leave()
 
     def hold(self) -> sqlite3.Connection:
         """A transaction for somebody else, on a connection of its own. Nobody in this process
@@ -116,7 +129,8 @@ class Database:
             with self.errors():
                 db = self._connect("PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 0")
                 try:
-                    self._patiently(db, "BEGIN IMMEDIATE")
+                    with self._begun(db):
+                        pass
                 except BaseException:
                     db.close()
                     raise
@@ -140,15 +154,16 @@ class Database:
         """Write the whole file anew, without a trace of what was removed, and empty the WAL. Nobody
         else writes meanwhile. Raises StoreUnavailable where somebody reads for long."""
         with self._write_lock, self.errors():
-            while not self._take_duty():
-                time.sleep(PATIENT_SPIN_S)
-            db = self._connect("PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 0")
+            while not self._line.is_first:
+                self._line.wait(self._busy_ms / 1_000)
             try:
-                self._patiently(db, "VACUUM")
-                self._empty_wal(db)
+                with closing(
+                    self._connect("PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 0")
+                ) as db:
+                    self._patiently(db, "VACUUM")
+                    self._empty_wal(db)
             finally:
-                db.close()
-                fcntl.flock(self._duty, fcntl.LOCK_UN)
+                self._line.leave()
 
     def _empty_wal(self, db: sqlite3.Connection) -> None:
         """After a commit, see the module; and so before each further try."""
@@ -187,23 +202,19 @@ class Database:
             if self._writing is not None:
                 self._writing.close()
                 self._writing = None
-            if self._duty >= 0:
-                os.close(self._duty)
-                self._duty = -1
+            self._line.close()
 
     def _reset(self) -> None:
         self._write_lock = threading.Lock()
         self._writing: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
-        self._duty = -1
         self._checkpoints = False
 
     def _after_fork(self) -> None:
         _abandoned.extend(self._readers)
         if self._writing is not None:
             _abandoned.append(self._writing)
-        if self._duty >= 0:
-            os.close(self._duty)
+        self._line.after_fork()
         self._reset()
 
     def _connect(self, *pragmas: str) -> sqlite3.Connection:
@@ -247,10 +258,13 @@ class Database:
             self._checkpoints = False
         return self._writing
 
-    def _patiently(self, db: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
+    def _patiently(
+        self, db: sqlite3.Connection, statement: str, start: float | None = None
+    ) -> sqlite3.Cursor:
         """Run what needs a lock. SQLite's own way to wait sleeps up to 100 ms, in which a busy file
-        is given back and taken away many times; and it does not wait at all for a change to WAL."""
-        start = time.monotonic()
+        is given back and taken away many times; and it does not wait at all for a change to WAL.
+        `start`: since when we have waited."""
+        start = start or time.monotonic()
         while True:
             try:
                 return db.execute(statement)
@@ -261,15 +275,11 @@ class Database:
             time.sleep(SPIN_S if waited < PATIENCE_S else PATIENT_SPIN_S)
 
     def _commit(self, db: sqlite3.Connection) -> None:
-        mine = self._take_duty()
-        try:
-            if mine != self._checkpoints:
-                db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if mine else 0}")
-                self._checkpoints = mine
-            self._end(db)
-        finally:
-            if mine:
-                fcntl.flock(self._duty, fcntl.LOCK_UN)
+        if self._line.is_first != self._checkpoints:
+            self._checkpoints = self._line.is_first
+            pages = CHECKPOINT_PAGES if self._checkpoints else 0
+            db.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        self._end(db)
 
     def _end(self, db: sqlite3.Connection) -> None:
         try:
@@ -285,17 +295,6 @@ class Database:
                     outcome_unknown=True,
                 ) from error
             raise
-
-    def _take_duty(self) -> bool:
-        """True where this process may checkpoint, until it unlocks."""
-        if self._duty < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._duty = os.open(f"{self.path}.checkpoint", flags, 0o644)
-        try:
-            fcntl.flock(self._duty, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
     @contextmanager
     def errors(self) -> Generator[None]:

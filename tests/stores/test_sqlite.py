@@ -186,7 +186,7 @@ def test_a_closed_store_says_so(store: SQLiteStore) -> None:
 
 def test_only_who_holds_the_lock_checkpoints(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_database, "CHECKPOINT_PAGES", 20)
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, busy_timeout_ms=50)
     with Path(f"{path}.checkpoint").open("a") as duty:
         fcntl.flock(duty, fcntl.LOCK_EX)
         before = path.stat().st_size
