@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -39,6 +40,8 @@ STOP_SECONDS: Final = 10.0
 """A graceful stop waits so long for steps that are under way; then their runs are handed over."""
 LOOK_SECONDS: Final = 0.25
 """How often it is looked whether a body blocks the worker's thread: it is told of after 2 s."""
+BURY_SECONDS: Final = 1.0
+"""How often it is looked whether other workers of this machine were killed."""
 BACK_OFF_SECONDS: Final = (0.05, 5.0)
 """Between tries while the database is away: from, to."""
 
@@ -86,6 +89,8 @@ class Host:
         self._watching = threading.Thread(target=self._watch, name="wf-watch", daemon=True)
         self._has_ended = threading.Event()
         self._beaten_at = 0
+        self._others: list[tuple[int, WorkerInfo]] = []
+        self._listed_at = self._buried_at = -inf
         self._unlisten: Callable[[], None] | None = None
         self.failure: BaseException | None = None
         """What ended the thread, where it was not `stop`, or why it does not come back."""
@@ -189,8 +194,7 @@ class Host:
                 if not worker.steps_in_flight or time.monotonic() >= self._stop_at:
                     break
             try:
-                if worker.lease is None:
-                    self._bury()
+                self._bury()
                 worked = worker.tick()
                 if self._scheduler and not worker.is_draining and self._scheduler.tick():
                     worker.hint()
@@ -219,10 +223,18 @@ class Host:
 
     def _bury(self) -> None:
         """Take over from workers of this machine that were killed, without waiting for their
-        lease."""
-        gone = machine.ended(self._store.workers(self.worker.settings.environment))
+        lease. The store is asked for them as often as it is swept, the system in between."""
+        now, settings = time.monotonic(), self.worker.settings
+        if self.worker.lease is None or now - self._listed_at >= settings.lease_ms / 2_000:
+            self._others = self._store.workers(settings.environment)
+            self._listed_at = now
+        elif now - self._buried_at < BURY_SECONDS:
+            return
+        self._buried_at = now
+        gone = machine.ended(self._others)
         if gone:
-            self._store.take_over(self._store.now(), self.worker.settings.lease_ms, gone)
+            self._store.take_over(self._store.now(), settings.lease_ms, gone)
+            self._others = [one for one in self._others if one[0] not in gone]
 
     def _wait(self, seconds: float) -> None:
         if self._stop_at is not None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.invariants import store_breaches
 from tests.faults.processes import (
+    ENVIRONMENT,
     Settings,
     Victim,
     alive,
@@ -90,6 +91,24 @@ def test_runs_end_though_workers_are_killed_all_the_time(
         runs = all_ended(store, run_ids)
     assert wrong_outputs(runs) == []
     all_is_well(store, ledger)
+    store.close()
+
+
+def test_who_works_on_the_same_machine_takes_over_without_waiting_for_the_lease(
+    url: str, tmp_path: Path
+) -> None:
+    store = open_store(url)
+    settings = Settings(url, str(tmp_path / "ledger"), lease_ms=3_600_000)
+    with victims() as start:
+        run_id = trigger(store, rests, 3.0)
+        first = start(settings)
+        wait_until("it has the run", lambda: len(store.history(run_id)) > 0)
+        start(settings)
+        wait_until("both are there", lambda: len(store.workers(ENVIRONMENT)) == 2)
+        first.kill()
+        all_ended(store, [run_id])
+    kinds = [event.kind for _, event in store.history(run_id)]
+    assert kinds == [Kind.STARTED, Kind.TAKEN, Kind.STEP_FINISHED, Kind.ENDED]
     store.close()
 
 
