@@ -27,16 +27,11 @@ def ddl(dialect: Dialect) -> str:
             if " WITHOUT ROWID" in text_lines:
                 text_lines[1:] = _key_first(text_lines[1:], table)
             lines.append("\n".join(text_lines) + ";\n")
-        if dialect == "postgresql":
-            lines += _fill(table)
+        if dialect == "postgresql" and "fillfactor" in table.info:
+            fill = table.info["fillfactor"]
+            lines.append(f"ALTER TABLE {table.name} SET (fillfactor = {fill});\n")
     lines.append(f"INSERT INTO meta (version) VALUES ({SCHEMA_VERSION});\n")
     return "\n".join(lines)
-
-
-def _fill(table: Table) -> list[str]:
-    """How full pages are made, where it is not as usual."""
-    what = {"fillfactor": f"TABLE {table.name}", "key_fillfactor": f"INDEX {table.name}_pkey"}
-    return [f"ALTER {what[name]} SET (fillfactor = {fill});\n" for name, fill in table.info.items()]
 
 
 def _key_first(lines: list[str], table: Table) -> list[str]:

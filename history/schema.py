@@ -140,7 +140,6 @@ _table(
     _key("run_id", LargeBinary()),
     _text("name"),
     _maybe("data", LargeBinary()),
-    info={"key_fillfactor": 33},  # a claim writes the first events of many: room for two more each
 )
 
 _table(

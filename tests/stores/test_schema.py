@@ -89,9 +89,7 @@ def test_revisions_make_the_same_postgres_as_the_head_script(fresh_postgres_url:
         connection.execute("CREATE SCHEMA public")
     make_head(fresh_postgres_url)
     assert made == postgres_catalogue(fresh_postgres_url)
-    assert {("runs", "fillfactor=45"), ("events_pkey", "fillfactor=33")} <= {
-        (row[0], row[1][0]) for row in made if isinstance(row[1], list)
-    }
+    assert ("runs", ["fillfactor=45"]) in made
 
 
 @pytest.mark.filterwarnings("ignore:.*expression-based index")
