@@ -2,8 +2,7 @@
 
 Facts go in one by one; what the body decides becomes rows of an Activation (written in one
 transaction with the fact) and effects (steps to run, steps to stop, log lines) that leave only when
-that transaction has happened. A Body knows no store and no clock: time comes with each call. It can
-be thrown away at any moment and built again.
+that transaction has happened. It knows no store and no clock, and may be dropped and built again.
 """
 
 from __future__ import annotations
