@@ -21,6 +21,8 @@ from wf import Engine
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 STOP_S: Final = 30
+WARM: Final = 200
+SHORT_WARM: Final = 20
 
 
 class Bench:
@@ -53,17 +55,17 @@ class Bench:
             engine.stop_now()
 
     @contextmanager
-    def worker(self, processes: int = 1) -> Generator[subprocess.Popen[bytes]]:
-        """`wf worker --processes N`, at work. In the short form all workloads share one: most of
-        its time would be starts."""
+    def worker(self, processes: int = 1, warm: int = WARM) -> Generator[subprocess.Popen[bytes]]:
+        """`wf worker --processes N`, at work after so many runs of each. In the short form all
+        workloads share one: most of its time would be starts."""
         if not self.is_short:
-            with self._worker(processes) as process:
+            with self._worker(processes, warm) as process:
                 yield process
             return
         if self._shared is None or self._shared[0].poll() is not None:
             self.close()
             stack = ExitStack()
-            self._shared = stack.enter_context(self._worker(1)), stack
+            self._shared = stack.enter_context(self._worker(1, SHORT_WARM)), stack
         yield self._shared[0]
 
     def close(self) -> None:
@@ -72,14 +74,13 @@ class Bench:
             self._shared = None
 
     @contextmanager
-    def _worker(self, processes: int) -> Generator[subprocess.Popen[bytes]]:
+    def _worker(self, processes: int, warm: int) -> Generator[subprocess.Popen[bytes]]:
         log = self.folder / "worker.log"
         arguments = ["worker", str(ROOT / "benchmarks/tasks.py"), "--processes", str(processes)]
         process = self.start([*arguments, "--db", self.url], log)
         try:
             with self.client() as client:
-                warm = 20 if self.is_short else 200 * processes
-                finish(client, tasks.one_step, orders(warm))
+                finish(client, tasks.one_step, orders(warm * processes))
             yield process
         except BaseException:
             print(log.read_text()[-4_000:], file=sys.stderr)

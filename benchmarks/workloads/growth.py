@@ -16,17 +16,17 @@ def disk(bench: Bench) -> Iterator[Figure]:
     """Bytes on disk, of a run of one step and of each step more.
 
     With indexes and what updates leave behind, without the log of Postgres; measured when worker
-    and client are gone."""
+    and client are gone. Only the first worker warms up: those runs would be counted, too."""
     with bench.client(), bench.worker():
         pass
     empty = bench.disk_bytes
     runs = orders(bench.sizes.runs)
-    with bench.client() as client, bench.worker():
+    with bench.client() as client, bench.worker(warm=1):
         finish(client, one_step, runs)
     with_runs = bench.disk_bytes
     yield Figure("H", "a run of one step", (with_runs - empty) / len(runs), "B")
     count = Count(count=bench.sizes.steps)
-    with bench.client() as client, bench.worker():
+    with bench.client() as client, bench.worker(warm=1):
         finish(client, many_steps, [count] * RUNS_OF_STEPS)
     steps = RUNS_OF_STEPS * count.count
     yield Figure("H", "a step", (bench.disk_bytes - with_runs) / steps, "B")

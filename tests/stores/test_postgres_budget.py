@@ -27,6 +27,11 @@ ROWS: Final = {
 }
 """Inserted, updated and deleted, of each run."""
 
+GROUP: Final = 500
+GROUPS: Final = 8
+ROOM: Final = {"runs": 330, "runs_pkey": 55, "events": 310, "events_pkey": 230}
+"""Bytes of each run at most, where GROUPS of them end and one more is at work."""
+
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -65,14 +70,9 @@ def test_a_run_of_one_step_writes_nine_rows_in_few_statements(
     def group(*activations: Activation) -> None:
         store.commit(lease, activations, claim, now)
 
-    def one_step(run: NewRun) -> Activation:
-        events = [step(2), Event(3, Kind.ENDED, 0, now, Status.COMPLETED)]
-        ending = Ending(Status.COMPLETED, b"1", None, now)
-        return Activation(run.id, 1, events=events, ending=ending)
-
     assert cost(sent, lambda: store.trigger(runs)) == (1, 1)
     assert cost(sent, group) == (9, 1)
-    assert cost(sent, lambda: group(*map(one_step, runs))) == (12, 1)
+    assert cost(sent, lambda: group(*(one_step(run, now) for run in runs))) == (12, 1)
     assert cost(sent, lambda: store.live([run.id for run in runs])) == (2, 1)
     world.close()  # so that the server counts what was done
     with psycopg.connect(world.url, autocommit=True) as connection:
@@ -87,6 +87,28 @@ def test_a_trigger_with_tags_or_a_key_or_a_queue_is_a_transaction_of_more(
     queued = world.new(queue="orders")
     for run in (tagged, keyed, queued):
         assert cost(sent, lambda run=run: world.store.trigger([run])) == (5, 1)
+
+
+def test_a_run_of_one_step_takes_as_much_room_as_it_needs_where_many_end_at_once(
+    world: World,
+) -> None:
+    store, lease, now = world.store, world.worker().lease, world.now()
+    ended: list[Activation] = []
+    for _ in range(GROUPS + 1):
+        runs = [world.new(batch_id=bytes(16)) for _ in range(GROUP)]
+        store.trigger(runs)
+        store.commit(lease, ended, Claim(GROUP, [TASK], PYTHON), now)
+        ended = [one_step(run, now) for run in runs]
+    with psycopg.connect(world.url) as connection:
+        found = connection.execute("SELECT relname, pg_relation_size(oid) FROM pg_class")
+        bytes_each = {name: size / GROUPS / GROUP for name, size in found if name in ROOM}
+    assert {name: round(bytes_each[name]) for name in ROOM if bytes_each[name] > ROOM[name]} == {}
+
+
+def one_step(run: NewRun, now: int) -> Activation:
+    events = [step(2), Event(3, Kind.ENDED, 0, now, Status.COMPLETED)]
+    ending = Ending(Status.COMPLETED, b"1", None, now)
+    return Activation(run.id, 1, events=events, ending=ending)
 
 
 def cost(sent: Counter[str], work: Callable[[], object]) -> tuple[int, int]:
