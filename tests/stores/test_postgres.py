@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from threading import Event as Flag
+from typing import Any
 
 import psycopg
 import pytest
@@ -56,6 +57,22 @@ def test_many_who_meet_an_empty_database_make_one_schema(fresh_postgres_url: str
     for store in stores:
         assert store.list_runs(RunFilter(ENVIRONMENT)) == []
         store.close()
+
+
+def test_who_opens_a_database_that_is_there_asks_once_what_it_is(
+    fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(fresh_postgres_url).close()
+    asked: list[Any] = []
+    execute = psycopg.Connection.execute
+
+    def noted(self: Any, query: Any, *values: Any, **options: Any) -> Any:
+        asked.append(query)
+        return execute(self, query, *values, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", noted)
+    open_store(fresh_postgres_url).close()
+    assert len(asked) == 2, "whether a pooler stands between, and what it is"
 
 
 def test_a_database_without_tables_is_left_alone_when_told_so(fresh_postgres_url: str) -> None:
