@@ -17,13 +17,12 @@ from threading import Event, Lock, Thread, current_thread
 from typing import Final
 
 import psycopg
-from psycopg.pq import ExecStatus
 
 from wf.history.errors import Error
-from wf.history.postgres_pool import Connection, Pool
+from wf.history.postgres_pool import Connection, Pool, send
 
 CHANNEL: Final = "wf"
-NOTIFY: Final = b"SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+NOTIFY: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
 """Who listens is told at once: a hint need not be durable, so that its commit waits for no disk."""
 NOTIFY_EVERY_S: Final = 0.002
 """At most 500 NOTIFYs a second from one process: their commits go through one lock of the whole
@@ -130,7 +129,7 @@ class Wakes:
         while not self._closed.is_set():
             self._told.wait()
             self._told.clear()
-            _tell(connection, self._me)
+            send(connection, NOTIFY, [CHANNEL, self._me])
             self._closed.wait(NOTIFY_EVERY_S)
 
     def _connected(self, work: Callable[[Connection], None]) -> None:
@@ -141,14 +140,6 @@ class Wakes:
                     work(connection)
             except (Error, psycopg.Error):
                 self._closed.wait(RETRY_S)
-
-
-def _tell(connection: Connection, who: str) -> None:
-    """By libpq itself: a client that triggers one run after the other sends as many of these, and
-    psycopg's cursor takes five times as long."""
-    told = connection.pgconn.exec_params(NOTIFY, [CHANNEL.encode(), who.encode()])
-    if told.status != ExecStatus.TUPLES_OK:
-        raise psycopg.OperationalError(told.error_message.decode(errors="replace"))
 
 
 def _start(work: Callable[[], None]) -> Thread:
