@@ -141,10 +141,11 @@ class Host:
         self._wake.put(None)
 
     def _hint(self) -> None:
-        """What the worker's own thread tells others, it knows."""
-        if threading.current_thread() is not self._thread:
-            self.worker.hint()
-            self._wake.put(None)
+        """What a commit of the worker's own tells others, its claim has seen."""
+        if threading.current_thread() is self._thread and self.worker.sent is not None:
+            return
+        self.worker.hint()
+        self._wake.put(None)
 
     def _run(self) -> None:
         try:
@@ -196,9 +197,8 @@ class Host:
             try:
                 self._bury()
                 worked = worker.tick()
-                if self._scheduler and not worker.is_draining and self._scheduler.tick():
-                    worker.hint()
-                    worked = True
+                if self._scheduler is not None and not worker.is_draining:
+                    worked = self._scheduler.tick() or worked
                 if delay:
                     log.warning("the database is back")
                 delay, self.trouble = 0.0, None

@@ -86,7 +86,8 @@ class Worker:
         self._trials = Trials(settings.back_offs_ms)
         self._ticked_at = 0
         self._parked: list[Activation] = []
-        self._sent: Group | None = None
+        self.sent: Group | None = None
+        """Its commit is under way, or what became of it is not known."""
         self._refused: deque[Group] = deque()
         self._resync = False
         self._is_hinted = True
@@ -126,8 +127,8 @@ class Worker:
         now = self.clock.now()
         self._ticked_at = self.clock.monotonic()
         lease = self._joined(now)
-        if self._sent is not None:
-            self._settle(self._sent, lease, now)
+        if self.sent is not None:
+            self._settle(self.sent, lease, now)
             return True
         if self._refused:
             self._commit(lease, self._refused.popleft(), None, now)
@@ -147,12 +148,12 @@ class Worker:
             self._resync = True
             self._is_hinted = True
             self.beaten_at = self._ticked_at
-            self._sent = None
+            self.sent = None
             self._let_out(group.bodies, now)
         elif group:
             self._commit(lease, group, self._claim(group, now), now)
         else:
-            self._sent = None
+            self.sent = None
 
     def wait_ms(self) -> int:
         """After how long to tick again without a hint."""
@@ -178,8 +179,7 @@ class Worker:
         if self._ticked_at - self._swept_at >= self.settings.lease_ms // 2:
             self._swept_at = self._ticked_at
             self._sync()
-            if self.store.take_over(now, self.settings.lease_ms):
-                self._is_hinted = True
+            self.store.take_over(now, self.settings.lease_ms)
         return self.lease
 
     def _sync(self) -> None:
@@ -300,7 +300,7 @@ class Worker:
         if claim is None and not self.is_draining and group.makes_work:
             self._is_hinted = True
             claim = self._claim(group, now)
-        self._sent = group
+        self.sent = group
         try:
             committed = self.store.commit(lease, activations, claim, now)
         except Exception as error:
@@ -309,7 +309,7 @@ class Worker:
                 raise
             self._isolate(group, error)
             return
-        self._sent = None
+        self.sent = None
         self.beaten_at = self._ticked_at
         self._let_out(group.bodies, now)
         if committed.again or (claim is not None and len(committed.claimed) >= claim.limit):
@@ -321,7 +321,7 @@ class Worker:
     def _isolate(self, group: Group, error: Exception) -> None:
         """The store cannot hold something that is in this group, and has written none of it. It is
         tried in halves, down to the run whose it is; that one is parked."""
-        self._sent = None
+        self.sent = None
         if len(group.bodies) == 1 and not group.parked:
             self._park(group.bodies[0], *why(error))
         elif group.bodies:
@@ -483,7 +483,7 @@ class Worker:
         self._trials.clear()
         self._parked.clear()
         self._refused.clear()
-        self._sent = None
+        self.sent = None
         self._resync = False
         self._is_hinted = True
         self.lease = None
