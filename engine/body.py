@@ -62,8 +62,7 @@ class Body:
 
     execution: Execution
     has_begun = False
-    has_ended = False
-    """In the activation that is at hand: it takes no more facts."""
+    has_ended = False  # in the activation that is at hand: it takes no more facts
 
     def __init__(
         self,

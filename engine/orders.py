@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 
 from wf.engine.alarms import NEVER
@@ -25,10 +25,9 @@ class Orders:
     def __len__(self) -> int:
         return len(self._orders)
 
-    def add(self, order: StepOrder) -> None:
-        self._orders[order.run_id, order.ordinal] = order
-
-    def start(self, orders: Iterable[StepOrder]) -> None:
+    def start(self, orders: Sequence[StepOrder]) -> None:
+        for order in orders:
+            self._orders[order.run_id, order.ordinal] = order
         if self.runner is not None:
             self.runner.start(orders)
 

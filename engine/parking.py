@@ -5,8 +5,11 @@ from __future__ import annotations
 from wf.engine.body import Body
 from wf.engine.core.hooks import Hooks
 from wf.engine.core.outcome import shortened, text_of
+from wf.engine.debugging import is_debugged
 from wf.engine.moments import Moments
 from wf.engine.records import pages
+from wf.engine.registry import Registry
+from wf.engine.settings import WorkerSettings
 from wf.history.blobs import check_whole, is_reference
 from wf.history.errors import BodyBlocked, CodecError, HistoryUnreadable, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
@@ -63,6 +66,12 @@ def why(error: BaseException) -> tuple[str, str, BaseException | None]:
     if isinstance(error, CodecError):
         return KEY_LOST, str(error), None
     return "error", f"{type(error).__qualname__}: {text_of(error)}", error
+
+
+def new_body(run: Run, registry: Registry, settings: WorkerSettings) -> Body:
+    is_paranoid = settings.paranoid and not is_debugged()
+    runnable, hooks = registry.get(run.task), registry.hooks_of(run.task)
+    return Body(run, runnable, settings.policies, hooks, paranoid=is_paranoid)
 
 
 def begin(body: Body, events: list[Event], claimed: Claimed) -> None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from wf.engine.room import Histories
 from wf.engine.settings import MAX_TAKEOVERS, SUSPECT
 from wf.history.events import Event, Kind
-from wf.history.model import Claimed, Reason
+from wf.history.model import Activation, Claimed, Reason
 
 
 class Trials:
@@ -39,6 +40,22 @@ class Trials:
             return now + back_off_ms
         self._suspect = run_id
         return 0
+
+    def put_off(
+        self, claimed: Sequence[Claimed], histories: Histories, crowded: set[bytes], now: int
+    ) -> list[Activation]:
+        """Gives back those that have to wait, before anything is begun: a suspect on trial may take
+        this process with it, and them. Those that have no room here go back for others."""
+        back: list[Activation] = []
+        for one in claimed:
+            run, history = one.run, histories.get(one.run.id)
+            until = self.wait_until(one, history, now) if history else 0
+            until = now if run.id in crowded else until
+            if until:
+                back.append(
+                    Activation(run.id, run.chapter, release=True, due_at=until, is_put_off=True)
+                )
+        return back
 
     def end(self, run_id: bytes) -> None:
         if self._suspect == run_id:

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from logging import ERROR
 from random import Random
-from typing import Final
 
 from wf.engine.alarms import NEVER, Alarms
 from wf.engine.attempts import StepOutcome
@@ -26,14 +25,14 @@ from wf.engine.body import Body
 from wf.engine.cache import Cache
 from wf.engine.clock import Clock
 from wf.engine.core.decisions import RunStep
-from wf.engine.debugging import is_debugged
 from wf.engine.group import Group
 from wf.engine.lines import say
 from wf.engine.observer import Observer
 from wf.engine.orders import Orders, new_order
-from wf.engine.parking import begin, dropped, feed, is_canceled, parked, why
+from wf.engine.parking import begin, dropped, feed, is_canceled, new_body, parked, why
 from wf.engine.registry import Registry
-from wf.engine.room import Histories, room, take_in
+from wf.engine.results import Results
+from wf.engine.room import room, take_in
 from wf.engine.settings import CLAIM_LIMIT
 from wf.engine.settings import WorkerSettings as WorkerSettings
 from wf.engine.steps import StepOrder
@@ -48,9 +47,6 @@ from wf.history.store import Store
 
 log = logging.getLogger("wf.worker")
 run_log = logging.getLogger("wf.run")
-
-GROUP_BYTES: Final = 64 * 1024 * 1024
-"""Results of steps in one commit: Postgres takes no message of 1 GB."""
 
 
 class Worker:
@@ -81,11 +77,13 @@ class Worker:
         """Owned runs."""
         self._cache = Cache(settings.cache_size, settings.cache_bytes, self._close)
         self._dirty: dict[bytes, Body] = {}
-        self._done: deque[tuple[StepOrder, StepOutcome]] = deque()
+        self._results = Results()
         self._alarms = Alarms()
         self._trials = Trials(settings.back_offs_ms)
         self._ticked_at = 0
         self._parked: list[Activation] = []
+        self._new: list[tuple[Claimed, int]] = []
+        """Runs that were handed out and are not begun yet, and when: their STARTED says so."""
         self.sent: Group | None = None
         """Its commit is under way, or what became of it is not known."""
         self._refused: deque[Group] = deque()
@@ -100,7 +98,7 @@ class Worker:
     # -- from outside (any thread)
 
     def deliver(self, order: StepOrder, outcome: StepOutcome) -> None:
-        self._done.append((order, outcome))
+        self._results.add(order, outcome)
 
     def hint(self) -> None:
         """Something may have changed in the store."""
@@ -140,7 +138,9 @@ class Worker:
         if group or claim is not None or self._ticked_at - self.beaten_at >= self.settings.beat_ms:
             self._commit(lease, group, claim, now)
             worked = worked or bool(group)
-        return worked or bool(self._dirty) or bool(self._done)
+        if not self._results:
+            self._begin_new(now)
+        return worked or bool(self._dirty) or bool(self._results)
 
     def _settle(self, group: Group, lease: Lease, now: int) -> None:
         """The last commit raised: it has landed, or the same group is sent again."""
@@ -190,13 +190,10 @@ class Worker:
 
     # -- facts in
 
-    def _take_results(self, now: int) -> bool:
+    def _take_results(self, now: int, but: Container[bytes] = ()) -> bool:
         worked = False
-        room = GROUP_BYTES
-        while self._done and room > 0:
-            order, outcome = self._done.popleft()
+        for order, outcome in self._results.take(but):
             worked = True
-            room -= len(outcome.data or b"")
             body = self.bodies.get(order.run_id)
             self._is_hinted = self._is_hinted or outcome.is_recorded
             if self.orders.came_back(order) and body is not None:
@@ -262,11 +259,15 @@ class Worker:
 
     def _claim(self, group: Group, now: int) -> Claim | None:
         """What to ask for with this group; it makes room for as many as it gives back."""
-        if self.is_draining or not (
-            self._is_hinted
-            or self._resync
-            or self._ticked_at >= self._polled_at + self.settings.poll_ms
-            or now >= self._store_due
+        if (
+            self.is_draining
+            or self._new
+            or not (
+                self._is_hinted
+                or self._resync
+                or self._ticked_at >= self._polled_at + self.settings.poll_ms
+                or now >= self._store_due
+            )
         ):
             return None
         self._is_hinted = False
@@ -301,8 +302,14 @@ class Worker:
             self._is_hinted = True
             claim = self._claim(group, now)
         self.sent = group
+        runs = {body.run.id for body in group.bodies}
+
+        def meanwhile() -> None:  # other runs go on while the database writes these
+            self._begin_new(now)
+            self._take_results(now, runs)
+
         try:
-            committed = self.store.commit(lease, activations, claim, now)
+            committed = self.store.commit(lease, activations, claim, now, meanwhile)
         except Exception as error:
             self._is_hinted = self._is_hinted or claim is not None
             if isinstance(error, StoreUnavailable | StoreMoved | Fenced):
@@ -316,7 +323,7 @@ class Worker:
             self._is_hinted = True
         if claim is not None:
             self._resync = committed.is_cut or (self._resync and not claim.resync)
-            self._take_claims(committed.claimed, claim, now)
+            self._take_claims(lease, committed.claimed, claim, now)
 
     def _isolate(self, group: Group, error: Exception) -> None:
         """The store cannot hold something that is in this group, and has written none of it. It is
@@ -366,20 +373,18 @@ class Worker:
             out = [step for step in steps if step.runnable.settings.at_most_once]
             body.holds_back = body.holds_back or len(out) < len(steps)
             steps = out
-        return [self._order(body, step, now) for step in steps]
-
-    def _order(self, body: Body, step: RunStep, now: int) -> StepOrder:
-        attempt = body.handed_out(step, now)
         assert self.lease is not None
-        order = new_order(body, step, attempt, self.store, self.lease.worker)
-        self.orders.add(order)
-        if self.observer is not None:
-            self.observer.step_started(body.run, step, attempt)
-        return order
+        orders: list[StepOrder] = []
+        for step in steps:
+            attempt = body.handed_out(step, now)
+            orders.append(new_order(body, step, attempt, self.store, self.lease.worker))
+            if self.observer is not None:
+                self.observer.step_started(body.run, step, attempt)
+        return orders
 
     # -- the claim
 
-    def _take_claims(self, claimed: list[Claimed], claim: Claim, now: int) -> None:
+    def _take_claims(self, lease: Lease, claimed: list[Claimed], claim: Claim, now: int) -> None:
         if not claimed:
             due = self.store.next_due(self.settings.environment, self.settings.root) or NEVER
             # Without room it cannot act on what is due in queues.
@@ -388,15 +393,33 @@ class Worker:
         try:
             limit = self.settings.live_bytes
             histories, out = take_in(self.store, claimed, self.bodies, self._must_load, limit)
-            put_off = self._put_off(claimed, histories, out, now)
+            back = self._trials.put_off(claimed, histories, out, now)
+            if back:
+                self._store_due = min([self._store_due, *(one.due_at for one in back)])
+                self._commit(lease, Group([], back), None, now)
+            put_off = {activation.run_id for activation in back}
             for one in claimed:
                 if one.run.id not in put_off:
                     is_live = one.run.id in self.bodies or self._cache.fits(one)
                     whole_claim(one, self.store.fetch, is_live=is_live)
-                    self._take_up(one, histories.get(one.run.id), now)
+                    if one.reason is Reason.NEW:
+                        self._new.append((one, now))
+                    else:
+                        self._take_up(one, histories.get(one.run.id), now)
         except StoreUnavailable:
             self._resync = True
             raise
+        self._let_go(now)
+
+    def _begin_new(self, now: int) -> None:
+        new, self._new = self._new, []
+        for one, at in new:
+            self._take_up(one, None, at)
+        if new:
+            self._let_go(now)
+
+    def _let_go(self, now: int) -> None:
+        """What has only steps to run does not wait for a commit."""
         free = [body for body in self._dirty.values() if not body.has_rows and body.is_busy]
         for body in free:
             del self._dirty[body.run.id]
@@ -408,26 +431,6 @@ class Worker:
             and claimed.reason is not Reason.NEW
             and not self._cache.fits(claimed)
         )
-
-    def _put_off(
-        self, claimed: list[Claimed], histories: Histories, crowded: set[bytes], now: int
-    ) -> set[bytes]:
-        """Give back those that have to wait before anything is begun: a suspect on trial may take
-        this process with it, and them. Those that have no room here go back for others."""
-        back: list[Activation] = []
-        for one in claimed:
-            run, history = one.run, histories.get(one.run.id)
-            until = self._trials.wait_until(one, history, now) if history else 0
-            until = now if run.id in crowded else until
-            if until:
-                self._store_due = min(self._store_due, until)
-                back.append(
-                    Activation(run.id, run.chapter, release=True, due_at=until, is_put_off=True)
-                )
-        if back:
-            assert self.lease is not None
-            self._commit(self.lease, Group([], back), None, now)
-        return {activation.run_id for activation in back}
 
     def _take_up(self, claimed: Claimed, history: list[Event] | None, now: int) -> None:
         run, at = claimed.run, max([now, *(event.at for event in history or [])])
@@ -454,11 +457,7 @@ class Worker:
         if body is not None:
             return body
         run = claimed.run
-        settings = self.settings
-        runnable = self.registry.get(run.task)
-        is_paranoid = settings.paranoid and not is_debugged()
-        hooks = self.registry.hooks_of(run.task)
-        body = Body(run, runnable, settings.policies, hooks, paranoid=is_paranoid)
+        body = new_body(run, self.registry, self.settings)
         events = history or [Event(1, Kind.STARTED, 0, now, self.settings.python)]
         if is_poisoned(claimed, events):
             self._park(body, "poisoned", what_is_known(events))
@@ -482,6 +481,7 @@ class Worker:
         self._alarms.clear()
         self._trials.clear()
         self._parked.clear()
+        self._new.clear()
         self._refused.clear()
         self.sent = None
         self._resync = False

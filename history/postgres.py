@@ -69,7 +69,7 @@ from wf.history.queues import Limits, QueueChange
 from wf.history.rows import TOKEN_COLUMNS, token_of
 from wf.history.schedules import Move, Schedule
 from wf.history.step import StepPlace
-from wf.history.store import in_rows
+from wf.history.store import Meanwhile, in_rows, nothing
 
 _ids: Final = random.SystemRandom()
 
@@ -307,12 +307,16 @@ class PostgresStore(Looks):
         return Lease(worker, environment)
 
     def commit(
-        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+        self,
+        lease: Lease,
+        activations: Sequence[Activation],
+        claim: Claim | None,
+        now: int,
+        meanwhile: Meanwhile = nothing,
     ) -> Committed:
         if not activations and claim is not None and self._idle(lease, claim, now):
             return Committed()
-        looks = lease.worker in self._looks
-        group = Group(lease, activations, claim, now, looks)
+        group = Group(lease, activations, claim, now, lease.worker in self._looks, meanwhile)
         try:
             written = self._write(group, all_due=False)
         except pg.InvalidTextRepresentation:
@@ -325,7 +329,7 @@ class PostgresStore(Looks):
         if claim is None:
             return Committed(again=written.told)
         (self._looks.add if written.stirred else self._looks.discard)(lease.worker)
-        again = written.again or (written.stirred and not looks)
+        again = written.again or (written.stirred and not group.looks)
         return Committed(written.claimed, again, written.is_cut)
 
     def _write(self, group: Group, *, all_due: bool) -> Written:

@@ -24,6 +24,7 @@ from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
 from wf.history.postgres_arrays import ARRAYS
+from wf.history.store import Meanwhile, nothing
 
 Values = Sequence[Any] | Mapping[str, Any]
 Key = tuple[bytes, tuple[int, ...]]
@@ -85,8 +86,9 @@ class Flight:
         """The server remembers statements, and how they are done."""
 
     @contextmanager
-    def together(self) -> Generator[None]:
-        """What is sent within goes out together. Raises what the first that failed did."""
+    def together(self, meanwhile: Meanwhile = nothing) -> Generator[None]:
+        """What is sent within goes out together; `meanwhile` is called when it has left. Raises
+        what the first that failed did."""
         self._pgconn.enter_pipeline_mode()
         self._is_begun = True
         try:
@@ -95,7 +97,7 @@ class Flight:
             with suppress(psycopg.Error):
                 self._land()
             raise
-        self._land()
+        self._land(meanwhile)
 
     def send(self, statement: str, values: Values, *, prepare: bool) -> Cursor:
         if self._is_begun:
@@ -131,10 +133,13 @@ class Flight:
         while self._awaited and cursor.result is None:
             self._check(self._next())
 
-    def _land(self) -> None:
+    def _land(self, meanwhile: Meanwhile = nothing) -> None:
         """All has been sent: wait for it."""
         self._is_begun = False
         self._pgconn.pipeline_sync()
+        while self._pgconn.flush():
+            self._exchange()
+        meanwhile()
         failed: PGresult | None = None
         while (result := self._next()).status != ExecStatus.PIPELINE_SYNC:
             if failed is None and result.status not in _GOOD:

@@ -52,7 +52,7 @@ from wf.history.postgres_rows import (
 from wf.history.postgres_slots import Looking
 from wf.history.rows import RUN_WIDTH, DueKind, run_of
 from wf.history.settling import settlements
-from wf.history.store import in_rows
+from wf.history.store import Meanwhile, in_rows, nothing
 
 
 class Group(Struct):
@@ -62,6 +62,7 @@ class Group(Struct):
     now: int
     looks: bool = False
     """Queues may be stirred: the claim looks at them."""
+    meanwhile: Meanwhile = nothing
 
 
 class Written(Struct):
@@ -80,7 +81,7 @@ def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
     activations = sorted(group.activations, key=attrgetter("run_id"))
     handed = Handed()
     lease = group.lease
-    with transaction(connection, lease.lease_ms):
+    with transaction(connection, lease.lease_ms, group.meanwhile):
         send(connection, sql.FENCE, [lease.worker, lease.group_no, sql.tag(lease.worker)])
         if not all_due:
             _simple_due(connection, group)

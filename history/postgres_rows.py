@@ -40,7 +40,7 @@ from wf.history.rows import (
     tags_json,
 )
 from wf.history.settling import refuse_conflicts
-from wf.history.store import in_rows
+from wf.history.store import Meanwhile, in_rows, nothing
 from wf.history.turns import Ending
 
 EVENT_KINDS: Final = "biiiiitiiib"
@@ -50,10 +50,13 @@ Answer = tuple[bytes, Triggered]
 
 
 @contextmanager
-def transaction(connection: Connection, lease_ms: int = LEASE_MS) -> Generator[Connection]:
-    """BEGIN … COMMIT, in one round trip as far as no answer is asked for. Where the process stands
-    still in the middle, its locks are gone after half a lease."""
-    with connection.flight.together():
+def transaction(
+    connection: Connection, lease_ms: int = LEASE_MS, meanwhile: Meanwhile = nothing
+) -> Generator[Connection]:
+    """BEGIN … COMMIT, in one round trip as far as no answer is asked for; `meanwhile` is called
+    when all of it has left. Where the process stands still in the middle, its locks are gone after
+    half a lease."""
+    with connection.flight.together(meanwhile):
         send(connection, sql.BEGIN)
         send(connection, sql.SETTINGS, [str(lease_ms // 2)])
         yield connection

@@ -35,7 +35,7 @@ from wf.history.rows import payload_digest
 from wf.history.schedules import Move, Schedule
 from wf.history.sealing import KEY_LOST, Codec, Sealing, is_sealed
 from wf.history.step import AsyncStepTransaction, StepPlace, StepTransaction
-from wf.history.store import Store
+from wf.history.store import Meanwhile, Store, nothing
 
 OF_IDS: Final = frozenset(
     {
@@ -193,10 +193,15 @@ class SealedStore:
     # the worker
 
     def commit(
-        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+        self,
+        lease: Lease,
+        activations: Sequence[Activation],
+        claim: Claim | None,
+        now: int,
+        meanwhile: Meanwhile = nothing,
     ) -> Committed:
         sealed = [self._activation(activation) for activation in activations]
-        committed = self.inner.commit(lease, sealed, claim, now)
+        committed = self.inner.commit(lease, sealed, claim, now, meanwhile)
         for claimed in committed.claimed:
             self._opened_run(claimed.run)
             for row in claimed.inbox:

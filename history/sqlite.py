@@ -63,6 +63,7 @@ from wf.history.sqlite_rows import (
 from wf.history.sqlite_step import AsyncSQLiteStep, SQLiteStep
 from wf.history.sqlite_transaction import Transaction
 from wf.history.step import StepPlace
+from wf.history.store import Meanwhile, nothing
 from wf.history.wakeups import Wakeups
 
 
@@ -284,8 +285,14 @@ class SQLiteStore(Looks):
         return Lease(worker, environment)
 
     def commit(
-        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+        self,
+        lease: Lease,
+        activations: Sequence[Activation],
+        claim: Claim | None,
+        now: int,
+        meanwhile: Meanwhile = nothing,
     ) -> Committed:
+        meanwhile()
         with self.database.write() as db:
             tx = Transaction(db, now)
             hit = db.execute(

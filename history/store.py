@@ -47,6 +47,11 @@ from wf.history.queues import QueueStore
 from wf.history.schedules import ScheduleStore
 from wf.history.step import StepStore
 
+Meanwhile = Callable[[], None]
+
+
+def nothing() -> None: ...
+
 
 class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, ForkStore, Protocol):
     """Thread-safe. Every method is one transaction, and raises StoreUnavailable where the database
@@ -152,11 +157,18 @@ class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Fo
         ...
 
     def commit(
-        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+        self,
+        lease: Lease,
+        activations: Sequence[Activation],
+        claim: Claim | None,
+        now: int,
+        meanwhile: Meanwhile = nothing,
     ) -> Committed:
         """One group: fence, activations in order of run id, timers and tokens that are due, then
         the claim.
 
+        `meanwhile`, the caller's own work, may be called while the database is at its own. It asks
+        nothing of the store and raises nothing.
         Raises Fenced when the worker's row is gone. `lease.group_no` is advanced when the commit is
         known to have happened.
         """

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from wf.history.errors import StoreUnavailable
 from wf.history.events import Kind
 from wf.history.model import Activation, Claim, Committed, Lease
-from wf.history.store import Store
+from wf.history.store import Meanwhile, Store, nothing
 from wf.testing.door import Door
 from wf.testing.watched import WRITES, Cut, WatchedStore
 
@@ -73,7 +73,12 @@ class CrashingStore(WatchedStore):
         self._cuts = cuts
 
     def commit(
-        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+        self,
+        lease: Lease,
+        activations: Sequence[Activation],
+        claim: Claim | None,
+        now: int,
+        meanwhile: Meanwhile = nothing,
     ) -> Committed:
         ends = {
             (activation.run_id, activation.chapter, event.ordinal, event.attempt)
@@ -84,7 +89,7 @@ class CrashingStore(WatchedStore):
         if ends - self._cuts.before:
             self._cuts.before |= ends
             raise Cut
-        committed = super().commit(lease, activations, claim, now)
+        committed = super().commit(lease, activations, claim, now, meanwhile)
         if ends - self._cuts.after:
             self._cuts.after |= ends
             raise Cut

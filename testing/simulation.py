@@ -54,6 +54,8 @@ POLL_MS: Final = 4_000
 FEW_BYTES: Final = 3_000
 """Room for some runs of a simulation."""
 LOST_HINTS: Final = 0.3
+WHILE_COMMITTING: Final = 0.5
+"""How likely a step of the worker goes on while that commits, and then another."""
 MAX_DEPTH: Final = 2
 """Calls within calls: what others do while one waits for the store."""
 CALM_MOVES: Final = 40_000
@@ -372,6 +374,8 @@ class Simulation:
         if draw() < odds.crash_before:
             self._fault(who, "is lost before", name)
             raise Cut
+        if name == "commit" and process is not None:
+            self._steps_go_on(process)
         answer = call()
         self._trail(who, name)
         self.report.breaches += self.tables.overfull()
@@ -387,6 +391,11 @@ class Simulation:
         if draw() < odds.delay:
             self._meanwhile()
         return answer
+
+    def _steps_go_on(self, process: Process) -> None:
+        """While their worker commits: its results come in between."""
+        while self.random.random() < WHILE_COMMITTING and process.runner.run_one():
+            self._trail(process.name, "step")
 
     def _meanwhile(self) -> None:
         """Others live while this one waits."""

@@ -27,7 +27,7 @@ from wf.history.model import (
 )
 from wf.history.notes import Chunk, Note
 from wf.history.step import AsyncStepTransaction, StepPlace, StepTransaction
-from wf.history.store import Store
+from wf.history.store import Meanwhile, Store, nothing
 from wf.testing.door import Door as Door
 from wf.testing.queued import WatchedQueues
 from wf.testing.scheduled import WatchedSchedules
@@ -193,11 +193,17 @@ class WatchedStore(WatchedSchedules, WatchedQueues):
         return self.door("join", lambda: self.inner.join(environment, info))
 
     def commit(
-        self, lease: Lease, activations: Sequence[Activation], claim: Claim | None, now: int
+        self,
+        lease: Lease,
+        activations: Sequence[Activation],
+        claim: Claim | None,
+        now: int,
+        meanwhile: Meanwhile = nothing,
     ) -> Committed:
         number = lease.group_no
         try:
-            return self.door("commit", lambda: self.inner.commit(lease, activations, claim, now))
+            group = (lease, activations, claim, now, meanwhile)
+            return self.door("commit", lambda: self.inner.commit(*group))
         except StoreUnavailable:
             lease.group_no = number
             raise

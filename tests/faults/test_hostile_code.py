@@ -15,7 +15,7 @@ from wf.engine.core.names import MAX_NAME_BYTES
 from wf.engine.core.outcome import MAX_TEXT
 from wf.engine.core.triggers import trigger_options
 from wf.engine.registry import Registry
-from wf.engine.worker import GROUP_BYTES
+from wf.engine.results import GROUP_BYTES
 from wf.history.errors import DeclarationError
 from wf.history.events import Failure, Status
 from wf.testing.ledger import note, using
@@ -228,10 +228,10 @@ def test_large_results_are_written_in_several_groups(world: World) -> None:
     sizes: list[int] = []
     commit = process.worker.store.commit
 
-    def measured(lease: Any, activations: Any, claim: Any, now: int) -> Any:
+    def measured(lease: Any, activations: Any, *more: Any) -> Any:
         events = [event for a in activations for event in a.events]
         sizes.append(sum(len(event.data or b"") for event in events))
-        return commit(lease, activations, claim, now)
+        return commit(lease, activations, *more)
 
     process.worker.store.commit = measured  # type: ignore[method-assign]
     process.worker.tick()

@@ -22,6 +22,7 @@ from wf.history import postgres_group, sqlite
 from wf.history.model import Activation, Claim, Committed, Lease
 from wf.history.open import open_store
 from wf.history.postgres_pool import send
+from wf.history.store import Meanwhile, nothing
 from wf.testing.ledger import FileLedger, using
 from wf.testing.watched import WatchedStore
 
@@ -73,11 +74,18 @@ class Fate:
 class DoomedStore(WatchedStore):
     fate: Fate
 
-    def commit(self, lease: Lease, activations: Any, claim: Claim | None, now: int) -> Committed:
+    def commit(
+        self,
+        lease: Lease,
+        activations: Any,
+        claim: Claim | None,
+        now: int,
+        meanwhile: Meanwhile = nothing,
+    ) -> Committed:
         if activations:
             self.fate.counts()
             self.fate.strikes("before")
-        answer = super().commit(lease, activations, claim, now)
+        answer = super().commit(lease, activations, claim, now, meanwhile)
         self.fate.strikes("after")
         return answer
 
