@@ -79,14 +79,20 @@ def breaches(told: Timeline, run: str, events: Sequence[tuple[int, Event]]) -> l
         ]
         found += [f"{span} of {run}, which has ended" for span in own if span.end_ms is None]
     ended = {Kind.STEP_FINISHED, Kind.STEP_FAILED, Kind.STEP_ATTEMPT_FAILED}
-    rows = {event._replace(seq=0) for _, event in events if event.kind in ended}
+    restarts = {chapter: event.attempt for chapter, event in events if event.kind == Kind.STARTED}
+    # What an attempt of the task keeps stands in its chapter, too; a restart keeps nothing.
+    rows = {
+        (restarts.get(chapter), event._replace(seq=0))
+        for chapter, event in events
+        if event.kind in ended
+    }
     found += [
         f"{lane.title} {lane.ordinal} of {run} counts {lane.tally}"
         for lane in told.lanes
         if (tally := lane.tally) is not None
         and tally.completed + tally.failed + tally.canceled + tally.live > tally.runs
     ]
-    wanted = Counter((row.name, row.ordinal, row.at, row.attempt) for row in rows)
+    wanted = Counter((row.name, row.ordinal, row.at, row.attempt) for _, row in rows)
     shown = Counter(
         (lane.title, lane.ordinal, told.end_of(span), span.attempt)
         for lane in told.lanes

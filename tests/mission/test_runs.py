@@ -64,6 +64,7 @@ def names(found: list[wf.RunView]) -> list[str]:
 
 def test_s77_s82_runs_are_found_by_what_they_are_about(client: wf.Client, database: str) -> None:
     first = client.trigger(greet, "a", tags=["user:123", "feature:onboarding"], version="v1")
+    until(lambda: client.now() > first.retrieve().created_at)
     moment = client.now()
     second = client.trigger(greet, "b", tags=["user:456"])
     until(lambda: client.now() > second.retrieve().created_at)  # in one millisecond, as it comes

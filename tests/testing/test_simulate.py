@@ -46,7 +46,7 @@ def test_a_seed_that_fails_is_told_and_is_the_same_again() -> None:
     seed = int(told.rsplit("[", 1)[1].strip().rstrip("]"))
     lines = told.splitlines()
     assert lines[0].startswith("the story of retries-blindly(")
-    assert sum("outside: charged" in line for line in lines) == 2
+    assert sum("outside: charged" in line for line in lines) >= 2
     assert notes(planted.retries_blindly, planted.charged_once, [seed]) == told
 
 
@@ -143,7 +143,7 @@ def test_what_is_not_said_is_drawn_from_annotations() -> None:
     seen: list[Story] = []
     told = simulate(
         [shop.buy, shop.listen],
-        2,
+        3,
         payload={shop.listen: st.sampled_from(["hello", "bye"])},
         replace={shop.pack: st.just("packed"), "reserve": str.upper},
         failures={shop.charge: [ConnectionError("no line")]},
@@ -234,7 +234,7 @@ def test_all_that_a_task_may_have_is_simulated() -> None:
         if story.status == "COMPLETED":
             assert len(story.effects("told")) == 2 * (story.payload + 1)
 
-    simulate(family, [2], payload=st.integers(0, 1), real=True, holds=holds, moves=150)
+    simulate(family, [0], payload=st.integers(0, 1), real=True, holds=holds, moves=150)
     assert min(told["booked"], told["told"]) > 3
 
 
