@@ -143,7 +143,7 @@ def test_what_is_not_said_is_drawn_from_annotations() -> None:
     seen: list[Story] = []
     told = simulate(
         [shop.buy, shop.listen],
-        3,
+        4,
         payload={shop.listen: st.sampled_from(["hello", "bye"])},
         replace={shop.pack: st.just("packed"), "reserve": str.upper},
         failures={shop.charge: [ConnectionError("no line")]},
