@@ -37,7 +37,6 @@ def one_step(run_id: bytes, at: int) -> Activation:
         1,
         events=[
             Event(2, Kind.STEP_FINISHED, 1, at, "send-welcome-email", 77, 1, 3, b'{"id":"em_1"}'),
-            Event(3, Kind.ENDED, 0, at, Status.COMPLETED, 78),
         ],
         ending=Ending(Status.COMPLETED, b'"ok"', None, at),
     )

@@ -190,7 +190,10 @@ class Tree:
                 if made is not None:
                     made.is_awaited = child.id in awaited
                     self.tell(node, made, "child")
-            if activation.next_chapter is not None:
+            if activation.ending is not None:
+                end = activation.ending
+                self._run_ended(node, end.status, end.failure, end.at)
+            elif activation.next_chapter is not None:
                 node.state = State.RETRYING
                 node.until = activation.due_at
                 self.tell(node, None, "retrying")
@@ -289,9 +292,7 @@ class Tree:
         elif kind is Kind.ATTEMPT_FAILED:
             node.error = failure_line(event.data)
         elif kind is Kind.ENDED:
-            self._end(node, Status(event.name), event.data)
-            node.took_ms = max(0, event.at - node.started_at) if node.started_at else None
-            self.tell(node, None, "ended")
+            self._run_ended(node, Status(event.name), event.data, event.at)
 
     def _apply_step(self, node: RunNode, event: Event, kind: Kind) -> None:
         item = self._step(node, event.ordinal, event.name)
@@ -391,6 +392,11 @@ class Tree:
             item.state, item.until = State.DONE if came else State.FAILED, 0
             item.error = "" if came else "nobody sent it in time"
             self.tell(node, item, "answered")
+
+    def _run_ended(self, node: RunNode, status: Status, failure: bytes | None, at: int) -> None:
+        self._end(node, status, failure)
+        node.took_ms = max(0, at - node.started_at) if node.started_at else None
+        self.tell(node, None, "ended")
 
     def _end(self, node: RunNode, status: Status, data: bytes | None) -> None:
         node.state = _RUN_STATES[status]

@@ -476,8 +476,8 @@ class Body:
         if not self.execution.cancel_requested:
             run, failed = self.run, self.arrivals.failed_at
             end, delay = task_attempt(run, self.runnable, policy, self.options, end, failed, at)
-        self.seq += 1
         if delay is not None:
+            self.seq += 1
             attempt = self.run.attempt
             activation.events.append(
                 Event(self.seq, Kind.ATTEMPT_FAILED, 0, at, "", 0, attempt, delay, end.failure)
@@ -489,9 +489,6 @@ class Body:
                 chapter = tried_again(self.run, self.execution, self.arrivals, end, at, due_at)
             self._turn(chapter, due_at)
             return
-        row = end.record(self.seq, at)
-        assert row is not None
-        activation.events.append(row)
         gathered = Kind.BATCH_ENDED in self.execution.waits.values()
         self.has_ended = True
         activation.ending = Ending(end.status, end.output, end.failure, at, gathered)

@@ -36,11 +36,9 @@ def dropped(claimed: Claimed, now: int, hooks: Hooks) -> Activation:
     run = claimed.run
     told = "it was parked, so its body cleaned up nothing: see to what it left behind"
     failure = Failure("RunCanceled", told, code=RunDropped.code).encode()
-    end = Event(claimed.seq + 1, Kind.ENDED, 0, now, Status.CANCELED.value, data=failure)
     activation = Activation(
         run.id,
         run.chapter,
-        events=[end],
         consumed=[row.id for row in claimed.inbox],
         ending=Ending(Status.CANCELED, None, failure, now, gathered=True),
     )

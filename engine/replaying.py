@@ -34,6 +34,7 @@ from wf.history.errors import NonDeterminism
 from wf.history.events import CHAPTER_ENDS, UNKNOWN_DIGEST, Event, Kind, Status
 from wf.history.ids import show
 from wf.history.model import Run
+from wf.history.sealing import is_sealed
 from wf.history.store import Store, query_of
 
 PAGE_RUNS: Final = 100
@@ -97,11 +98,12 @@ def _of_chapter(run: Run, chapter: int, events: list[Event], registry: Registry)
     except Exception as error:
         yield f"chapter {chapter} cannot be replayed: {type(error).__name__}: {error}"
         return
-    yield from _compare(pending, events[-1])
+    is_known = events[0].digest != UNKNOWN_DIGEST and not is_sealed(run.output)
+    yield from _compare(pending, events[-1], run.output if is_known else None)
 
 
-def _compare(pending: Sequence[Decision], last: Event) -> Iterator[str]:
-    """What is decided now, and stands in no row."""
+def _compare(pending: Sequence[Decision], last: Event, output: bytes | None) -> Iterator[str]:
+    """What is decided now, and stands in no row. `output`: the run's, where it is known."""
     for decision in pending:
         if isinstance(decision, _RECORDED):
             yield f"it decides {decision!r} now, which its history does not have"
@@ -114,9 +116,7 @@ def _compare(pending: Sequence[Decision], last: Event) -> Iterator[str]:
         yield "it did not restart, and replayed it does"
     end = next((one for one in pending if isinstance(one, End)), None)
     if last.kind == Kind.ENDED:
-        if last.name == Status.COMPLETED and (
-            end is None or last.digest not in (end.digest, UNKNOWN_DIGEST)
-        ):
+        if last.name == Status.COMPLETED and (end is None or output not in (None, end.output)):
             now = "nothing" if end is None else f"{end.status} with another output"
             yield f"it COMPLETED, and replayed it comes to {now}"
         elif (

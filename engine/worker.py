@@ -345,7 +345,7 @@ class Worker:
             run = body.run
             if activation.events:
                 self._trials.end(run.id)
-            if self.observer is not None and (activation.events or activation.release):
+            if self.observer is not None and (activation.has_rows or activation.release):
                 self.observer.committed(run, activation)
             for line in effects.logs:
                 say(run_log, line.level, line.message)

@@ -9,28 +9,21 @@ pages of runs, so that memory stays flat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from wf.history.blobs import whole
 from wf.history.checks import CHECKS, Breach
 from wf.history.events import (
     CHAPTER_ENDS,
     COMPLETIONS,
-    STORED,
-    UNKNOWN_DIGEST,
     Kind,
     Status,
 )
 from wf.history.ids import show
 from wf.history.rows import RUN_STATUS
-from wf.history.sealed_store import SealedStore
-from wf.history.sealing import is_sealed
 from wf.history.store import Query, Store, query_of
 
 PAGE_RUNS: Final = 100
@@ -40,12 +33,7 @@ PAGE_RUNS: Final = 100
 def audit(store: Store) -> list[Breach]:
     """All breaches; an empty list where all is well. Raises StoreUnavailable."""
     query = query_of(store)
-    sealing = store.sealing if isinstance(store, SealedStore) else None
-
-    def read(stored: bytes | None) -> bytes | None:
-        return sealing.open(whole(stored, store.fetch)) if sealing else whole(stored, store.fetch)
-
-    found = [breach for pages in _pages(query, read) for breach in pages]
+    found = [breach for breaches in _pages(query) for breach in breaches]
     for check in CHECKS:
         found += check.breaches(query)
     return found
@@ -53,24 +41,22 @@ def audit(store: Store) -> list[Breach]:
 
 # --- histories ------------------------------------------------------------------------------------
 
-_HISTORIES: Final = f"""SELECT r.id, r.status, r.chapter, r.attempt, r.ended_at, r.failure,
- CASE WHEN e.kind = {Kind.ENDED.value} THEN r.output END,
- e.chapter, e.seq, e.kind, coalesce(e.ordinal, 0), e.at, e.name, coalesce(e.digest, 0),
- coalesce(e.attempt, 0),
- CASE WHEN e.kind = {Kind.ENDED.value} THEN e.data END
+_HISTORIES: Final = f"""SELECT r.id, r.status, r.chapter, r.attempt, r.ended_at,
+ r.output IS NOT NULL, r.failure IS NOT NULL,
+ e.chapter, e.seq, e.kind, coalesce(e.ordinal, 0), e.at, e.name, coalesce(e.attempt, 0)
 FROM (SELECT * FROM runs WHERE id > ? ORDER BY id LIMIT {PAGE_RUNS}) r
 LEFT JOIN events e ON e.run_id = r.id ORDER BY r.id, e.chapter, e.seq"""
 
 
 class _Row(Struct, frozen=True):
-    """A run's row beside its last event."""
+    """What a run's row says beside its history."""
 
     status: int
     chapter: int
     attempt: int
     ended_at: int | None
-    failure: bytes | None
-    output: bytes | None
+    has_output: bool
+    has_failure: bool
 
 
 class _Event(Struct, frozen=True):
@@ -80,12 +66,10 @@ class _Event(Struct, frozen=True):
     ordinal: int
     at: int
     name: str
-    digest: int
     attempt: int
-    data: bytes | None
 
 
-def _pages(query: Query, read: Callable[[bytes | None], bytes | None]) -> Iterator[list[Breach]]:
+def _pages(query: Query) -> Iterator[list[Breach]]:
     last = b""
     while True:
         rows = query(_HISTORIES, [last])
@@ -95,24 +79,21 @@ def _pages(query: Query, read: Callable[[bytes | None], bytes | None]) -> Iterat
         start = 0
         for place in range(1, len(rows) + 1):
             if place == len(rows) or rows[place][0] != rows[start][0]:
-                found += _of_run(rows[start:place], read)
+                found += _of_run(rows[start:place])
                 start = place
         last = bytes(rows[-1][0])
         yield found
 
 
-def _of_run(
-    rows: Sequence[tuple[Any, ...]], read: Callable[[bytes | None], bytes | None]
-) -> Iterator[Breach]:
+def _of_run(rows: Sequence[tuple[Any, ...]]) -> Iterator[Breach]:
     """The breaches of one run: its row and its history."""
     shown = show("run", bytes(rows[0][0]))
     run = _Row(*rows[-1][1:7])
-    run = replace(run, output=read(run.output))
     events = [_Event(*row[7:]) for row in rows if row[7] is not None]
     for invariant, what in [
         *_order(events),
         *_completions(events),
-        *_ends(events),
+        *_ends(run, events),
         *_projections(run, events),
     ]:
         yield Breach(invariant, shown, what)
@@ -153,19 +134,20 @@ def _completions(events: list[_Event]) -> Iterator[tuple[str, str]]:
         seen.add(key)
 
 
-def _ends(events: list[_Event]) -> Iterator[tuple[str, str]]:
-    """I4: nothing after the terminal fact, of a chapter or of the run."""
+def _ends(run: _Row, events: list[_Event]) -> Iterator[tuple[str, str]]:
+    """I4: nothing after the end of a chapter, or of the run."""
     for event, following in pairwise(events):
-        if event.kind == Kind.ENDED:
-            yield "I4", f"event {following.seq} of chapter {following.chapter} follows the end"
-        elif event.kind in CHAPTER_ENDS and event.chapter == following.chapter:
+        if event.kind in CHAPTER_ENDS and event.chapter == following.chapter:
             yield "I4", f"event {following.seq} follows the end of chapter {event.chapter}"
-    if events and events[-1].kind in (Kind.ATTEMPT_FAILED, Kind.RESTARTED):
-        yield "I4", f"chapter {events[-1].chapter} ended, and no other one follows"
+    last = events[-1] if events else None
+    if last is not None and last.kind in CHAPTER_ENDS:
+        yield "I4", f"chapter {last.chapter} ended, and no other one follows"
+    if last is not None and run.ended_at is not None and last.at > run.ended_at:
+        yield "I4", f"event {last.seq} of chapter {last.chapter} follows the end"
 
 
 def _projections(run: _Row, events: list[_Event]) -> Iterator[tuple[str, str]]:
-    """I12: the run's row says what its history says."""
+    """I12: the run's row says what its history says, and of its end all or nothing."""
     last = events[-1] if events else None
     if last is not None and last.chapter != run.chapter:
         yield "I12", f"it is in chapter {run.chapter}, its history in chapter {last.chapter}"
@@ -177,31 +159,15 @@ def _projections(run: _Row, events: list[_Event]) -> Iterator[tuple[str, str]]:
             attempts = 1
     if attempts != run.attempt:
         yield "I12", f"it is at attempt {run.attempt}, its history at attempt {attempts}"
-    end = next((event for event in events if event.kind == Kind.ENDED), None)
-    if run.status == 0:
-        if end is not None:
-            yield "I12", f"it is live, and its history ended: {end.name}"
-        return
     status = RUN_STATUS.get(run.status)
-    if end is None:
-        yield "I12", f"it is {status}, and its history has no end"
-        return
-    if end.name != status:
-        yield "I12", f"it is {status}, and its history ended {end.name}"
-    if end.at != run.ended_at:
-        yield "I12", f"it ended at {run.ended_at}, by its history at {end.at}"
-    if end.data != run.failure:
-        yield "I12", "its failure is not the one of its history"
-    output = run.output
-    known = output is not None and not is_sealed(output) and end.digest != UNKNOWN_DIGEST
-    wrong = output is None or (known and end.digest != digest_of(output))
-    if run.status == STORED[Status.COMPLETED] and wrong:
-        yield "I12", "its output is not the one of its history"
-
-
-def digest_of(data: bytes) -> int:
-    """What ENDED says of an output; the same as the core's."""
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big", signed=True)
+    told = {
+        "time of its end": (run.ended_at is not None, status is not None),
+        "output": (run.has_output, status is Status.COMPLETED),
+        "failure": (run.has_failure, status not in (None, Status.COMPLETED)),
+    }
+    for what, (is_there, is_due) in told.items():
+        if is_there != is_due:
+            yield "I12", f"it is {status or 'live'}, and has {'a' if is_there else 'no'} {what}"
 
 
 def lines(breaches: Iterable[Breach]) -> str:

@@ -14,7 +14,7 @@ from wf.history.ids import show
 from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import InboxKind, Reason
 from wf.history.queues import HELD, MOST_OF_A_KEY
-from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.rows import GOES_ON_WAITING, STATUS_NAME, TOKEN_NAME, DueKind
 from wf.history.sealing import SEALED
 from wf.history.store import Query
 
@@ -54,7 +54,6 @@ class Check(Struct, frozen=True):
 _TOKENS_ENDED: Final = " ".join(
     f"WHEN {number} THEN '{name}'" for number, name in TOKEN_NAME.items()
 )
-_RUNS_ENDED: Final = " ".join(f"WHEN {number} THEN '{one}'" for number, one in RUN_STATUS.items())
 _IDS: Final = (
     f"({Kind.CHILD_TRIGGERED.value}, {Kind.CHILD_AWAITED.value}, {Kind.CHILD_STARTED.value})"
 )
@@ -277,7 +276,7 @@ CHECKS: Final[Sequence[Check]] = (
         JOIN runs c ON c.id = a.data
         WHERE e.kind = {Kind.CHILD_ENDED.value}
         AND NOT {_OF_ANOTHER}
-        AND (CASE c.status {_RUNS_ENDED} ELSE '' END <> e.name
+        AND ({STATUS_NAME.format("c.status")} <> e.name
          OR {_differ("e.data", "coalesce(c.output, c.failure)")})""",
         values=(SEALED, SEALED),
     ),

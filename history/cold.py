@@ -17,7 +17,7 @@ from wf.history.model import Awaited, Run, Token, WorkerInfo
 from wf.history.notes import Chunk
 from wf.history.pruning import Pruning
 from wf.history.queues import QueueLooks
-from wf.history.reading import ENDS, RUNS, read_end, read_run
+from wf.history.reading import ENDS, RUNS, history_sql, read_end, read_run
 from wf.history.rows import EVENT_COLUMNS, TOKEN_COLUMNS, TOKEN_STATUS, token_of
 from wf.history.schedules import ScheduleLooks
 
@@ -126,15 +126,15 @@ class Looks(Pruning, ScheduleLooks, QueueLooks, ABC):
         self, run_id: bytes, chapter: int | None = None, after: tuple[int, int] = (0, 0)
     ) -> list[tuple[int, Event]]:
         """(chapter, event), in order; of one chapter, or all; those that follow this chapter and
-        seq."""
+        seq. The last one of a run that has ended is ENDED."""
         where, values = "run_id = ?", [run_id]
         if chapter is not None:
             where, values = "run_id = ? AND chapter = ?", [run_id, chapter]
         if after != (0, 0):
             where, values = f"{where} AND (chapter, seq) > (?, ?)", [*values, *after]
-        sql = f"SELECT chapter, {EVENT_COLUMNS} FROM events WHERE {where} ORDER BY chapter, seq"
         return [
-            (row[0], whole_event(Event(*row[1:]), self.fetch)) for row in self._query(sql, values)
+            (chapter, whole_event(Event(*columns), self.fetch))
+            for _, chapter, *columns in self._query(history_sql(where), values * 2)
         ]
 
     def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:

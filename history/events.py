@@ -74,8 +74,8 @@ class Kind(IntEnum):
     """Record, last of a chapter: the attempt failed and the run is tried again in the next one,
     `took` ms later; `data` is a Failure."""
     ENDED = 20
-    """Record, last of a run. `name`: its status, `digest`: of its output, `data`: a Failure where
-    it did not complete."""
+    """The end of a run. It is not stored: `Store.history` tells it, as the last event, from the
+    run's row. `name`: its status, `data`: a Failure where it did not complete."""
 
     NOTED = 22
     """Record: what the body noted on STARTED is written. That fact is written by a claim, before
@@ -168,8 +168,9 @@ share one; the ends of a batch come in pages)."""
 MOMENTS_FROM_MS: Final = 1_000_000_000_000
 """The `digest` of a timer from which it is a moment: no delay is that long."""
 UNKNOWN_DIGEST: Final = -(2**63)
-"""The digest of a value that was replaced in a saved history: it is like any other."""
-CHAPTER_ENDS: Final = frozenset({Kind.ATTEMPT_FAILED, Kind.RESTARTED, Kind.ENDED})
+"""The digest of a value that was replaced in a saved history: it is like any other. That of a
+STARTED says that values of the run were replaced."""
+CHAPTER_ENDS: Final = frozenset({Kind.ATTEMPT_FAILED, Kind.RESTARTED})
 
 
 class Status(StrEnum):

@@ -21,7 +21,7 @@ from wf.history.borrowed import Plan
 from wf.history.cold import chunks
 from wf.history.debouncing import debounced
 from wf.history.errors import IdempotencyConflict
-from wf.history.events import STORED, Kind, Status
+from wf.history.events import STORED, Status
 from wf.history.hooks import Subject, bit, hook_run
 from wf.history.limits import LEASE_MS
 from wf.history.messages import Sent
@@ -255,7 +255,7 @@ def outcomes(cursor: Cursor) -> list[Sent]:
 
 
 def end_runs(connection: Connection, endings: Sequence[tuple[bytes, Ending]]) -> None:
-    """Locks their rows, where the caller has not; their ENDED events are his."""
+    """Locks their rows, where the caller has not."""
     blobs = Blobs()
     rows = [
         (
@@ -276,13 +276,11 @@ def end_runs(connection: Connection, endings: Sequence[tuple[bytes, Ending]]) ->
 def end_never_begun(
     connection: Connection, run_ids: Iterable[bytes], status: Status, now: int
 ) -> None:
-    """Runs without a history end CANCELED or EXPIRED, and that is their history."""
+    """Runs without a history end CANCELED or EXPIRED."""
     ids = in_rows(run_ids)
     if not ids:
         return
     failure = NEVER_BEGAN[status]
-    rows = [(run_id, 1, 1, Kind.ENDED, 0, now, status, 0, 0, 0, failure) for run_id in ids]
-    send(connection, sql.EVENTS, table(EVENT_KINDS, rows))
     end_runs(connection, [(run_id, Ending(status, None, failure, now)) for run_id in ids])
     hooked = send(connection, workers.HOOKED, [byteas(ids), bit(status)]).fetchall()
     if hooked:

@@ -12,7 +12,15 @@ from typing import Any, Final
 from wf.history.events import Kind, Status
 from wf.history.model import Blocked, Reason, Run
 from wf.history.notes import first_metadata
-from wf.history.rows import RUN_STATUS, RUN_WIDTH, DueKind, columns, run_of
+from wf.history.rows import (
+    EVENT_COLUMNS,
+    RUN_STATUS,
+    RUN_WIDTH,
+    STATUS_NAME,
+    DueKind,
+    columns,
+    run_of,
+)
 
 _EXECUTING: Final = -1
 _QUEUED: Final = -2
@@ -29,7 +37,7 @@ _STATUS: Final = {
 }
 STATUS_NUMBER: Final = {status: number for number, status in _STATUS.items()}
 
-_BEGAN: Final = f"(s.run_id IS NOT NULL AND s.kind <> {Kind.ENDED.value})"
+_BEGAN: Final = "(s.run_id IS NOT NULL)"
 DERIVED: Final = f"""CASE
  WHEN r.status <> 0 THEN r.status
  WHEN o.run_id IS NOT NULL THEN {_EXECUTING}
@@ -64,6 +72,18 @@ FROM runs r WHERE r.status <> 0 AND"""
 
 IDS: Final = f"SELECT r.id {_FROM}"
 """The same rows, of which only the id is read."""
+
+_END: Final = f"""SELECT r.id AS run_id, r.chapter, 1 + coalesce((SELECT max(e.seq) FROM events e
+ WHERE e.run_id = r.id AND e.chapter = r.chapter), 0) AS seq, {Kind.ENDED.value}, 0, r.ended_at,
+ {STATUS_NAME.format("r.status")}, 0, 0, 0, r.failure
+FROM runs r WHERE r.status <> 0"""
+
+
+def history_sql(where: str) -> str:
+    """The events of runs, and behind those of a run that has ended, its end. The parameters of
+    `where` are given twice."""
+    return f"""SELECT run_id, chapter, {EVENT_COLUMNS} FROM events WHERE {where}
+UNION ALL SELECT * FROM ({_END}) e WHERE {where} ORDER BY chapter, seq"""
 
 
 def read_end(row: Sequence[Any]) -> Run:

@@ -39,9 +39,9 @@ _IDS: Final = (
 _DIGESTS: Final = (
     *(Kind.STEP_STARTED, Kind.STEP_FINISHED, Kind.STEP_FAILED, Kind.STEP_ATTEMPT_FAILED),
     *(Kind.CHILD_TRIGGERED, Kind.BATCH_TRIGGERED, Kind.TOKEN_CREATED, Kind.MESSAGE_SENT),
-    *(Kind.ENDED, Kind.RESTARTED),
+    *(Kind.RESTARTED, Kind.STARTED),
 )
-"""Rows whose digest is of a value."""
+"""Rows whose digest is of a value, and STARTED, which stands for the run's own."""
 
 
 def fields(names: Iterable[str]) -> Redact:

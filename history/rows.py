@@ -31,12 +31,15 @@ TOKEN_STATUS: Final = {"WAITING": 0, "COMPLETED": 1, "CANCELED": 3, "TIMED_OUT":
 """The number in `tokens.status`; the same as those of runs."""
 TOKEN_NAME: Final = {number: name for name, number in TOKEN_STATUS.items()}
 RUN_STATUS: Final = {number: status for status, number in STORED.items()}
+_RUNS_ENDED: Final = " ".join(f"WHEN {number} THEN '{name}'" for number, name in RUN_STATUS.items())
+STATUS_NAME: Final = f"CASE {{}} {_RUNS_ENDED} ELSE '' END"
+"""The name of a run's status, in SQL; of a live one ""."""
 
 NEVER_BEGAN: Final = {
     Status.CANCELED: Failure("RunCanceled", "canceled before it began", code="WF3022").encode(),
     Status.EXPIRED: Failure("RunExpired", "did not start within its ttl", code="WF3023").encode(),
 }
-"""`failure` of a run that ended without ever having begun, and `data` of its only event."""
+"""`failure` of a run that ended without ever having begun."""
 
 RUN_COLUMNS: Final = (
     "id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id, tags, "

@@ -307,19 +307,14 @@ class SealedStore:
         if turn is not None:
             sealed.next_chapter = replace(turn, events=[self._event(one) for one in turn.events])
         if ending is not None:
-            sealed.ending = replace(ending, output=self.sealing.seal(ending.output))
-            sealed.ending.failure = self._failure(given, sealed)
+            sealed.ending = replace(
+                ending,
+                output=self.sealing.seal(ending.output),
+                failure=self.sealing.seal(ending.failure),
+            )
         if blocked is not None and blocked.reason != KEY_LOST:
             sealed.blocked = replace(blocked, detail=self.sealing.seal_text(blocked.detail))
         return sealed
-
-    def _failure(self, given: Activation, sealed: Activation) -> bytes | None:
-        """The history's last event and the run's row hold the same bytes."""
-        assert given.ending is not None
-        failure = given.ending.failure
-        last = zip(reversed(given.events), reversed(sealed.events), strict=True)
-        same = (one.data for before, one in last if before.data is failure)
-        return next(same, None) or self.sealing.seal(failure)
 
     def _schedule(self, schedule: Schedule) -> Schedule:
         return replace(schedule, options=self.sealing.seal_given(schedule.options))

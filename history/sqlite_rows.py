@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from wf.history.blobs import Blobs
 from wf.history.debouncing import debounced
 from wf.history.errors import IdempotencyConflict
-from wf.history.events import STORED, Kind, Status
+from wf.history.events import STORED, Status
 from wf.history.hooks import Subject, bit, hook_run
 from wf.history.limits import CANCEL_PRIORITY
 from wf.history.messages import NewMessage, Sent
@@ -304,7 +304,7 @@ class RunEnd(NamedTuple):
 
 
 def end_runs(tx: Transaction, ends: dict[bytes, RunEnd]) -> None:
-    """Live runs end. Their event ENDED is the caller's."""
+    """Live runs end."""
     if not ends:
         return
     tx.db.executemany(
@@ -333,18 +333,11 @@ def end_runs(tx: Transaction, ends: dict[bytes, RunEnd]) -> None:
 
 
 def end_never_begun(tx: Transaction, run_ids: Iterable[bytes], status: Status) -> None:
-    """Runs without a history end CANCELED or EXPIRED, and that is their history."""
+    """Runs without a history end CANCELED or EXPIRED."""
     failure = NEVER_BEGAN[status]
     ids = list(run_ids)
     if not ids:
         return
-    tx.db.executemany(
-        INSERT_EVENTS,
-        [
-            (run_id, 1, 1, Kind.ENDED.value, 0, tx.now, status.value, 0, 0, 0, failure)
-            for run_id in ids
-        ],
-    )
     end_runs(tx, dict.fromkeys(ids, RunEnd(status, None, failure, tx.now)))
     hooked = [Subject(*row) for row in tx.rows(_HOOKED, ids, f"AND n.hooks & {bit(status)} <> 0")]
     if hooked:

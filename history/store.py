@@ -132,7 +132,8 @@ class Store(StepStore, ScheduleStore, QueueStore, OperationStore, PruneStore, Fo
         self, run_id: bytes, chapter: int | None = None, after: tuple[int, int] = (0, 0)
     ) -> list[tuple[int, Event]]:
         """(chapter, event), in order; of one chapter, or all; those that follow this chapter and
-        seq."""
+        seq. The last one of a run that has ended is ENDED, which no other look at histories
+        tells."""
         ...
 
     def read_stream(self, run_id: bytes, name: str, after: int = 0) -> list[Chunk]:

@@ -234,13 +234,12 @@ class End:
     output: bytes | None = None
     failure: bytes | None = None
     failed: int = 0
-    digest: int = 0
     error: BaseException | None = field(default=None, compare=False, repr=False)
     never_awaited: Sequence[Operation[Any]] = field(default=(), compare=False, repr=False)
     """What a body that COMPLETED had called, and neither awaited nor scheduled."""
 
     def record(self, seq: int, at: int) -> Event | None:
-        return Event(seq, Kind.ENDED, 0, at, self.status.value, self.digest, data=self.failure)
+        return None
 
 
 class Restart(Struct):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from wf.engine.core.decisions import End
-from wf.engine.core.info import digest_of
 from wf.history.errors import Error, OperationError, OperationNeverAwaited, PayloadError
 from wf.history.events import Failure, Status
 
@@ -47,7 +46,7 @@ def outcome_of(
             output = runnable.signature.encode_result(root.result())
         except PayloadError as unfit:
             return End(Status.FAILED, failure=failure_of(unfit).encode())
-        return End(Status.COMPLETED, output=output, digest=digest_of(output))
+        return End(Status.COMPLETED, output=output)
     return End(
         Status.FAILED,
         failure=failure_of(error).encode(),

@@ -9,7 +9,7 @@ from wf.engine.core.durations import show_duration
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.model import Activation, NewRun, NewToken, Run, Wait
-from wf.history.turns import NextChapter
+from wf.history.turns import Ending, NextChapter
 
 ROOT = b"\x01" * 16
 CHILD = b"\x02" * 16
@@ -84,7 +84,7 @@ def test_children_are_nested_and_say_when_nobody_waits_for_them() -> None:
     assert "(not awaited)" not in drawn(made)[1]
     commit(made, Event(4, Kind.CHILD_ENDED, 2, NOW, Status.COMPLETED, data=b"1"))
     assert made.runs[CHILD].state is State.RUNNING, "the child's own end says how long it took"
-    commit(made, Event(3, Kind.ENDED, 0, NOW + 250, Status.COMPLETED), of=run(CHILD, "leaf"))
+    commit(made, of=run(CHILD, "leaf"), ending=Ending(Status.COMPLETED, b"1", None, NOW + 250))
     assert drawn(made)[1] == "└─ ✓ leaf 250ms"
 
 
@@ -158,7 +158,7 @@ def test_what_a_step_started_stands_below_its_run_once() -> None:
         member = run(bytes([9, place]) * 8, "many")
         member.parent_id, member.batch_id = ROOT, b"batch"
         made.claimed(member, [])
-        commit(made, Event(2, Kind.ENDED, 0, NOW, "COMPLETED"), of=member)
+        commit(made, of=member, ending=Ending(Status.COMPLETED, b"1", None, NOW))
     assert [line.partition("  ")[0] for line in drawn(made)[1:]] == [
         "├─ ✓ s 5ms",
         "├─ ⠋ leaf (not awaited) 0.0s",
@@ -199,7 +199,7 @@ def test_what_is_open_when_a_run_ends_is_over() -> None:
     commit(
         made,
         Event(2, Kind.STEP_ATTEMPT_FAILED, 1, NOW, "s", attempt=1, took=2_000, data=BOOM),
-        Event(3, Kind.ENDED, 0, NOW + 10, Status.CANCELED, data=BOOM),
+        ending=Ending(Status.CANCELED, None, BOOM, NOW + 10),
     )
     assert drawn(made)[0].startswith("⊘ root 10ms run_")
     assert RUN_ID.search(drawn(made)[0])

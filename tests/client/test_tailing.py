@@ -48,7 +48,7 @@ def test_each_row_comes_once_as_soon_as_it_is_written(world: World) -> None:
     assert next(rows).kind == "STARTED"
     worker.commit(Activation(run, 1, [step(2), step(3, 2), step(4, 3)]))
     assert [next(rows).seq for _ in range(3)] == [2, 3, 4]
-    worker.end(run, seq=5)
+    worker.end(run)
     assert [row.kind for row in rows] == ["ENDED"]
 
 
@@ -61,7 +61,7 @@ def test_the_rows_of_an_attempt_that_follows_come_after_those_of_the_first(world
     worker.commit(Activation(run, 1, next_chapter=NextChapter(2, 3, 2)))
     told = [next(rows) for _ in range(4)]
     assert [(row.chapter, row.seq) for row in told] == [(1, 3), (1, 4), (2, 1), (2, 2)]
-    worker.end(run, seq=3, chapter=2)
+    worker.end(run, chapter=2)
     assert [(row.chapter, row.seq) for row in rows] == [(2, 3)]
 
 
@@ -127,7 +127,7 @@ async def test_async_clients_tail_the_same_rows(world: World) -> None:
     worker.commit(Activation(run, 1, [step(2)]))
     assert (await anext(rows)).seq == 2
     following = asyncio.ensure_future(anext(rows))
-    await asyncio.to_thread(worker.end, run, seq=3)
+    await asyncio.to_thread(worker.end, run)
     assert (await following).kind == "ENDED"
     assert [row async for row in rows] == []
 
@@ -152,7 +152,7 @@ def test_the_command_prints_each_row_while_the_run_is_alive(world: World) -> Non
         assert json.loads(process.stdout.readline())["kind"] == "STARTED"
         worker.commit(Activation(run, 1, [step(2, data='"grüße"'.encode())]))
         assert '"grüße"' in process.stdout.readline()
-        worker.end(run, seq=3)
+        worker.end(run)
         assert json.loads(process.stdout.read())["name"] == "COMPLETED"
         assert process.wait() == 0
     finally:

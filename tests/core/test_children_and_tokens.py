@@ -83,7 +83,6 @@ def test_a_child_that_is_triggered_does_not_hold_the_body() -> None:
         Kind.STEP_FINISHED,
         Kind.CHILD_AWAITED,
         Kind.CHILD_ENDED,
-        Kind.ENDED,
     ]
 
 

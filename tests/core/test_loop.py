@@ -349,7 +349,7 @@ def test_p9_an_anyio_scope_that_cancels_a_step_in_flight_waits_for_its_end() -> 
 
     stage = Stage(body, script=Script(took=by_value, stops=False)).play()
     assert stage.output == ["True", "1-b"]
-    assert stage.events[-2].at - stage.events[0].at == 10
+    assert stage.events[-1].at - stage.events[0].at == 10
     check_replays(stage)
 
 

@@ -94,7 +94,7 @@ async def impatient() -> Any:
 def test_message_and_time_out_are_ordered_by_facts(after_ms: int, seen: Any) -> None:
     stage = play(impatient, script=Script(messages=[(after_ms, "n", 1)]))
     assert stage.output == seen
-    assert len(stage.events) == 4
+    assert len(stage.events) == 3
 
 
 @wf.task

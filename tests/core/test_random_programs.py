@@ -113,4 +113,4 @@ def assert_well_formed(events: list[Event]) -> None:
     ends = [event.ordinal for event in events if event.kind in COMPLETIONS - in_parts]
     assert len(ends) == len(set(ends))
     places = [n for n, event in enumerate(events) if event.kind in CHAPTER_ENDS]
-    assert places == [len(events) - 1]
+    assert places in ([], [len(events) - 1])

@@ -70,6 +70,8 @@ def client(tmp_path: Path, postgres_url: str, codec: wf.Codec | None) -> Iterato
 def test_a_masked_run_replays_and_holds_nothing_of_what_was_masked(
     client: wf.Client, tmp_path: Path, codec: wf.Codec | None
 ) -> None:
+    from wf.engine.registry import Registry
+    from wf.engine.replaying import replay_all
     from wf.history.export import export
     from wf.history.ids import parse
     from wf.history.redacting import fields
@@ -93,6 +95,7 @@ def test_a_masked_run_replays_and_holds_nothing_of_what_was_masked(
         assert view.tags == ("user:Aaa.Aaaaaaaa@aaaaaaa.aaa",)
         assert view.metadata == {"who": {"email": "Aaa.Aaaaaaaa@aaaaaaa.aaa"}}
         assert view.output == "36: 1111-1111-1111-1111 of for Aaa.Aaaaaaaa@aaaaaaa.aaa"
+        assert replay_all(saved.store, Registry([invoice])) == [], "it comes to 11: …, as masked"
     playback = wf.testing.replay(file, invoice, codec=codec)
     assert playback.go(playback.facts[1].seq).what.startswith('look-up -> {"card": "1111-')
     assert playback.locals()["found"]["card"] == "1111-1111-1111-1111"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.stores.world import ENVIRONMENT, Worker, World, at_once, shape, step
 from wf.history.errors import AlreadyEnded, NotFound
-from wf.history.events import Failure, Kind, Status
+from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import new_id
 from wf.history.model import Activation, InboxKind, Triggered, Wait
 from wf.history.turns import NextChapter
@@ -44,6 +44,24 @@ def test_a_run_ends_with_its_output_or_failure(world: World, status: Status) -> 
         assert Failure.decode(run.failure).message == status
     assert worker.claim(resync=True) == []
     assert world.kinds(run_id) == [Kind.STARTED, Kind.ENDED]
+
+
+def test_the_end_is_the_last_row_of_a_history_from_wherever_it_is_read(world: World) -> None:
+    worker = world.worker()
+    claimed = world.begun(worker)
+    run_id = claimed.run.id
+    turn = NextChapter(2, 2, 2, events=[step(0)])
+    worker.commit(Activation(run_id, 1, next_chapter=turn))
+    assert world.kinds(run_id) == [Kind.STARTED, Kind.STARTED, Kind.STEP_FINISHED]
+    worker.end(run_id, Status.FAILED, chapter=2)
+    run, history = world.run(run_id), world.store.history(run_id)
+    end = Event(3, Kind.ENDED, 0, run.ended_at or 0, "FAILED", data=run.failure)
+    assert history[3:] == [(2, end)]
+    for place, (chapter, event) in enumerate(history, 1):
+        assert world.store.history(run_id, after=(chapter, event.seq)) == history[place:]
+    assert world.store.history(run_id, 1) == history[:1]
+    assert world.store.history(run_id, 2) == history[1:]
+    assert world.store.history(run_id, 2, after=(2, 2)) == history[3:]
 
 
 def test_runs_are_live_until_they_end(world: World) -> None:

@@ -26,7 +26,7 @@ def origin(world: World, worker: Worker, **columns: Any) -> bytes:
         step(3, 2, name="t", data=b'"other"')._replace(at=at),
     ]
     worker.commit(Activation(run_id, 1, events))
-    worker.end(run_id, Status.FAILED, seq=4)
+    worker.end(run_id, Status.FAILED)
     return run_id
 
 
@@ -52,7 +52,7 @@ def test_a_fork_has_its_history_and_is_handed_out_to_go_on(world: World) -> None
     assert (claimed.run.id, claimed.reason, claimed.seq) == (run.id, Reason.RESUME, 4)
     [events] = world.store.load([(run.id, 1)]).values()
     assert [event.data for event in events] == [None, LARGE, run.origin_id, b"7"]
-    worker.end(run.id, seq=5)
+    worker.end(run.id)
     assert world.run(run.id).output == b'"done"'
 
 
@@ -63,7 +63,7 @@ def test_a_fork_and_the_removal_of_its_origin_do_not_cross(world: World) -> None
     world.store.fork(*fork(world, of, 2))
     assert world.store.prune([of]) == [], "a fork of it lives"
     (claimed,) = worker.claim()
-    worker.end(claimed.run.id, seq=claimed.seq + 1)
+    worker.end(claimed.run.id)
     assert world.store.prune([of]) == [of]
     with pytest.raises(NotFound, match="there is no run run_"):
         world.store.fork(*late)

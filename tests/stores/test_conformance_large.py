@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.stores.test_conformance_pruning import DAY, ENDED, LATER, prune
-from tests.stores.world import ENVIRONMENT, Worker, World, step
-from wf.history.audit import audit, digest_of
+from tests.stores.world import ENVIRONMENT, World, step
+from wf.history.audit import audit
 from wf.history.blobs import is_reference, size_of
 from wf.history.events import Event, Kind, Status
 from wf.history.ids import new_id
@@ -37,14 +37,6 @@ def whole(world: World, data: bytes | None) -> bytes:
     return bytes(world.store.fetch([data])[data])
 
 
-def ending(worker: Worker, run_id: bytes, seq: int, output: bytes) -> Activation:
-    """With the digest of the output in the history."""
-    activation = worker.ending(run_id, seq=seq, output=output)
-    [end] = activation.events
-    activation.events = [end._replace(digest=digest_of(output))]
-    return activation
-
-
 def finished(world: World, data: bytes) -> Event:
     return step(2, data=data)._replace(at=world.now())
 
@@ -62,7 +54,7 @@ def test_a_claim_and_a_list_hand_out_references_and_all_else_whole_values(world:
     assert whole(world, claimed.run.payload) == large("in")
     assert size_of(claimed.run.payload) >= len(large("in"))
     worker.commit(Activation(claimed.run.id, 1, events=[finished(world, large("step"))]))
-    worker.commit(ending(worker, claimed.run.id, 3, large("out")))
+    worker.commit(worker.ending(claimed.run.id, output=large("out")))
     run = world.run(claimed.run.id)
     assert (run.payload, run.output) == (large("in"), large("out"))
     [listed] = world.store.list_runs(RunFilter(ENVIRONMENT))
@@ -82,7 +74,7 @@ def test_a_childs_output_is_its_parents_own_once_that_has_read_it(world: World) 
     waits = [Wait(child.id, 1)]
     worker.commit(Activation(parent.id, 1, [await_it], children=[child], waits=waits, release=True))
     worker.claim()
-    worker.commit(ending(worker, child.id, 2, large("out")))
+    worker.commit(worker.ending(child.id, output=large("out")))
     assert owners(world) == [child.id]
     [news] = worker.claim()[0].inbox
     assert whole(world, news.data) == large("out")

@@ -172,7 +172,7 @@ def test_the_slots_of_a_lost_worker_are_free_and_its_runs_go_first(world: World)
     world.store.take_over(world.now(), GONE_MS)
     heir = world.worker()
     assert take(heir) == [first]
-    assert take(heir, 1_000, heir.ending(first, seq=3)) == [second]
+    assert take(heir, 1_000, heir.ending(first)) == [second]
 
 
 def test_a_worker_that_leaves_gives_its_slots_back(world: World) -> None:

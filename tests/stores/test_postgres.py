@@ -151,7 +151,7 @@ def test_the_outcome_of_a_lost_commit_can_be_asked_for(
     assert worker.store.landed(worker.lease) is landed
     if not landed:
         worker.commit(group)
-    worker.end(mine.run.id, seq=3)
+    worker.end(mine.run.id)
     assert len(world.store.history(mine.run.id)) == 3
 
 

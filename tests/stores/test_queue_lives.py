@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tests.stores.world import PYTHON, World
 from wf.history.audit import audit
-from wf.history.events import Event, Kind, Status
+from wf.history.events import Status
 from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import Activation, Claim, Lease, Reason, WorkerInfo
 from wf.history.queues import Limits, QueueChange
@@ -179,10 +179,8 @@ class Life:
         return answer.again or bool(answer.claimed)
 
     def ending(self, run: bytes) -> Activation:
-        _, seq = self.held[run]
-        now = self.world.now()
-        event = Event(seq + 1, Kind.ENDED, 0, now, name=Status.COMPLETED)
-        return Activation(run, 1, [event], ending=Ending(Status.COMPLETED, b"1", None, now))
+        end = Ending(Status.COMPLETED, b"1", None, self.world.now())
+        return Activation(run, 1, ending=end)
 
     # -- what must be true
 

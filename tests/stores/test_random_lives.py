@@ -205,7 +205,6 @@ class Life:
                 status = self.random.choice([Status.COMPLETED, Status.FAILED, Status.CANCELED])
                 failure = None if status is Status.COMPLETED else Failure("E", "m").encode()
                 output = b"1" if failure is None else None
-                a.events.append(Event(run.seq + 1, Kind.ENDED, 0, now, status, data=failure))
                 a.ending = Ending(status, output, failure, now)
                 del held[a.run_id]
             case 2:

@@ -34,7 +34,7 @@ from wf.history.sealed_store import OF_IDS, SealedStore
 from wf.history.sealing import KEY_LOST, Unopened, is_sealed
 from wf.history.step import StepPlace
 from wf.history.store import Store
-from wf.history.turns import Ending, NextChapter
+from wf.history.turns import NextChapter
 
 CANARY = "canary-5e1f"
 SECRET = f'{{"secret":"{CANARY}"}}'.encode()
@@ -343,20 +343,6 @@ def test_what_was_not_sealed_where_it_came_from_is_sealed_where_it_is_copied(
 def plain_history(world: World, run_id: bytes) -> list[tuple[int, Event]]:
     """As it is stored."""
     return with_codec(world, None).history(run_id)
-
-
-def test_an_output_that_is_not_the_one_of_its_history_is_found_behind_its_seal(
-    world: World,
-) -> None:
-    worker = world.worker()
-    run_id = world.begun(worker).run.id
-    at = world.now()
-    wrong = Event(2, Kind.ENDED, 0, at, Status.COMPLETED, digest=1)
-    ending = Ending(Status.COMPLETED, SECRET, None, at)
-    worker.commit(Activation(run_id, 1, events=[wrong], ending=ending))
-    assert [breach.what for breach in audit(world.store)] == [
-        "its output is not the one of its history"
-    ]
 
 
 def test_runs_are_found_by_their_sealed_metadata(world: World) -> None:

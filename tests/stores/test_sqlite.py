@@ -38,14 +38,12 @@ for _ in range(20):
     store.trigger([NewRun(new_id(now()), "dev", "t", b"null", created_at=now()) for _ in range(5)])
     claimed = store.commit(lease, [], Claim(7, ["t"], "3.11"), now()).claimed
     store.commit(lease, [
-        Activation(c.run.id, 1, [Event(2, Kind.ENDED, 0, now(), "COMPLETED")],
-                   ending=Ending(Status.COMPLETED, b"1", None, now()))
+        Activation(c.run.id, 1, ending=Ending(Status.COMPLETED, b"1", None, now()))
         for c in claimed
     ], None, now())
 while claimed := store.commit(lease, [], Claim(50, ["t"], "3.11"), now()).claimed:
     store.commit(lease, [
-        Activation(c.run.id, 1, [Event(2, Kind.ENDED, 0, now(), "COMPLETED")],
-                   ending=Ending(Status.COMPLETED, b"1", None, now()))
+        Activation(c.run.id, 1, ending=Ending(Status.COMPLETED, b"1", None, now()))
         for c in claimed
     ], None, now())
 store.leave(lease, now())

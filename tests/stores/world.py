@@ -139,16 +139,14 @@ class Worker:
         self.commit(self.ending(run_id, status, **more))
 
     def ending(self, run_id: bytes, status: Status = Status.COMPLETED, **more: Any) -> Activation:
-        """The activation that ends a run which has one event so far."""
+        """The activation that ends a run."""
         at = self.world.now()
         good = status is Status.COMPLETED
         failure = None if good else Failure("Boom", status).encode()
         output = more.pop("output", b'"done"') if good else None
-        seq = more.pop("seq", 2)
         return Activation(
             run_id,
             more.pop("chapter", 1),
-            events=[Event(seq, Kind.ENDED, 0, at, name=status, data=failure)],
             ending=Ending(status, output, failure, at),
             **more,
         )
