@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, Final
@@ -133,6 +133,7 @@ _ARRIVALS: Final[dict[int, Kind]] = {
     Kind.SEND_SETTLED: Kind.SEND_SETTLED,
 }
 """By fact: for what an operation waited (`Execution.waits`)."""
+_COMES_BACK: Final = _FAILURES | _ARRIVALS.keys() | {Kind.BATCH_ENDED}
 
 
 class Arrivals(Struct):
@@ -146,11 +147,16 @@ class Arrivals(Struct):
     _since_failure: list[Event] = []
     """What was completed after the first failure."""
 
-    def note(self, event: Event) -> None:
-        if event.data:
-            self.size += len(event.data)
-        if self.failed_at and _is_success(event):
-            self._since_failure.append(event)
+    def note(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.data:
+                self.size += len(event.data)
+            if self.failed_at and _is_success(event):
+                self._since_failure.append(event)
+            if event.kind in _COMES_BACK:
+                self._came_back(event)
+
+    def _came_back(self, event: Event) -> None:
         settles = event.kind == Kind.BATCH_ENDED and _settles(event)
         if event.kind in _FAILURES or settles:
             self.failed_at[event.ordinal] = event.seq

@@ -131,13 +131,10 @@ class Body:
         self._length.known(self.seq)
         self._python = events[0].name
         self._at_least = max(self._at_least, events[-1].at)
-        begun: set[int] = set()
-        for event in events:
-            if event.kind == Kind.STEP_STARTED:
-                begun.add(event.ordinal)
-            elif event.kind == Kind.MESSAGE_AWAITED:
-                self.mailbox.heard = None
-            self.arrivals.note(event)
+        begun = {event.ordinal for event in events if event.kind == Kind.STEP_STARTED}
+        if any(event.kind == Kind.MESSAGE_AWAITED for event in events):
+            self.mailbox.heard = None
+        self.arrivals.note(events)
         self._active.recall(events)
         if self._moments is not None:
             self._tell_hooks(self._moments.recall(events))
@@ -353,7 +350,7 @@ class Body:
             self.activation.events.append(numbered)
         if numbered.at > self._at_least:
             self._at_least = numbered.at
-        self.arrivals.note(numbered)
+        self.arrivals.note([numbered])
         first = len(self.activation.events)
         try:
             decisions = self.execution.apply(numbered)

@@ -10,12 +10,12 @@ from wf.engine.moments import Moments
 from wf.engine.records import pages
 from wf.engine.registry import Registry
 from wf.engine.settings import WorkerSettings
-from wf.history.blobs import check_whole, is_reference
+from wf.history.blobs import check_whole
 from wf.history.errors import BodyBlocked, CodecError, HistoryUnreadable, NonDeterminism, RunDropped
 from wf.history.events import Event, Failure, Kind, Status
 from wf.history.ids import show
 from wf.history.model import Activation, Blocked, Claimed, InboxKind, Run
-from wf.history.sealing import KEY_LOST, check_open, is_sealed
+from wf.history.sealing import KEY_LOST, NO_JSON, check_open
 from wf.history.turns import Ending
 
 
@@ -78,7 +78,7 @@ def begin(body: Body, events: list[Event], claimed: Claimed) -> None:
     _check(run.payload, "the payload")
     _check(run.options, "what the trigger was told")
     for event in events:
-        if is_sealed(event.data) or is_reference(event.data):
+        if event.data and event.data[0] == NO_JSON:
             _check(event.data, f"event {event.seq} of the history")
     body.begin(events, claimed.inbox)
 

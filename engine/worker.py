@@ -433,7 +433,7 @@ class Worker:
         )
 
     def _take_up(self, claimed: Claimed, history: list[Event] | None, now: int) -> None:
-        run, at = claimed.run, max([now, *(event.at for event in history or [])])
+        run = claimed.run
         known = self.bodies.get(run.id)
         is_writing = known is not None and known.has_rows
         body = known or self._body_of(claimed, history, now)
@@ -442,14 +442,14 @@ class Worker:
             if self.observer is not None:
                 self.observer.claimed(run, history or [])
             self._guard(body, lambda: feed(body, claimed, now))
-            at = max(at, body.execution.now)
             is_due = claimed.reason is Reason.RESUME and not (claimed.inbox or claimed.messages)
             if is_due and body.execution.timers.next_due() > now:
                 # Due by another worker's clock: this one is behind. It asks the database.
                 self._swept_at = -NEVER
         if run.id not in self.bodies and is_canceled(claimed) and not is_writing:
             # It has just been parked, and could be canceled in no other way.
-            self._parked[-1] = dropped(claimed, at, self.registry.hooks_of(run.task))
+            told = [event.at for event in history or []] + ([body.execution.now] if body else [])
+            self._parked[-1] = dropped(claimed, max([now, *told]), self.registry.hooks_of(run.task))
 
     def _body_of(self, claimed: Claimed, history: list[Event] | None, now: int) -> Body | None:
         """Kept, or built. None: it cannot be built, and the run is parked."""

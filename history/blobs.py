@@ -20,8 +20,9 @@ from wf.history.errors import HistoryUnreadable
 from wf.history.events import Event
 from wf.history.limits import INLINE_BYTES, LOAD_BYTES
 from wf.history.model import Claimed, Run
+from wf.history.sealing import NO_JSON
 
-REFERENCE: Final = b"\xff\x02"
+REFERENCE: Final = bytes([NO_JSON, 2])
 _HEAD: Final = struct.Struct(">2sq")
 REFERENCE_LENGTH: Final = _HEAD.size + sha256().digest_size
 
@@ -123,11 +124,13 @@ def whole_histories(
     for run_id, rows in histories:
         if size >= LOAD_BYTES:
             break
-        events = map(Event._make, rows)
-        found[run_id] = [
-            whole_event(event, fetch) if is_reference(event.data) else event for event in events
-        ]
-        size += sum(len(event.data or b"") for event in found[run_id])
+        events = [*map(Event._make, rows)]
+        sizes = [len(event.data or b"") for event in events]
+        if REFERENCE_LENGTH in sizes:
+            events = [whole_event(event, fetch) for event in events]
+            sizes = [len(event.data or b"") for event in events]
+        found[run_id] = events
+        size += sum(sizes)
     return found
 
 

@@ -13,7 +13,9 @@ from typing import Final, Protocol, overload
 
 from wf.history.errors import CodecError, DeclarationError
 
-SEALED: Final = b"\xff\x01"
+NO_JSON: Final = 0xFF
+"""The first byte of what is neither JSON nor an id: of sealed values, and of references."""
+SEALED: Final = bytes([NO_JSON, 1])
 SEALED_TEXT: Final = "wf-sealed:"
 """The same of a column that holds text."""
 KEY_LOST: Final = "codec"

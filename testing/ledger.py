@@ -25,7 +25,7 @@ from wf.engine.core.mismatch import Issued
 from wf.engine.registry import AnyRunnable, Registry
 from wf.engine.silence import silent
 from wf.engine.steps import StepOrder
-from wf.history.events import FACTS, Event, Kind
+from wf.history.events import Event, Kind
 from wf.history.ids import show
 from wf.history.model import Run
 from wf.history.store import Store
@@ -174,11 +174,11 @@ def _issued(runnable: AnyRunnable, info: RunInfo, events: list[Event]) -> list[I
     if not events or events[0].kind != Kind.STARTED:
         return []
     with silent():
-        execution = Execution(runnable, info, History(events))
+        history = History(events)
+        execution = Execution(runnable, info, history)
         execution.issued = []
-        for event in events:
-            if event.kind in FACTS:
-                execution.apply(event)
+        for fact in history.facts:
+            execution.apply(fact)
         issued = list(execution.issued)
         execution.close()
     return issued

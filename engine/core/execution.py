@@ -37,7 +37,7 @@ from wf.engine.core.outcome import failure_of, outcome_of, text_of
 from wf.engine.core.scopes import order_scopes
 from wf.engine.core.timers import Timers
 from wf.history.errors import NonDeterminism, StepBudgetExceeded
-from wf.history.events import COMPLETIONS, FACTS, UNKNOWN_DIGEST, Event, Kind, Status
+from wf.history.events import COMPLETIONS, UNKNOWN_DIGEST, Event, Kind, Status
 from wf.history.ids import show
 from wf.history.notes import Note, NoteKind, first_metadata, operate
 
@@ -116,7 +116,7 @@ class Execution:
         self.is_building = history is not None
         self.recorded: dict[int, Event] = history.operations if history else {}
         self._history = history
-        self._facts_ahead = sum(event.kind in FACTS for event in history.events) if history else 0
+        self._facts_ahead = len(history.facts) if history else 0
         self._decisions: list[Decision] = []
         self._patched: dict[str, bool] = {}
         self._repeats: dict[tuple[str, int], int] = {}

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from wf.history.errors import HistoryUnreadable
-from wf.history.events import Event, Kind
+from wf.history.events import FACTS, Event, Kind
 
 
 class History(Struct):
@@ -16,6 +16,7 @@ class History(Struct):
 
     events: list[Event]
     chapter: int = 1
+    facts: list[Event] = []
     operations: dict[int, Event] = {}
     last_ordinal: int = 0
     patches: set[str] = set()
@@ -34,11 +35,12 @@ class History(Struct):
                 f"WF2010 the history has events of kind {min(unknown)}, which this wf does not "
                 "know: start workers of the wf that wrote them"
             )
+        self.facts = [event for event in self.events if event.kind in FACTS]
         for event in self.events:
             if event.ordinal and event.kind not in _LATER:
                 operations[event.ordinal] = event
-            elif event.kind == Kind.PATCHED:
-                self.patches.add(event.name)
+        if Kind.PATCHED in kinds:
+            self.patches = {event.name for event in self.events if event.kind == Kind.PATCHED}
         self.last_ordinal = max(operations, default=0)
         if Kind.FORKED in kinds:
             self.forks = [event for event in self.events if event.kind == Kind.FORKED]

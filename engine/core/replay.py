@@ -9,7 +9,7 @@ from wf.engine.core.execution import Execution
 from wf.engine.core.index import History
 from wf.engine.core.info import RunInfo
 from wf.history.errors import NonDeterminism
-from wf.history.events import FACTS, Event
+from wf.history.events import Event
 
 if TYPE_CHECKING:
     from wf.engine.core.runnable import Runnable
@@ -37,16 +37,16 @@ def replay(
 def _rebuild(
     runnable: Runnable[..., Any], run: RunInfo, events: list[Event], *, trace: bool
 ) -> tuple[Execution, list[Decision]]:
-    execution = Execution(runnable, run, History(events, run.chapter))
+    history = History(events, run.chapter)
+    execution = Execution(runnable, run, history)
     if trace:
         execution.issued = []
     pending: list[Decision] = []
     apply = execution.apply
     try:
         with execution.inside():
-            for event in events:
-                if event.kind in FACTS:
-                    pending += apply(event)
+            for fact in history.facts:
+                pending += apply(fact)
         execution.check_rebuilt()
     except BaseException:
         execution.close()
