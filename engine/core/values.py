@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypedDict
 
+from wf.engine.core import sure
 from wf.history.errors import (
     DeclarationError,
     HistoryUnreadable,
@@ -47,12 +48,6 @@ _MISFIT: Final = (PydanticSerializationError, ValueError, TypeError, RecursionEr
 """What pydantic raises for a value that is not of its annotation."""
 
 
-_PLAIN: Final = (int, str, bool)
-"""Of these exactly: what is written comes back as it was, …"""
-_SURE_BYTES: Final = 4_000
-"""… but for a number of more than 4,300 digits."""
-
-
 class Shape:
     """One annotation: encodes, decodes and checks values of it.
 
@@ -70,7 +65,7 @@ class Shape:
                 f"{where}: {annotation!r} is no type that JSON can carry ({_first_line(error)}); "
                 "use pydantic models, dataclasses, TypedDicts or builtins"
             ) from error
-        self._plain = annotation if annotation in _PLAIN else None
+        self._is_sure = sure.certainty_of(self._adapter.core_schema)
         self._dump = self._adapter.serializer.to_json
         self._load = self._adapter.validator.validate_json
 
@@ -80,7 +75,7 @@ class Shape:
         Raises PayloadError where the value does not fit or would not come back the same.
         """
         data = self.encode_unchecked(value)
-        if type(value) is not self._plain or len(data) > _SURE_BYTES:
+        if len(data) > sure.SURE_BYTES or not self._is_sure(value):
             self.check(value, data)
         return data
 
