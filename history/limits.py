@@ -64,8 +64,9 @@ many writes; 16 MB are copied in some 50 ms."""
 WAL_BYTES: Final = 64 * 1024 * 1024
 """A SQLite WAL that has grown beyond this (a long reader) is cut when it is started anew."""
 
-CACHE_KIB: Final = 64 * 1024
-"""Page cache of the SQLite writer: the inner pages of every b-tree of some million runs."""
+CACHE_KIB: Final = 8 * 1024
+"""Page cache of the SQLite writer: the inner pages of every b-tree of some million runs. The system
+keeps other pages, in memory that is nobody's."""
 
 IDLE_READERS: Final = 4
 """SQLite read connections that are kept open: as many threads as look at once."""
