@@ -7,7 +7,7 @@ several times, which would be half of the store's time.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from psycopg.adapt import AdaptersMap, Dumper
@@ -63,10 +63,20 @@ def texts(values: Sequence[str]) -> Texts:
 
 def table(kinds: str, rows: Sequence[Sequence[Any]]) -> list[bytes]:
     """One array per column. `kinds` has a letter for each: i(nt), b(ytes or None), t(ext)."""
-    made = {"i": int8s, "b": byteas, "t": texts}
     if not rows:
-        return [made[kind](()) for kind in kinds]
-    return [made[kind](column) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]
+        return [_EMPTY[kind] for kind in kinds]
+    columns = zip(*rows, strict=True)
+    return [_MADE[kind](column) for kind, column in zip(kinds, columns, strict=True)]
+
+
+def sparse(kinds: str, usual: Sequence[Any], rows: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Like `table`, but a column in which all rows hold what is usual is empty: where unnest is
+    given it beside others, it answers NULLs. `usual`: a value for each column, or ..., where there
+    is none."""
+    return [
+        _EMPTY[kind] if column.count(value) == len(column) else _MADE[kind](column)
+        for kind, value, column in zip(kinds, usual, zip(*rows, strict=True), strict=True)
+    ]
 
 
 def _are_one(values: Sequence[Any]) -> bool:
@@ -80,6 +90,9 @@ def _head(oid: int, length: int) -> bytes:
         return struct.pack(">iii", 0, 0, oid)
     return struct.pack(">iiiii", 1, 1, oid, length, 1)
 
+
+_MADE: Final[dict[str, Callable[[Sequence[Any]], bytes]]] = {"i": int8s, "b": byteas, "t": texts}
+_EMPTY: Final = {kind: made(()) for kind, made in _MADE.items()}
 
 ARRAYS: Final[dict[type[bytes], int]] = {Int8s: 1016, Byteas: 1001, Texts: 1009}
 """And what Postgres calls their types."""

@@ -26,13 +26,15 @@ from wf.history.hooks import Subject, bit, hook_run
 from wf.history.limits import LEASE_MS
 from wf.history.messages import Sent
 from wf.history.model import NewRun, NewToken, Triggered
-from wf.history.postgres_arrays import byteas, table
+from wf.history.postgres_arrays import byteas, sparse, table
 from wf.history.postgres_debounce import debouncing
 from wf.history.postgres_flight import Cursor, Values
 from wf.history.postgres_pool import Connection, send
 from wf.history.postgres_queues import follow, making_queues
 from wf.history.rows import (
     NEVER_BEGAN,
+    NEW_RUN_COLUMNS,
+    NEW_RUN_USUAL,
     TOKEN_STATUS,
     digest_of,
     new_run_row,
@@ -44,9 +46,8 @@ from wf.history.store import Meanwhile, in_rows, nothing
 from wf.history.turns import Ending
 
 EVENT_KINDS: Final = "biiiiitiiib"
+_USUAL: Final = [NEW_RUN_USUAL.get(name, ...) for name in NEW_RUN_COLUMNS.split(", ")]
 _NOTHING: Final = byteas(())
-_EVENT: Final = itemgetter(slice(1, None))
-"""What follows the run in a row of LOAD."""
 
 Answer = tuple[bytes, Triggered]
 
@@ -79,8 +80,7 @@ def look(
 def by_run(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[bytes, Iterable[Sequence[Any]]]]:
     """Of LOAD: each run, and its events."""
     for run_id, found in groupby(rows, key=itemgetter(0)):
-        events = [*map(_EVENT, found)]
-        yield run_id, events if events[0][0] is not None else []
+        yield run_id, (row[1:] for row in found if row[1] is not None)
 
 
 # --- made ----------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def _made(
     made = [run for run, (_, how) in zip(runs, answers, strict=True) if how is Triggered.MADE]
     blobs = Blobs()
     for part in chunks([new_run_row(run, blobs) for run in made]):
-        yield sql.RUNS, table("bttbibbttt" + "iii" + "ttbbb", part)
+        yield sql.RUNS, sparse("bttbibbttt" + "iii" + "ttbbb", _USUAL, part)
     yield from putting(blobs)
     for part in chunks(tag_rows(made)):
         yield sql.TAGS, table("tbb", part)

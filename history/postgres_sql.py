@@ -181,7 +181,14 @@ RETURNING environment, task, key, run_id, digest"""
 """Takes or finds idempotency keys, and locks them. A run that is there already (a repeat) takes
 none."""
 
-_NEW_RUN: Final = re.sub(r"(start_at|ttl_ms)", r"nullif(\1, 0)", NEW_RUN_COLUMNS)
+_GIVEN: Final = {
+    **{name: f"coalesce({name}, '')" for name in ("queue", "key", "idempotency_key", "version")},
+    **{name: f"nullif({name}, 0)" for name in ("start_at", "ttl_ms")},
+    "tags": "coalesce(tags, '[]')",
+    "priority": "coalesce(priority, 0)",
+}
+"""A column that comes empty (`postgres_arrays.sparse`) is NULL for all."""
+_NEW_RUN: Final = ", ".join(_GIVEN.get(name, name) for name in NEW_RUN_COLUMNS.split(", "))
 
 RUNS: Final = f"""WITH made AS (
  INSERT INTO runs ({NEW_RUN_COLUMNS})

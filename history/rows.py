@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from wf.history.blobs import Blobs
-from wf.history.events import STORED, Event, Failure, Status
+from wf.history.events import STORED, Failure, Status
 from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import NewRun, Run, Token
 
@@ -54,15 +54,6 @@ EVENT_COLUMNS: Final = (
     "coalesce(took, 0), data"
 )
 """The fields of an Event. What a claim writes has no numbers: NULL takes no bytes on Postgres."""
-
-
-def event_row(run_id: bytes, chapter: int, event: Event, blobs: Blobs) -> tuple[Any, ...]:
-    """What both stores write of it. A large value goes to the blobs."""
-    return (
-        run_id, chapter, event.seq, int(event.kind), event.ordinal, event.at, event.name,
-        event.digest, event.attempt, event.took, blobs.put(run_id, event.data),
-    )  # fmt: skip
-
 
 MARK_PRIORITY: Final = f"CASE WHEN r.canceled_at IS NULL THEN r.priority ELSE {CANCEL_PRIORITY} END"
 """What stands in a mark of the run `r`."""
@@ -116,6 +107,13 @@ NEW_RUN_COLUMNS: Final = (
     "id, environment, task, payload, created_at, parent_id, root_id, tags, queue, key, priority, "
     "start_at, ttl_ms, idempotency_key, version, options, batch_id, schedule_id"
 )
+NEW_RUN_USUAL: Final[dict[str, Any]] = {
+    **dict.fromkeys(("parent_id", "root_id", "batch_id", "schedule_id")),
+    **dict.fromkeys(("queue", "key", "idempotency_key", "version"), ""),
+    **dict.fromkeys(("priority", "start_at", "ttl_ms"), 0),
+    "tags": "[]",
+}
+"""What most runs have there."""
 NEW_RUN_WIDTH: Final = NEW_RUN_COLUMNS.count(",") + 1
 
 GOES_ON_WAITING: Final = """EXISTS (SELECT 1 FROM gathers g WHERE g.run_id = i.run_id

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from wf.engine.core.decisions import Member, TriggerBatch, TriggerChild
 from wf.engine.core.info import RunInfo
@@ -76,9 +77,9 @@ def _asked(
         "version": options.get("version", ""),
         "debounce": debounce,
         "is_strict": options.get("on_conflict") == "raise",
-        "options": json.dumps(
+        "options": msgspec.json.encode(
             {name: value for name, value in options.items() if name not in _COLUMNS}
-        ).encode(),
+        ),
     }
 
 
@@ -128,7 +129,7 @@ def fork_of(
     run.ttl_ms = 0
     history = shared(origin, events, at, now, results)
     if payload is not None and history[0].data is not None:
-        history[0] = history[0].but(data=payload)
+        history[0] = history[0]._replace(data=payload)
     return run, history
 
 
