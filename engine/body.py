@@ -131,12 +131,9 @@ class Body:
         self._length.known(self.seq)
         self._python = events[0].name
         self._at_least = max(self._at_least, events[-1].at)
-        kinds = {event.kind for event in events}
-        if Kind.MESSAGE_AWAITED in kinds:
+        begun = {event.ordinal for event in events if event.kind == Kind.STEP_STARTED}
+        if any(event.kind == Kind.MESSAGE_AWAITED for event in events):
             self.mailbox.heard = None
-        begun: set[int] = set()
-        if Kind.STEP_STARTED in kinds:
-            begun = {event.ordinal for event in events if event.kind == Kind.STEP_STARTED}
         self.arrivals.note(events)
         self._active.recall(events)
         if self._moments is not None:
@@ -270,7 +267,7 @@ class Body:
                     self.effects.run_steps.append(step)
             if fact is None:
                 return
-            self._deliver(fact.but(at=self._time(now)))
+            self._deliver(fact._replace(at=self._time(now)))
             self._run_queue()
 
     def abandon(self, ordinal: int, now: int) -> None:
@@ -349,7 +346,7 @@ class Body:
             numbered = fact
         else:
             self.seq += 1
-            numbered = fact.but(seq=self.seq)
+            numbered = Event._make((self.seq, *fact[1:]))
             self.activation.events.append(numbered)
         if numbered.at > self._at_least:
             self._at_least = numbered.at
@@ -386,7 +383,7 @@ class Body:
             message = self.mailbox.take(self.execution.listening, self.activation)
             if message is None:
                 return
-            self._deliver(message.but(at=self._time(message.at)))
+            self._deliver(message._replace(at=self._time(message.at)))
         self._queue.clear()
 
     def _decide(self, decision: Decision) -> None:

@@ -33,14 +33,16 @@ class Group(Struct):
 
     @property
     def makes_work(self) -> bool:
-        """It makes runs or marks that this worker may take at once, or frees a slot."""
-        return any(body.run.queue and body.leaves for body in self.bodies) or any(
+        """It makes runs or marks that this worker may take at once, or frees a slot. (Where others
+        wait for a run that is nobody's child, the store says so.)"""
+        return any(
+            body.leaves and (body.run.queue or body.run.parent_id) for body in self.bodies
+        ) or any(
             a.children
             or a.waits
             or a.cancels
             or a.sends
             or a.listening
             or a.next_chapter is not None
-            or a.ending is not None
             for a in self.activations
         )

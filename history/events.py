@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 from enum import IntEnum, StrEnum, unique
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from wf.history.sealing import check_open
 
@@ -204,7 +203,7 @@ STORED: Final = {
 LIVE: Final = 0
 
 
-class Event(Struct, frozen=True, gc=False):
+class Event(NamedTuple):
     """One row of a history. Times in ms since the epoch (UTC), `took` in ms."""
 
     seq: int
@@ -216,10 +215,6 @@ class Event(Struct, frozen=True, gc=False):
     attempt: int = 0
     took: int = 0
     data: bytes | None = None
-
-    def but(self, **changes: Any) -> Event:
-        """The same, with these changed."""
-        return replace(self, **changes)
 
 
 class Failure(Struct, frozen=True):

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from psycopg import errors as pg
 
@@ -72,6 +72,7 @@ from wf.history.step import StepPlace
 from wf.history.store import Meanwhile, in_rows, nothing
 
 _ids: Final = random.SystemRandom()
+_T = TypeVar("_T")
 
 
 class PostgresStore(Looks):
@@ -89,6 +90,9 @@ class PostgresStore(Looks):
         self._beats: dict[int, float] = {}
         self._looks: set[int] = set()
         """Workers that found something to look at in queues: their next claim looks."""
+        self._lucky: set[int] = set()
+        """Workers that got something the last time that they had nothing to do: the next time they
+        take what there is without a look before, which costs who finds nothing less."""
         try:
             self.pool.run(lambda connection: check_tables(connection, url, create=create))
         except BaseException:
@@ -112,9 +116,7 @@ class PostgresStore(Looks):
     def trigger(self, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
         if not runs:
             return []
-        answers = self.pool.run(lambda connection: make_runs(connection, runs))
-        self.hint()
-        return answers
+        return self._telling(lambda connection: make_runs(connection, runs))
 
     def trigger_in(self, connection: Any, runs: Sequence[NewRun]) -> list[tuple[bytes, Triggered]]:
         driver = psycopg_of(driver_of(connection))
@@ -314,9 +316,11 @@ class PostgresStore(Looks):
         now: int,
         meanwhile: Meanwhile = nothing,
     ) -> Committed:
-        if not activations and claim is not None and self._idle(lease, claim, now):
+        only_claims = not activations and claim is not None
+        if only_claims and lease.worker not in self._lucky and self._idle(lease, claim, now):
             return Committed()
-        group = Group(lease, activations, claim, now, lease.worker in self._looks, meanwhile)
+        looks, aboard = lease.worker in self._looks, self._wakes.aboard
+        group = Group(lease, activations, claim, now, looks, meanwhile, aboard)
         try:
             written = self._write(group, all_due=False)
         except pg.InvalidTextRepresentation:
@@ -324,10 +328,12 @@ class PostgresStore(Looks):
         lease.group_no += 1
         self._beats[lease.worker] = time.monotonic()
         if written.told:
-            self.hint()
+            self._wakes.hint(is_sent=written.is_sent)
         self._sweeper.claimed(len(written.claimed))
         if claim is None:
-            return Committed(again=written.told)
+            return Committed(again=written.marked)
+        if only_claims:
+            (self._lucky.add if written.claimed else self._lucky.discard)(lease.worker)
         (self._looks.add if written.stirred else self._looks.discard)(lease.worker)
         again = written.again or (written.stirred and not group.looks)
         return Committed(written.claimed, again, written.is_cut)
@@ -397,6 +403,7 @@ class PostgresStore(Looks):
         self.pool.run(work)
         self._beats.pop(lease.worker, None)
         self._looks.discard(lease.worker)
+        self._lucky.discard(lease.worker)
         self.hint()
 
     def _orphan(self, connection: Connection, lost: list[int], now: int, why: Reason) -> None:
@@ -416,6 +423,18 @@ class PostgresStore(Looks):
 
     def hint(self) -> None:
         self._wakes.hint()
+
+    def _telling(self, work: Callable[[Connection], _T]) -> _T:
+        """Do a transaction of which others want to know."""
+        behind = self._wakes.aboard()
+
+        def telling(connection: Connection) -> _T:
+            connection.flight.behind = behind
+            return work(connection)
+
+        answer = self.pool.run(telling)
+        self._wakes.hint(is_sent=behind is not None)
+        return answer
 
     # --- within -----------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from wf.history.postgres_arrays import ARRAYS
 from wf.history.store import Meanwhile, nothing
 
 Values = Sequence[Any] | Mapping[str, Any]
+Statement = tuple[str, Values]
 Key = tuple[bytes, tuple[int, ...]]
 
 TEXTS: Final = 1_000
@@ -82,6 +83,9 @@ class Flight:
         self._names: dict[Key, bytes] = {}
         self._count = 0
         self._is_begun = False
+        self.behind: Statement | None = None
+        """What goes out with the next ones, and is done when they are. Nobody asks what becomes of
+        it."""
         self.prepares = False
         """The server remembers statements, and how they are done."""
 
@@ -137,16 +141,27 @@ class Flight:
         """All has been sent: wait for it."""
         self._is_begun = False
         self._pgconn.pipeline_sync()
+        behind, self.behind = self.behind, None
+        if behind is not None:
+            self._launch(*behind, prepare=True)
+            self._pgconn.pipeline_sync()
         while self._pgconn.flush():
             self._exchange()
         meanwhile()
+        failed = self._rest()
+        if behind is not None:
+            self._rest()
+        self._pgconn.exit_pipeline_mode()
+        if failed is not None:
+            self._check(failed)
+
+    def _rest(self) -> PGresult | None:
+        """All answers up to the next end of a transaction; the first that says of a failure."""
         failed: PGresult | None = None
         while (result := self._next()).status != ExecStatus.PIPELINE_SYNC:
             if failed is None and result.status not in _GOOD:
                 failed = result
-        self._pgconn.exit_pipeline_mode()
-        if failed is not None:
-            self._check(failed)
+        return failed
 
     def _check(self, result: PGresult) -> None:
         if result.status not in _GOOD:
@@ -206,11 +221,13 @@ def _translated(statement: str) -> tuple[bytes, Sequence[str]]:
 
 def _dumped(value: Any) -> tuple[int, Format, bytes | None]:
     """Type, format, bytes."""
-    for kind in type(value).__mro__:
-        if kind in _KINDS:
-            oid, coded, dump = _KINDS[kind]
-            return oid, coded, dump(value)
-    raise TypeError(f"{type(value).__name__} is nothing that a statement is given")
+    known = _KINDS.get(type(value)) or next(
+        (_KINDS[kind] for kind in type(value).__mro__ if kind in _KINDS), None
+    )
+    if known is None:
+        raise TypeError(f"{type(value).__name__} is nothing that a statement is given")
+    oid, coded, dump = known
+    return oid, coded, dump(value)
 
 
 def _text(value: str) -> bytes:

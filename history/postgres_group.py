@@ -5,7 +5,7 @@ The order of the statements is the order of locks in `postgres_sql`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -32,7 +32,7 @@ from wf.history.model import (
     Triggered,
 )
 from wf.history.postgres_arrays import byteas, int8s, table, texts
-from wf.history.postgres_flight import Cursor
+from wf.history.postgres_flight import Cursor, Statement
 from wf.history.postgres_notes import write_notes
 from wf.history.postgres_pool import Connection, send
 from wf.history.postgres_rows import (
@@ -50,7 +50,7 @@ from wf.history.postgres_rows import (
     transaction,
 )
 from wf.history.postgres_slots import Looking
-from wf.history.rows import RUN_WIDTH, DueKind, event_row, run_of
+from wf.history.rows import RUN_WIDTH, DueKind, run_of
 from wf.history.settling import settlements
 from wf.history.store import Meanwhile, in_rows, nothing
 
@@ -63,12 +63,18 @@ class Group(Struct):
     looks: bool = False
     """Queues may be stirred: the claim looks at them."""
     meanwhile: Meanwhile = nothing
+    aboard: Callable[[], Statement | None] = nothing
+    """What tells others, where it can be taken along."""
 
 
 class Written(Struct):
     claimed: list[Claimed]
     told: bool
     """Marks were made or runs ended."""
+    marked: bool
+    """There is something to claim that was not there before."""
+    is_sent: bool = False
+    """Others know it already."""
     stirred: bool = False
     """There is something to look at in queues, or was."""
     again: bool = False
@@ -83,18 +89,21 @@ def write(connection: Connection, group: Group, *, all_due: bool) -> Written:
     lease = group.lease
     with transaction(connection, lease.lease_ms, group.meanwhile):
         send(connection, sql.FENCE, [lease.worker, lease.group_no, sql.tag(lease.worker)])
-        if not all_due:
+        if not all_due and group.claim is not None:
             _simple_due(connection, group)
         told = bool(activations) and _activations(connection, group, activations)
         released = _let_go(connection, lease, activations)
         if all_due:
             told = _all_due(connection, group) or told
+        behind = connection.flight.behind = group.aboard() if told else None
         marked = send(connection, sql.MARK, [group.now])
         if group.claim is not None:
             handed = _claim(connection, group, group.claim)
     claimed, stirred, is_cut = _claimed(handed)
-    told = told or handed.told or marked.rowcount > 0 or _has_stirred(released)
-    return Written(claimed, told, stirred or handed.looked, handed.again, is_cut)
+    marks = handed.told or marked.rowcount > 0 or _has_stirred(released)
+    is_sent = behind is not None
+    looked = stirred or handed.looked
+    return Written(claimed, told or marks, marks, is_sent, looked, handed.again, is_cut)
 
 
 def _has_stirred(released: Cursor | None) -> bool:
@@ -108,7 +117,7 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     """Answers whether others want to know."""
     blobs = Blobs()
     events = [
-        event_row(a.run_id, a.chapter, event, blobs)
+        (a.run_id, a.chapter, *event[:-1], blobs.put(a.run_id, event.data))
         for a in _spread(activations)
         for event in a.events
     ]
@@ -258,7 +267,7 @@ def _turn(connection: Connection, activations: Sequence[Activation], now: int) -
     send(connection, sql.KEPT, [*table("biii", kept), *ordinals])
     blobs = Blobs()
     added = [
-        event_row(a.run_id, n.number, event.but(seq=place), blobs)
+        (a.run_id, n.number, place, *event[1:-1], blobs.put(a.run_id, event.data))
         for a, n in turning
         for place, event in enumerate(n.events, 1)
     ]

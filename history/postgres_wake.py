@@ -1,8 +1,10 @@
-"""Wake-ups on Postgres: one thread that LISTENs, one that NOTIFYs, a connection each.
+"""Wake-ups on Postgres: NOTIFY travels behind the transaction that it tells of, in the same write;
+one thread LISTENs, and one tells what had to wait, a connection each.
 
 NOTIFY is never part of a transaction that writes events: its commit takes a lock of the whole
-server. What many commits have to tell goes into one NOTIFY while the last is under way. All of it
-is a hint: where a pooler or an outage swallows it, polling finds what there is.
+server. What comes too soon after the last one waits for the next, with all that many commits have
+to tell meanwhile. All of it is a hint: where a pooler or an outage swallows it, polling finds what
+there is.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import secrets
 import select
 import socket
+import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread, current_thread
 from typing import Final
@@ -19,6 +22,7 @@ from typing import Final
 import psycopg
 
 from wf.history.errors import Error
+from wf.history.postgres_flight import Statement
 from wf.history.postgres_pool import Connection, Pool, send
 
 CHANNEL: Final = "wf"
@@ -37,7 +41,9 @@ _log = logging.getLogger("wf.history")
 class Wakes:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._me = secrets.token_hex(4)
+        me = secrets.token_hex(4)
+        self._me = me
+        self._statement: Statement = (NOTIFY, [CHANNEL, me])
         self._warned = False
         self._begin()
 
@@ -48,6 +54,7 @@ class Wakes:
         self._listening: Thread | None = None
         self._notifying: Thread | None = None
         self._told = Event()
+        self._sent_at = 0.0
         self._closed = Event()
         self._stop: socket.socket | None = None
 
@@ -69,9 +76,22 @@ class Wakes:
 
         return stop
 
-    def hint(self) -> None:
+    def aboard(self) -> Statement | None:
+        """For a transaction to take along, behind its end. None: it is too soon after the last."""
+        self._here()
+        with self._lock:
+            now = time.monotonic()
+            if now < self._sent_at + NOTIFY_EVERY_S:
+                return None
+            self._sent_at = now
+        return self._statement
+
+    def hint(self, *, is_sent: bool = False) -> None:
+        """`is_sent`: other processes are told already."""
         self._here()
         self._wake()
+        if is_sent:
+            return
         self._told.set()
         if self._notifying is None:
             with self._lock:
@@ -128,9 +148,10 @@ class Wakes:
     def _notify_on(self, connection: Connection) -> None:
         while not self._closed.is_set():
             self._told.wait()
+            while (statement := self.aboard()) is None:
+                self._closed.wait(NOTIFY_EVERY_S)
             self._told.clear()
-            send(connection, NOTIFY, [CHANNEL, self._me])
-            self._closed.wait(NOTIFY_EVERY_S)
+            send(connection, *statement)
 
     def _connected(self, work: Callable[[Connection], None]) -> None:
         """Do it, on a new connection whenever one was lost."""

@@ -304,8 +304,11 @@ class SQLiteStore(Looks):
                 raise self._refused(self._group_no(lease), lease)
             if activations:
                 write_group(tx, lease, activations)
-            pass_time(tx, lease.environment, claim.root if claim is not None else None)
-            answer = Committed(again=tx.told) if claim is None else hand_out(tx, lease, claim)
+            if claim is None:
+                answer = Committed(again=tx.marked)
+            else:
+                pass_time(tx, lease.environment, claim.root)
+                answer = hand_out(tx, lease, claim)
         lease.group_no += 1
         self._tell(tx)
         return answer

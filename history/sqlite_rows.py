@@ -179,6 +179,7 @@ def _insert_runs(tx: Transaction, runs: Sequence[NewRun]) -> None:
     if ready:
         tx.db.executemany(_INSERT_READY, ready)
         stir(tx, ((row[1], row[2], row[3], row[4]) for row in ready if row[3]))
+        tx.marked = True
     if due:
         tx.db.executemany(INSERT_DUE, due)
     tx.told = True
@@ -210,7 +211,7 @@ def make_tokens(tx: Transaction, tokens: Sequence[NewToken]) -> None:
 def mark(tx: Transaction, run_ids: Iterable[bytes]) -> None:
     """There is something to do for these runs. Routed to their owners where they have one."""
     stir_marks(tx, tx.rows(_MARK, dict.fromkeys(run_ids), f"ON CONFLICT DO NOTHING {MARKED}"))
-    tx.told = True
+    tx.told = tx.marked = True
 
 
 NOTHING_DUE: Final[Mapping[bytes, int]] = {}

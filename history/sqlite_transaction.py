@@ -33,6 +33,8 @@ class Transaction(Struct):
     now: int
     told: bool = False
     """Marks were made or runs ended: others want to know."""
+    marked: bool = False
+    """There is something to claim that was not there before."""
 
     def rows(self, before: str, ids: Iterable[bytes], after: str = "") -> Iterator[Any]:
         """All rows of `before (ids) after`, a list at a time."""
@@ -75,4 +77,4 @@ def stir(tx: Transaction, lanes: Iterable[Sequence[str]]) -> None:
         tx.db.executemany(
             "INSERT INTO stirs (environment, task, queue, key) VALUES (?, ?, ?, ?)", rows
         )
-        tx.told = True
+        tx.told = tx.marked = True

@@ -446,3 +446,30 @@ def test_the_end_of_a_run_cancels_the_tokens_that_it_made(world: World) -> None:
     of_maker = world.store.list_tokens(ENVIRONMENT, run_id=maker, status="CANCELED")
     assert [token.id for token in of_maker] == [mine.id]
     assert world.store.next_due(ENVIRONMENT) is None
+
+
+def test_a_commit_that_asks_for_nothing_says_whether_there_is_something_to_take_now(
+    world: World,
+) -> None:
+    worker = world.worker()
+    parent, child, alone = (world.begun(worker).run.id for _ in range(3))
+
+    def again(*activations: Activation) -> bool:
+        return world.store.commit(worker.lease, activations, None, world.now()).again
+
+    assert not again(Activation(parent, 1, waits=[Wait(child, 2)], release=True))
+    assert not again(worker.ending(alone))
+    assert again(worker.ending(child))
+    assert worker.claim_ids() == [parent]
+
+
+def test_only_a_commit_that_asks_for_runs_looks_for_what_is_due(world: World) -> None:
+    worker = world.worker()
+    run_id = world.waiting(worker).run.id
+    other = world.begun(worker).run.id
+    worker.commit(Activation(other, 1, release=True, due_at=world.now() + 1))
+    world.skipped_ms += 10
+    worker.commit()
+    assert world.store.next_due(ENVIRONMENT) is not None
+    assert worker.claim_ids() == [other]
+    assert run_id not in worker.claim_ids()

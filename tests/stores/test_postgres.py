@@ -13,7 +13,7 @@ import pytest
 
 from tests.stores.proxy import Proxy
 from tests.stores.world import ENVIRONMENT, Worker, World, at_once, step
-from wf.history import postgres_pool
+from wf.history import postgres_pool, postgres_wake
 from wf.history.errors import BadURL, StoreNewer, StoreUnavailable
 from wf.history.events import Status
 from wf.history.model import Activation, RunFilter, Triggered, Wait
@@ -312,3 +312,25 @@ def test_a_mark_for_a_worker_that_has_let_go_meanwhile_is_sent_on_to_the_owner(
         )
     assert last.claim() == []
     assert owner.claim_ids() == [run_id]
+
+
+def test_others_are_told_of_a_trigger_in_its_own_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_wake.Wakes, "_notify", lambda _: None)
+    with psycopg.connect(world.url, autocommit=True) as connection:
+        connection.execute(f"LISTEN {postgres_wake.CHANNEL}")
+        world.trigger()
+        assert len([*connection.notifies(timeout=20, stop_after=1)]) == 1
+
+
+def test_others_are_told_a_little_later_of_triggers_that_follow_one_another_too_soon(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_wake, "NOTIFY_EVERY_S", 0.2)
+    with psycopg.connect(world.url, autocommit=True) as connection:
+        connection.execute(f"LISTEN {postgres_wake.CHANNEL}")
+        for _ in range(3):
+            world.trigger()
+        assert len([*connection.notifies(timeout=20, stop_after=2)]) == 2
+        assert [*connection.notifies(timeout=0.3)] == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import current_thread, main_thread
 from typing import Any, Final
 
@@ -54,8 +54,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.fixture
-def world(fresh_postgres_url: str) -> World:
-    return World(fresh_postgres_url, open_store(fresh_postgres_url))
+def world(fresh_postgres_url: str) -> Iterator[World]:
+    world = World(fresh_postgres_url, open_store(fresh_postgres_url))
+    yield world
+    world.close()
 
 
 def test_a_run_of_one_step_writes_eight_rows_in_few_statements(

@@ -111,3 +111,22 @@ def test_a_connection_that_is_lost_in_flight_is_closed(connection: Connection) -
     assert connection.closed
     with pytest.raises(psycopg.OperationalError):
         send(connection, "SELECT 1")
+
+
+def test_what_goes_behind_a_transaction_is_done_after_it_and_its_failure_is_nobodys(
+    connection: Connection, postgres_url: str
+) -> None:
+    with Pool(postgres_url).connect() as other:
+        other.execute("LISTEN news")
+        connection.flight.behind = ("SELECT pg_notify(%s, %s)", ["news", "one"])
+        with connection.flight.together():
+            sent = send(connection, "SELECT 1")
+        assert sent.fetchall() == [(1,)]
+        assert [notice.payload for notice in other.notifies(timeout=0)] == ["one"]
+        connection.flight.behind = ("SELECT 1 / %s", [0])
+        assert send(connection, "SELECT 2").fetchall() == [(2,)]
+        assert send(connection, "SELECT 3").fetchall() == [(3,)]
+        connection.flight.behind = ("SELECT pg_notify(%s, %s)", ["news", "two"])
+        with pytest.raises(pg.DivisionByZero):
+            send(connection, "SELECT 1 / %s", [0])
+        assert [notice.payload for notice in other.notifies(timeout=0)] == ["two"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import psycopg
@@ -19,9 +20,11 @@ WHERE relname IN ('ready', 'owned')"""
 
 
 @pytest.fixture
-def world(fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(postgres_sweep, "EVERY", EVERY)
-    return World(fresh_postgres_url, open_store(fresh_postgres_url))
+    world = World(fresh_postgres_url, open_store(fresh_postgres_url))
+    yield world
+    world.close()
 
 
 def sweeps(world: World, runs: int) -> int:
