@@ -316,8 +316,12 @@ class PostgresStore(Looks):
         now: int,
         meanwhile: Meanwhile = nothing,
     ) -> Committed:
-        only_claims = not activations and claim is not None
-        if only_claims and lease.worker not in self._lucky and self._idle(lease, claim, now):
+        if (
+            not activations
+            and claim is not None
+            and lease.worker not in self._lucky
+            and self._idle(lease, claim, now)
+        ):
             return Committed()
         looks, aboard = lease.worker in self._looks, self._wakes.aboard
         group = Group(lease, activations, claim, now, looks, meanwhile, aboard)
@@ -332,7 +336,7 @@ class PostgresStore(Looks):
         self._sweeper.claimed(len(written.claimed))
         if claim is None:
             return Committed(again=written.marked)
-        if only_claims:
+        if not activations:
             (self._lucky.add if written.claimed else self._lucky.discard)(lease.worker)
         (self._looks.add if written.stirred else self._looks.discard)(lease.worker)
         again = written.again or (written.stirred and not group.looks)

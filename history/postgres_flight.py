@@ -221,13 +221,11 @@ def _translated(statement: str) -> tuple[bytes, Sequence[str]]:
 
 def _dumped(value: Any) -> tuple[int, Format, bytes | None]:
     """Type, format, bytes."""
-    known = _KINDS.get(type(value)) or next(
-        (_KINDS[kind] for kind in type(value).__mro__ if kind in _KINDS), None
-    )
-    if known is None:
-        raise TypeError(f"{type(value).__name__} is nothing that a statement is given")
-    oid, coded, dump = known
-    return oid, coded, dump(value)
+    for kind in type(value).__mro__:
+        if kind in _KINDS:
+            oid, coded, dump = _KINDS[kind]
+            return oid, coded, dump(value)
+    raise TypeError(f"{type(value).__name__} is nothing that a statement is given")
 
 
 def _text(value: str) -> bytes:

@@ -317,7 +317,9 @@ def test_a_mark_for_a_worker_that_has_let_go_meanwhile_is_sent_on_to_the_owner(
 def test_others_are_told_of_a_trigger_in_its_own_write(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_wake.Wakes, "_notify", lambda _: None)
+    def nothing(_: object) -> None: ...
+
+    monkeypatch.setattr(postgres_wake.Wakes, "_notify", nothing)
     with psycopg.connect(world.url, autocommit=True) as connection:
         connection.execute(f"LISTEN {postgres_wake.CHANNEL}")
         world.trigger()
