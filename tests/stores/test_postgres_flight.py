@@ -122,11 +122,11 @@ def test_what_goes_behind_a_transaction_is_done_after_it_and_its_failure_is_nobo
         with connection.flight.together():
             sent = send(connection, "SELECT 1")
         assert sent.fetchall() == [(1,)]
-        assert [notice.payload for notice in other.notifies(timeout=0)] == ["one"]
+        assert [notice.payload for notice in other.notifies(timeout=20, stop_after=1)] == ["one"]
         connection.flight.behind = ("SELECT 1 / %s", [0])
         assert send(connection, "SELECT 2").fetchall() == [(2,)]
         assert send(connection, "SELECT 3").fetchall() == [(3,)]
         connection.flight.behind = ("SELECT pg_notify(%s, %s)", ["news", "two"])
         with pytest.raises(pg.DivisionByZero):
             send(connection, "SELECT 1 / %s", [0])
-        assert [notice.payload for notice in other.notifies(timeout=0)] == ["two"]
+        assert [notice.payload for notice in other.notifies(timeout=20, stop_after=1)] == ["two"]
