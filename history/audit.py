@@ -41,7 +41,7 @@ def audit(store: Store) -> list[Breach]:
 
 # --- histories ------------------------------------------------------------------------------------
 
-_HISTORIES: Final = f"""SELECT r.id, r.status, r.chapter, r.attempt, r.ended_at,
+_HISTORIES: Final = f"""SELECT r.id, r.status, r.chapter, coalesce(r.attempt, 1), r.ended_at,
  r.output IS NOT NULL, r.failure IS NOT NULL,
  e.chapter, e.seq, e.kind, coalesce(e.ordinal, 0), e.at, e.name, coalesce(e.attempt, 0)
 FROM (SELECT * FROM runs WHERE id > ? ORDER BY id LIMIT {PAGE_RUNS}) r

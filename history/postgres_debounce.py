@@ -14,7 +14,7 @@ from wf.history.borrowed import Plan
 from wf.history.debouncing import Held, Push, key_of, settle
 from wf.history.model import NewRun, Triggered
 from wf.history.postgres_arrays import byteas, int8s, table
-from wf.history.rows import DueKind, tags_json
+from wf.history.rows import DueKind, columns, tags_json
 from wf.history.store import in_rows
 
 THERE: Final = "SELECT id FROM runs WHERE id = ANY (%s::bytea[])"
@@ -27,7 +27,7 @@ ON CONFLICT (environment, task, key) DO UPDATE SET run_id = k.run_id
 RETURNING environment, task, key, run_id"""
 """Takes keys that nobody has, and locks them all."""
 
-HELD: Final = f"""SELECT r.id, r.created_at, d.at, r.tags
+HELD: Final = f"""SELECT r.id, r.created_at, d.at, coalesce(r.tags, '[]')
 FROM runs r JOIN due d ON d.id = ANY (ARRAY[r.id]) AND d.kind = {int(DueKind.START)}
 WHERE r.id = ANY (%s::bytea[]) ORDER BY r.id
 FOR NO KEY UPDATE OF r FOR UPDATE OF d SKIP LOCKED"""
@@ -46,11 +46,10 @@ UPDATE runs SET start_at = moved.at FROM moved
  WHERE runs.id = ANY (ARRAY[moved.id]) RETURNING runs.id"""
 """Delayed runs start at other times. Their rows in `runs` are locked."""
 
-REWRITE: Final = """UPDATE runs SET payload = a.payload, tags = a.tags, queue = a.queue,
- key = a.key, priority = a.priority, ttl_ms = nullif(a.ttl_ms, 0), version = a.version,
- options = a.options
+_REWRITTEN: Final = "payload, tags, queue, key, priority, ttl_ms, version, options"
+REWRITE: Final = f"""UPDATE runs SET ({_REWRITTEN}) = ({sql.said(columns("a", _REWRITTEN))})
 FROM unnest(%s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[],
- %s::text[], %s::bytea[]) AS a(id, payload, tags, queue, key, priority, ttl_ms, version, options)
+ %s::text[], %s::bytea[]) AS a(id, {_REWRITTEN})
 WHERE runs.id = ANY (ARRAY[a.id])"""
 
 UNTAG: Final = """DELETE FROM tags t USING

@@ -13,7 +13,8 @@ from wf.history.postgres_arrays import byteas, table
 from wf.history.postgres_pool import Connection, send
 from wf.history.sealing import SEALED
 
-_READ: Final = """SELECT r.id, r.options, r.tags, n.metadata, coalesce(n.tags, '[]')
+_READ: Final = """SELECT r.id, coalesce(r.options, '{}'), coalesce(r.tags, '[]'), n.metadata,
+ coalesce(n.tags, '[]')
 FROM unnest(%s::bytea[]) AS a(id) JOIN runs r ON r.id = ANY (ARRAY[a.id])
 LEFT JOIN notes n ON n.run_id = ANY (ARRAY[r.id])"""
 _SAVE: Final = """INSERT INTO notes (run_id, metadata, tags)

@@ -181,14 +181,22 @@ RETURNING environment, task, key, run_id, digest"""
 """Takes or finds idempotency keys, and locks them. A run that is there already (a repeat) takes
 none."""
 
-_GIVEN: Final = {
-    **{name: f"coalesce({name}, '')" for name in ("queue", "key", "idempotency_key", "version")},
-    **{name: f"nullif({name}, 0)" for name in ("start_at", "ttl_ms")},
-    "tags": "coalesce(tags, '[]')",
-    "priority": "coalesce(priority, 0)",
+_UNSAID: Final = {
+    **dict.fromkeys(("priority", "start_at", "ttl_ms"), "0"),
+    **dict.fromkeys(("idempotency_key", "version"), "''"),
+    "tags": "'[]'",
+    "options": "'{}'",
 }
+
+
+def said(names: str) -> str:
+    """These columns of `runs` as they are written: NULL where a trigger says nothing."""
+    unsaid = rf"(?:\w+\.)?\b({'|'.join(_UNSAID)})\b"
+    return re.sub(unsaid, lambda name: f"nullif({name[0]}, {_UNSAID[name[1]]})", names)
+
+
+_NEW_RUN: Final = re.sub(r"\b(queue|key)\b", r"coalesce(\1, '')", said(NEW_RUN_COLUMNS))
 """A column that comes empty (`postgres_arrays.sparse`) is NULL for all."""
-_NEW_RUN: Final = ", ".join(_GIVEN.get(name, name) for name in NEW_RUN_COLUMNS.split(", "))
 
 RUNS: Final = f"""WITH made AS (
  INSERT INTO runs ({NEW_RUN_COLUMNS})
@@ -196,7 +204,7 @@ RUNS: Final = f"""WITH made AS (
   %s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[],
   %s::text[], %s::text[], %s::bytea[], %s::bytea[], %s::bytea[]) AS a({NEW_RUN_COLUMNS})
  ON CONFLICT (id) DO NOTHING
- RETURNING id, environment, task, queue, key, priority, created_at,
+ RETURNING id, environment, task, queue, key, coalesce(priority, 0) AS priority, created_at,
   coalesce(start_at, 0) AS start_at, coalesce(ttl_ms, 0) AS ttl_ms),
 marked AS (
  INSERT INTO ready (run_id, environment, task, queue, key, priority, at, reason)

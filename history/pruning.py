@@ -44,7 +44,7 @@ class Doomed(NamedTuple):
     id: bytes
     environment: str
     task: str
-    idempotency_key: str
+    idempotency_key: str | None
     born_tags: str
     added_tags: str | None
 
@@ -54,7 +54,8 @@ class Doomed(NamedTuple):
         return [(self.environment, tag.encode(), self.id) for tag in dict.fromkeys(tags)]
 
 
-DOOMED: Final = """SELECT r.id, r.environment, r.task, r.idempotency_key, r.tags, n.tags
+DOOMED: Final = """SELECT r.id, r.environment, r.task, r.idempotency_key,
+ coalesce(r.tags, '[]'), n.tags
 FROM runs r LEFT JOIN notes n ON n.run_id = r.id WHERE r.status <> 0 AND r.id"""
 """… is one of these: rows of Doomed."""
 

@@ -193,6 +193,8 @@ class _Values:
             changed: dict[str, Any] = {}
             values = row[len(key) :]
             for name, value in zip((*json_columns, *texts), values, strict=True):
+                if value is None:
+                    continue
                 what = "token" if table == "tokens" else name
                 new = self._value((what,), value) if name in json_columns else self._text(value)
                 if new != value:

@@ -55,7 +55,11 @@ EVENT_COLUMNS: Final = (
 )
 """The fields of an Event. What a claim writes has no numbers: NULL takes no bytes on Postgres."""
 
-MARK_PRIORITY: Final = f"CASE WHEN r.canceled_at IS NULL THEN r.priority ELSE {CANCEL_PRIORITY} END"
+NO_OPTIONS: Final = b"{}"
+
+MARK_PRIORITY: Final = (
+    f"CASE WHEN r.canceled_at IS NULL THEN coalesce(r.priority, 0) ELSE {CANCEL_PRIORITY} END"
+)
 """What stands in a mark of the run `r`."""
 
 
@@ -65,17 +69,18 @@ def columns(alias: str, names: str = RUN_COLUMNS) -> str:
 
 
 def run_of(row: Sequence[Any]) -> Run:
-    """A run as a worker gets it, from RUN_COLUMNS (further columns are ignored)."""
+    """A run as a worker gets it, from RUN_COLUMNS (further columns are ignored). What its trigger
+    did not say may be NULL."""
     (
         run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
         tags, queue, key, priority, start_at, ttl_ms, idempotency_key, version, options, batch_id,
         schedule_id,
     ) = row[:RUN_WIDTH]  # fmt: skip
     return Run(
-        run_id, environment, task, payload, created_at, chapter, attempt, parent_id, root_id,
-        json.loads(tags) if tags != "[]" else [],
-        queue, key, priority, start_at or 0, ttl_ms or 0, idempotency_key, version, options,
-        batch_id, schedule_id,
+        run_id, environment, task, payload, created_at, chapter, attempt or 1, parent_id, root_id,
+        json.loads(tags) if tags not in (None, "[]") else [],
+        queue, key, priority or 0, start_at or 0, ttl_ms or 0, idempotency_key or "",
+        version or "", options or NO_OPTIONS, batch_id, schedule_id,
     )  # fmt: skip
 
 
@@ -112,6 +117,7 @@ NEW_RUN_USUAL: Final[dict[str, Any]] = {
     **dict.fromkeys(("queue", "key", "idempotency_key", "version"), ""),
     **dict.fromkeys(("priority", "start_at", "ttl_ms"), 0),
     "tags": "[]",
+    "options": NO_OPTIONS,
 }
 """What most runs have there."""
 NEW_RUN_WIDTH: Final = NEW_RUN_COLUMNS.count(",") + 1

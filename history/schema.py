@@ -5,7 +5,8 @@ of it that changes in a run's life is in an index, so that Postgres updates it i
 a live run is doing now stands in narrow hot tables (ready, owned, due, …), where rows come and go.
 
 On Postgres columns are ordered by alignment (8 bytes, 4, 2, then what varies), which saves padding
-in every row; what few runs have is NULL in the others, which takes no bytes. On SQLite, tables with
+in every row; what few runs have is NULL in the others, which takes no bytes (a run's row is written
+twice). On SQLite, tables with
 a small key and small rows are WITHOUT ROWID: one b-tree instead of two.
 """
 
@@ -97,9 +98,9 @@ runs: Final = _table(
     _maybe("ttl_ms", BigInteger()),
     _maybe("ended_at", BigInteger()),
     _maybe("canceled_at", BigInteger()),  # when a cancel was asked of a run that had begun
-    _int("priority", Integer(), default=0),
+    _maybe("priority", Integer()),  # NULL: 0
     _int("chapter", Integer(), default=1),
-    _int("attempt", Integer(), default=1),
+    _maybe("attempt", Integer()),  # NULL: 1
     _int("status", SmallInteger(), default=0),
     _key("id", LargeBinary()),
     _text("environment", None),
@@ -110,12 +111,12 @@ runs: Final = _table(
     _maybe("schedule_id", LargeBinary()),
     _maybe("origin_id", LargeBinary()),
     _maybe("root_id", LargeBinary()),  # NULL: its own
-    _text("tags", "[]"),
+    _maybe("tags", Text()),  # NULL: none, as with the three that follow
     _text("queue"),
     _text("key"),
-    _text("idempotency_key"),
-    _text("version"),
-    _bytes("options"),
+    _maybe("idempotency_key", Text()),
+    _maybe("version", Text()),
+    _maybe("options", LargeBinary()),
     _maybe("output", LargeBinary()),
     _maybe("failure", LargeBinary()),
     Index("runs_of_parent", "parent_id", **_where("parent_id IS NOT NULL")),

@@ -207,13 +207,17 @@ async def sleepers(restate: Restate, connection: Connection) -> None:
 
 
 async def disk(restate: Restate) -> None:
-    ask = restate.ask
-    empty = folder_bytes(restate.data)
-    await restate.many("/bench/one_step", ask.runs, AT_ONCE, lambda number: number)
-    with_runs = folder_bytes(restate.data)
-    Figure("H", "a run of one step", (with_runs - empty) / ask.runs, "B").tell()
-    await restate.many("/bench/many_steps", RUNS_OF_STEPS, 100, lambda _: ask.sizes.steps)
-    grown = folder_bytes(restate.data) - with_runs
+    """The second time counts, as for wf."""
+    ask, before = restate.ask, 0
+    for _ in range(2):
+        before = folder_bytes(restate.data)
+        await restate.many("/bench/one_step", ask.runs, AT_ONCE, lambda number: number)
+    grown = folder_bytes(restate.data) - before
+    Figure("H", "a run of one step", grown / ask.runs, "B").tell()
+    for _ in range(2):
+        before = folder_bytes(restate.data)
+        await restate.many("/bench/many_steps", RUNS_OF_STEPS, 100, lambda _: ask.sizes.steps)
+    grown = folder_bytes(restate.data) - before
     Figure("H", "a step", grown / (RUNS_OF_STEPS * ask.sizes.steps), "B").tell()
 
 

@@ -29,7 +29,7 @@ ROWS: Final = {
 
 GROUP: Final = 500
 GROUPS: Final = 8
-ROOM: Final = {"runs": 330, "runs_pkey": 55, "events": 310, "events_pkey": 230}
+ROOM: Final = {"runs": 295, "runs_pkey": 55, "events": 200, "events_pkey": 125}
 """Bytes of each run at most, where GROUPS of them end and one more is at work."""
 
 
