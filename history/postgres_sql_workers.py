@@ -158,15 +158,17 @@ OWNED_INBOXES: Final = _READ.format(
     "owned o JOIN inbox i ON i.run_id = o.run_id WHERE o.worker = %s"
 )
 
-LOAD: Final = f"""SELECT run_id, {EVENT_COLUMNS} FROM (
- SELECT a.run_id, e.seq, e.kind, e.ordinal, e.at, e.name, e.digest, e.attempt, e.took, e.data,
-  sum(octet_length(e.data)) OVER (ORDER BY a.run_id) AS upto
- FROM unnest(%s::bytea[], %s::int8[]) AS a(run_id, chapter)
- LEFT JOIN events e ON e.run_id = a.run_id AND e.chapter = a.chapter) e
-WHERE coalesce(upto, 0) <= {LOAD_BYTES} OR run_id = %s
-ORDER BY run_id, seq"""
+LOAD: Final = f"""WITH sized AS MATERIALIZED (
+ SELECT a.run_id, a.chapter, sum((SELECT sum(octet_length(e.data)) FROM events e
+  WHERE e.run_id = a.run_id AND e.chapter = a.chapter)) OVER (ORDER BY a.run_id) AS upto
+ FROM unnest(%s::bytea[], %s::int8[]) AS a(run_id, chapter))
+SELECT a.run_id, {EVENT_COLUMNS} FROM sized a
+LEFT JOIN events e ON e.run_id = a.run_id AND e.chapter = a.chapter
+WHERE coalesce(a.upto, 0) <= {LOAD_BYTES} OR a.run_id = %s
+ORDER BY a.run_id, e.seq"""
 """(runs, chapters, the first of these runs) As many whole histories as LOAD_BYTES hold, and that of
-the first run. Of a run without events, one row without a seq."""
+the first run. Of a run without events, one row without a seq. They are added up before they are
+read: to sort the events themselves for it took as long again as to read them."""
 
 # --- workers -------------------------------------------------------------------------------------
 
