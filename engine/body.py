@@ -267,7 +267,7 @@ class Body:
                     self.effects.run_steps.append(step)
             if fact is None:
                 return
-            self._deliver(fact._replace(at=self._time(now)))
+            self._deliver(fact.but(at=self._time(now)))
             self._run_queue()
 
     def abandon(self, ordinal: int, now: int) -> None:
@@ -346,7 +346,7 @@ class Body:
             numbered = fact
         else:
             self.seq += 1
-            numbered = Event._make((self.seq, *fact[1:]))
+            numbered = fact.but(seq=self.seq)
             self.activation.events.append(numbered)
         if numbered.at > self._at_least:
             self._at_least = numbered.at
@@ -383,7 +383,7 @@ class Body:
             message = self.mailbox.take(self.execution.listening, self.activation)
             if message is None:
                 return
-            self._deliver(message._replace(at=self._time(message.at)))
+            self._deliver(message.but(at=self._time(message.at)))
         self._queue.clear()
 
     def _decide(self, decision: Decision) -> None:

@@ -112,7 +112,7 @@ def whole_run(run: Run, fetch: Fetch) -> Run:
 def whole_event(event: Event, fetch: Fetch) -> Event:
     if not is_reference(event.data):
         return event
-    return event._replace(data=whole(event.data, fetch))
+    return event.but(data=whole(event.data, fetch))
 
 
 def whole_histories(
@@ -124,7 +124,7 @@ def whole_histories(
     for run_id, rows in histories:
         if size >= LOAD_BYTES:
             break
-        events = [*map(Event._make, rows)]
+        events = [Event(*row) for row in rows]
         sizes = [len(event.data or b"") for event in events]
         if REFERENCE_LENGTH in sizes:
             events = [whole_event(event, fetch) for event in events]

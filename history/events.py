@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 from enum import IntEnum, StrEnum, unique
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wf.history.sealing import check_open
 
@@ -203,7 +204,7 @@ STORED: Final = {
 LIVE: Final = 0
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True, gc=False):
     """One row of a history. Times in ms since the epoch (UTC), `took` in ms."""
 
     seq: int
@@ -215,6 +216,10 @@ class Event(NamedTuple):
     attempt: int = 0
     took: int = 0
     data: bytes | None = None
+
+    def but(self, **changes: Any) -> Event:
+        """The same, with these changed."""
+        return replace(self, **changes)
 
 
 class Failure(Struct, frozen=True):

@@ -69,10 +69,10 @@ def shared(
     made = str(origin.created_at)
     kept.append(Event(0, Kind.FORKED, 0, now, made, now - stood, data=origin.id))
     if fact.ordinal not in forgotten:
-        kept[-1] = kept[-1]._replace(attempt=1)
-        kept.append(fact._replace(at=now))
-    kept[0] = kept[0]._replace(took=at)
-    return [event._replace(seq=seq) for seq, event in enumerate(kept, 1)]
+        kept[-1] = kept[-1].but(attempt=1)
+        kept.append(fact.but(at=now))
+    kept[0] = kept[0].but(took=at)
+    return [event.but(seq=seq) for seq, event in enumerate(kept, 1)]
 
 
 def end_of(events: Sequence[Event], results: Iterable[str]) -> int:
@@ -205,10 +205,10 @@ def _names(rows: Iterable[Event]) -> dict[int, str]:
 def _ended_well(event: Event, name: str, data: bytes) -> Event:
     match event.kind:
         case Kind.STEP_FAILED:
-            return event._replace(kind=Kind.STEP_FINISHED, data=data)
+            return event.but(kind=Kind.STEP_FINISHED, data=data)
         case Kind.CHILD_ENDED | Kind.TOKEN_ENDED:
-            return event._replace(name=Status.COMPLETED.value, data=data)
+            return event.but(name=Status.COMPLETED.value, data=data)
         case Kind.MESSAGE_TIMED_OUT:
-            return event._replace(kind=Kind.MESSAGE_RECEIVED, name=name, digest=0, data=data)
+            return event.but(kind=Kind.MESSAGE_RECEIVED, name=name, digest=0, data=data)
         case _:
-            return event._replace(data=data)
+            return event.but(data=data)

@@ -50,7 +50,7 @@ from wf.history.postgres_rows import (
     transaction,
 )
 from wf.history.postgres_slots import Looking
-from wf.history.rows import RUN_WIDTH, DueKind, run_of
+from wf.history.rows import RUN_WIDTH, DueKind, event_row, run_of
 from wf.history.settling import settlements
 from wf.history.store import Meanwhile, in_rows, nothing
 
@@ -117,7 +117,7 @@ def _activations(connection: Connection, group: Group, activations: list[Activat
     """Answers whether others want to know."""
     blobs = Blobs()
     events = [
-        (a.run_id, a.chapter, *event[:-1], blobs.put(a.run_id, event.data))
+        event_row(a.run_id, a.chapter, event, blobs)
         for a in _spread(activations)
         for event in a.events
     ]
@@ -267,7 +267,7 @@ def _turn(connection: Connection, activations: Sequence[Activation], now: int) -
     send(connection, sql.KEPT, [*table("biii", kept), *ordinals])
     blobs = Blobs()
     added = [
-        (a.run_id, n.number, place, *event[1:-1], blobs.put(a.run_id, event.data))
+        event_row(a.run_id, n.number, event.but(seq=place), blobs)
         for a, n in turning
         for place, event in enumerate(n.events, 1)
     ]

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from wf.history.blobs import Blobs
-from wf.history.events import STORED, Failure, Status
+from wf.history.events import STORED, Event, Failure, Status
 from wf.history.limits import CANCEL_PRIORITY
 from wf.history.model import NewRun, Run, Token
 
@@ -56,6 +56,15 @@ EVENT_COLUMNS: Final = (
 """The fields of an Event. What a claim writes has no numbers: NULL takes no bytes on Postgres."""
 
 NO_OPTIONS: Final = b"{}"
+
+
+def event_row(run_id: bytes, chapter: int, event: Event, blobs: Blobs) -> tuple[Any, ...]:
+    """What both stores write of it. A large value goes to the blobs."""
+    return (
+        run_id, chapter, event.seq, int(event.kind), event.ordinal, event.at, event.name,
+        event.digest, event.attempt, event.took, blobs.put(run_id, event.data),
+    )  # fmt: skip
+
 
 MARK_PRIORITY: Final = (
     f"CASE WHEN r.canceled_at IS NULL THEN coalesce(r.priority, 0) ELSE {CANCEL_PRIORITY} END"

@@ -292,7 +292,7 @@ class SealedStore:
     def _event(self, event: Event) -> Event:
         if event.data is None or event.kind in OF_IDS:
             return event
-        return event._replace(data=self.sealing.seal(event.data))
+        return event.but(data=self.sealing.seal(event.data))
 
     def _activation(self, given: Activation) -> Activation:
         sealed = replace(
@@ -346,7 +346,7 @@ class SealedStore:
     def _opened_event(self, event: Event) -> Event:
         if event.data is None or event.kind in OF_IDS:
             return event
-        return event._replace(data=self.sealing.open(event.data))
+        return event.but(data=self.sealing.open(event.data))
 
     def _opened_schedule(self, schedule: Schedule) -> Schedule:
         schedule.options = self.sealing.open(schedule.options)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from wf.history.blobs import UNUSED, Blobs
 from wf.history.events import Kind
 from wf.history.model import Activation, Among, InboxKind, Lease
-from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind
+from wf.history.rows import GOES_ON_WAITING, RUN_STATUS, TOKEN_NAME, DueKind, event_row
 from wf.history.settling import settlements
 from wf.history.sqlite_notes import write_notes
 from wf.history.sqlite_rows import (
@@ -58,13 +58,8 @@ def write_group(tx: Transaction, lease: Lease, activations: Sequence[Activation]
     put = blobs.put
     tx.db.executemany(
         INSERT_EVENTS,
-        [
-            (a.run_id, a.chapter, seq, int(kind), ordinal, at, name, digest, attempt, took,
-             put(a.run_id, data))
-            for a in group
-            for seq, kind, ordinal, at, name, digest, attempt, took, data in a.events
-        ],
-    )  # fmt: skip
+        [event_row(a.run_id, a.chapter, event, blobs) for a in group for event in a.events],
+    )
     consumed = [(row,) for a in group for row in a.consumed]
     if consumed:
         tx.db.executemany("DELETE FROM inbox WHERE id = ?", consumed)
@@ -216,27 +211,9 @@ def _turn(tx: Transaction, a: Activation, chapter: NextChapter) -> None:
         (a.run_id, chapter.number),
     ).fetchone()[0]
     blobs = Blobs()
-    tx.db.executemany(
-        INSERT_EVENTS,
-        [
-            (
-                a.run_id,
-                chapter.number,
-                seq,
-                int(kind),
-                ordinal,
-                at,
-                name,
-                digest,
-                attempt,
-                took,
-                blobs.put(a.run_id, data),
-            )
-            for seq, (_, kind, ordinal, at, name, digest, attempt, took, data) in enumerate(
-                chapter.events, last + 1
-            )
-        ],
-    )
+    added = [event.but(seq=seq) for seq, event in enumerate(chapter.events, last + 1)]
+    rows = [event_row(a.run_id, chapter.number, event, blobs) for event in added]
+    tx.db.executemany(INSERT_EVENTS, rows)
     tx.put(blobs)
     tx.db.execute(
         "UPDATE runs SET chapter = ?, attempt = ? WHERE id = ?",

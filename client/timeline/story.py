@@ -111,19 +111,19 @@ class Story:
         for number, events in sorted(self._chapters.items()):
             self.attempts[number] = attempt
             first = events[0]
-            is_fresh = first._replace(seq=0) not in before
+            is_fresh = first.but(seq=0) not in before
             if is_fresh and first.kind == Kind.STARTED:
                 begin = first.at
             self.begins[number] = begin
             for event in events:
-                is_copy = not is_fresh and event._replace(seq=0) in before
+                is_copy = not is_fresh and event.but(seq=0) in before
                 yield Row(number, event, is_copy)
             last = events[-1]
             failed = last.kind == Kind.ATTEMPT_FAILED
             self.ends[number] = last.at
             begin = last.at + (last.took if failed else 0)
             attempt = 1 if last.kind == Kind.RESTARTED else attempt + failed
-            before = {event._replace(seq=0) for event in events}
+            before = {event.but(seq=0) for event in events}
 
 
 def _facts(events: Sequence[Event]) -> list[tuple[int, int]]:

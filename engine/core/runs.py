@@ -129,7 +129,7 @@ def fork_of(
     run.ttl_ms = 0
     history = shared(origin, events, at, now, results)
     if payload is not None and history[0].data is not None:
-        history[0] = history[0]._replace(data=payload)
+        history[0] = history[0].but(data=payload)
     return run, history
 
 

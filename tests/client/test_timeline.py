@@ -30,7 +30,7 @@ def a_run(status: Status, ended: int | None = None, **fields: Any) -> Run:
 
 def rows(*events: Event, chapter: int = 1) -> list[tuple[int, Event]]:
     """Numbered as they stand."""
-    return [(chapter, event._replace(seq=n)) for n, event in enumerate(events, 1)]
+    return [(chapter, event.but(seq=n)) for n, event in enumerate(events, 1)]
 
 
 def row(kind: int, at: int, ordinal: int = 0, name: str = "", **rest: Any) -> Event:

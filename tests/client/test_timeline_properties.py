@@ -82,7 +82,7 @@ def breaches(told: Timeline, run: str, events: Sequence[tuple[int, Event]]) -> l
     restarts = {chapter: event.attempt for chapter, event in events if event.kind == Kind.STARTED}
     # What an attempt of the task keeps stands in its chapter, too; a restart keeps nothing.
     rows = {
-        (restarts.get(chapter), event._replace(seq=0))
+        (restarts.get(chapter), event.but(seq=0))
         for chapter, event in events
         if event.kind in ended
     }

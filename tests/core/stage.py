@@ -193,7 +193,7 @@ class Stage:
 
     def deliver(self, fact: Event) -> list[Decision]:
         """Apply one fact now, and carry out what is decided on it."""
-        fact = fact._replace(seq=len(self.events) + 1, at=max(self.now, self.execution.now))
+        fact = fact.but(seq=len(self.events) + 1, at=max(self.now, self.execution.now))
         self.now = fact.at
         decisions = self.execution.apply(fact)
         first = len(self.events)
@@ -405,7 +405,7 @@ class Stage:
 
 
 def _final(fact: Event) -> Event:
-    return fact._replace(kind=Kind.STEP_FAILED) if fact.kind == Kind.STEP_ATTEMPT_FAILED else fact
+    return fact.but(kind=Kind.STEP_FAILED) if fact.kind == Kind.STEP_ATTEMPT_FAILED else fact
 
 
 def told(decisions: Sequence[Decision]) -> Told:

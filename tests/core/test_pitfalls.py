@@ -132,8 +132,8 @@ def test_p3_the_history_records_the_minor_of_python() -> None:
 
 def test_p3_a_mismatch_on_another_minor_says_so_first() -> None:
     stage = play(waits_for_a_step)
-    elsewhere = [stage.events[0]._replace(name="3.9"), *stage.events[1:]]
-    wrong = [elsewhere[0], elsewhere[1]._replace(name="another-step"), *elsewhere[2:]]
+    elsewhere = [stage.events[0].but(name="3.9"), *stage.events[1:]]
+    wrong = [elsewhere[0], elsewhere[1].but(name="another-step"), *elsewhere[2:]]
     with pytest.raises(NonDeterminism) as caught:
         replay(waits_for_a_step, stage.run, wrong)
     first, second, *_ = str(caught.value).splitlines()

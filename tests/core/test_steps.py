@@ -320,7 +320,7 @@ def test_a_late_completion_is_dropped_the_same_way_on_replay() -> None:
     stage = Stage(body, script=took(10)).start()
     for _ in range(3):
         stage.advance()
-    late = stage.events[1]._replace(kind=Kind.STEP_FINISHED, data=b"1", ordinal=1)
+    late = stage.events[1].but(kind=Kind.STEP_FINISHED, data=b"1", ordinal=1)
     stage.deliver(late)  # the back-off was given up; its attempt comes in all the same
     stage.play()
     assert stage.output == "2"

@@ -22,8 +22,8 @@ def origin(world: World, worker: Worker, **columns: Any) -> bytes:
     run_id = world.begun(worker, **columns).run.id
     at = world.now()
     events = [
-        step(2, 1, data=LARGE)._replace(at=at),
-        step(3, 2, name="t", data=b'"other"')._replace(at=at),
+        step(2, 1, data=LARGE).but(at=at),
+        step(3, 2, name="t", data=b'"other"').but(at=at),
     ]
     worker.commit(Activation(run_id, 1, events))
     worker.end(run_id, Status.FAILED)

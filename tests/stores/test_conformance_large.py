@@ -38,7 +38,7 @@ def whole(world: World, data: bytes | None) -> bytes:
 
 
 def finished(world: World, data: bytes) -> Event:
-    return step(2, data=data)._replace(at=world.now())
+    return step(2, data=data).but(at=world.now())
 
 
 def test_small_values_stay_in_their_rows(world: World) -> None:
@@ -80,7 +80,7 @@ def test_a_childs_output_is_its_parents_own_once_that_has_read_it(world: World) 
     assert whole(world, news.data) == large("out")
     told = Event(3, Kind.CHILD_ENDED, 1, world.now(), "COMPLETED", data=large("out"))
     sealed = world.store.fetch([news.data or b""])[news.data or b""]
-    worker.commit(Activation(parent.id, 1, [told._replace(data=sealed)], consumed=[news.id]))
+    worker.commit(Activation(parent.id, 1, [told.but(data=sealed)], consumed=[news.id]))
     assert owners(world) == sorted([child.id, parent.id])
     assert [one.data for _, one in world.store.history(parent.id)][-1] == large("out")
     assert audit(world.store) == []
