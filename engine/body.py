@@ -131,9 +131,12 @@ class Body:
         self._length.known(self.seq)
         self._python = events[0].name
         self._at_least = max(self._at_least, events[-1].at)
-        begun = {event.ordinal for event in events if event.kind == Kind.STEP_STARTED}
-        if any(event.kind == Kind.MESSAGE_AWAITED for event in events):
+        kinds = {event.kind for event in events}
+        if Kind.MESSAGE_AWAITED in kinds:
             self.mailbox.heard = None
+        begun: set[int] = set()
+        if Kind.STEP_STARTED in kinds:
+            begun = {event.ordinal for event in events if event.kind == Kind.STEP_STARTED}
         self.arrivals.note(events)
         self._active.recall(events)
         if self._moments is not None:

@@ -48,6 +48,8 @@ from wf.history.turns import Ending
 EVENT_KINDS: Final = "biiiiitiiib"
 _USUAL: Final = [NEW_RUN_USUAL.get(name, ...) for name in NEW_RUN_COLUMNS.split(", ")]
 _NOTHING: Final = byteas(())
+_EVENT: Final = itemgetter(slice(1, None))
+"""What follows the run in a row of LOAD."""
 
 Answer = tuple[bytes, Triggered]
 
@@ -80,7 +82,8 @@ def look(
 def by_run(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[bytes, Iterable[Sequence[Any]]]]:
     """Of LOAD: each run, and its events."""
     for run_id, found in groupby(rows, key=itemgetter(0)):
-        yield run_id, (row[1:] for row in found if row[1] is not None)
+        events = [*map(_EVENT, found)]
+        yield run_id, events if events[0][0] is not None else []
 
 
 # --- made ----------------------------------------------------------------------------------------

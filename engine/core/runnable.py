@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from functools import cached_property, partial
+from types import MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -131,7 +132,7 @@ class Runnable(Hookable[R], Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.signature = Signature(fn, id)
         self.schedules: tuple[Declared, ...] = ()
-        self.settle_step = partial(settle_step, self)
+        self.settle_step = MethodType(settle_step, self)
         self.__wrapped__ = fn
         self.__name__ = fn.__name__
         self.__qualname__ = fn.__qualname__
