@@ -30,6 +30,7 @@ from wf.engine.core.info import RunInfo
 from wf.engine.core.outcome import failure_of
 from wf.engine.core.retry import Elsewhere, kinds_of
 from wf.engine.core.runnable import Runnable, step
+from wf.engine.limits import Limits
 from wf.engine.notebook import MAX_UNWRITTEN_BYTES
 from wf.engine.source import spec_of
 from wf.engine.steps import StepOrder, run_async, run_sync
@@ -157,7 +158,7 @@ def order_of(call: Call) -> StepOrder:
 
 def carry_out(order: StepOrder) -> Reply:
     if order.runnable.is_async:
-        return _reply(asyncio.run(_as_task(order)))
+        return _reply(asyncio.run(_run(order)))
     return _reply(copy_context().run(run_sync, order))
 
 
@@ -166,9 +167,8 @@ def refused(error: Exception) -> Reply:
     return _reply(StepOutcome(0, None, error, 0))
 
 
-async def _as_task(order: StepOrder) -> StepOutcome:
-    order.task = cast("asyncio.Task[StepOutcome]", asyncio.current_task())
-    return await run_async(order)
+async def _run(order: StepOrder) -> StepOutcome:
+    return await run_async(order, Limits(asyncio.get_running_loop()))
 
 
 def _reply(outcome: StepOutcome) -> Reply:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 from typing import Any, Final
 
+from msgspec import Struct
+
 from wf.engine.clock import Clock
 from wf.history.errors import NotFound, StoreUnavailable
 from wf.history.ids import show
@@ -31,19 +33,17 @@ _NOTHING: Final = Notes()
 """Of every page that has no note: most never have one."""
 
 
-class Page:
+class Page(Struct, eq=False):
     """The notes of one attempt of a step that are not written yet: its Pad."""
 
-    unwritten = _NOTHING
-    is_used = False
-    is_being_written = False
-    writes = 0
+    _notebook: Notebook
+    _run_id: bytes
+    unwritten: Notes = _NOTHING
+    is_used: bool = False
+    is_being_written: bool = False
+    writes: int = 0
     """How many have begun or ended."""
     then: Callable[[Sequence[Note]], None] | None = None
-
-    def __init__(self, notebook: Notebook, run_id: bytes) -> None:
-        self._notebook = notebook
-        self._run_id = run_id
 
     def add(self, note: Note) -> None:
         self.is_used = True
@@ -81,9 +81,6 @@ class Notebook:
         self._size = 0
         self._is_full = False
         self._is_away = False
-
-    def page(self, run_id: bytes) -> Page:
-        return Page(self, run_id)
 
     def flush(self) -> bool:
         """Write what there is, in one transaction. False: the database is away, and it waits."""

@@ -22,14 +22,16 @@ from wf.engine.author import StepCallInfo, step_call
 from wf.engine.core.operation import calling_step
 from wf.engine.core.runnable import THREAD, Runnable
 from wf.engine.debugging import standstill
+from wf.engine.limits import Limits, Seconds
 from wf.engine.middleware import call_async, call_sync
+from wf.engine.notebook import Page
 from wf.engine.transaction import commit, commit_async, roll_back, roll_back_async
 from wf.engine.triggering import StepRuns
 
 if TYPE_CHECKING:
     from wf.engine.executors import Executors
     from wf.engine.middleware import Middleware
-    from wf.engine.notebook import Notebook, Page
+    from wf.engine.notebook import Notebook
 
 log = logging.getLogger("wf.worker")
 
@@ -48,7 +50,7 @@ class StepOrder(Struct, eq=False):
     arguments: bytes
     info: StepCallInfo
     timeout_ms: int = 0
-    task: asyncio.Task[StepOutcome] | None = None
+    task: asyncio.Task[Any] | None = None
     ending: threading.Lock = field(default_factory=threading.Lock)
     stop: Callable[[], object] | None = None
     """How to end it where it runs; None: it runs in this process, or not yet."""
@@ -64,8 +66,6 @@ class StepOrder(Struct, eq=False):
 
 Deliver = Callable[[StepOrder, StepOutcome], None]
 """Called from any thread when an order is done."""
-Seconds = Callable[[], float]
-"""A clock that never steps back."""
 
 
 class StepRunner(Protocol):
@@ -133,6 +133,7 @@ class Steps:
         self._notebook = notebook
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
+        self._limits: Limits | None = None
         self._threads = Threads(MAX_THREADS, self._run, "wf-step")
         standstill.count()
 
@@ -162,7 +163,7 @@ class Steps:
         if order.stop is not None:
             order.stop()
         elif self._loop is not None and order.runnable.is_async:
-            self._loop.call_soon_threadsafe(_cancel_task, order)
+            self._loop.call_soon_threadsafe(cancel_async, order)
 
     def stop(self) -> None:
         """Let go of everything: async steps are canceled, sync ones are left to their daemon
@@ -186,6 +187,7 @@ class Steps:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            self._limits = Limits(self._loop)
             self._loop_thread = threading.Thread(
                 target=self._run_loop, args=(self._loop,), name="wf-steps", daemon=True
             )
@@ -206,13 +208,13 @@ class Steps:
             loop.close()
 
     def _start_in_loop(self, orders: list[StepOrder]) -> None:
-        loop = asyncio.get_running_loop()
+        assert self._limits is not None
         for order in orders:
-            start_async(loop, order, self._deliver)
+            start_async(order, self._deliver, self._limits)
 
 
 def give_page(order: StepOrder, notebook: Notebook) -> None:
-    order.page = order.info.pad = notebook.page(order.run_id)
+    order.page = order.info.pad = Page(notebook, order.run_id)
 
 
 def finish(deliver: Deliver, order: StepOrder, outcome: StepOutcome) -> None:
@@ -224,24 +226,28 @@ def finish(deliver: Deliver, order: StepOrder, outcome: StepOutcome) -> None:
         page.close(lambda notes: deliver(order, replace(outcome, notes=[*notes, *outcome.notes])))
 
 
-def start_async(
-    loop: asyncio.AbstractEventLoop,
-    order: StepOrder,
-    deliver: Deliver,
-    seconds: Seconds = time.monotonic,
-) -> None:
-    """Run an async step on this loop. It is delivered however it ends, also where it is canceled
-    before its first line."""
+def start_async(order: StepOrder, deliver: Deliver, limits: Limits) -> None:
+    """Run an async step on the loop of these. It is delivered however it ends; to be stopped by
+    `cancel_async`."""
+    limits.loop.create_task(_run_to_deliver(order, deliver, limits))
 
-    def done(task: asyncio.Task[StepOutcome]) -> None:
-        order.task = None
-        if task.cancelled():
-            deliver(order, canceled(order))
+
+async def _run_to_deliver(order: StepOrder, deliver: Deliver, limits: Limits) -> None:
+    try:
+        if order.info.is_canceled:
+            outcome = canceled(order)
         else:
-            deliver(order, task.result())
+            outcome = await run_async(order, limits)
+    except asyncio.CancelledError:
+        outcome = canceled(order)
+    order.task = None
+    deliver(order, outcome)
 
-    order.task = loop.create_task(run_async(order, seconds))
-    order.task.add_done_callback(done)
+
+def cancel_async(order: StepOrder) -> None:
+    """(On its loop.) One that has not begun sees for itself that it was canceled."""
+    if order.task is not None:
+        order.task.cancel()
 
 
 def canceled(order: StepOrder) -> StepOutcome:
@@ -249,32 +255,37 @@ def canceled(order: StepOrder) -> StepOutcome:
     return StepOutcome(order.ordinal, None, asyncio.CancelledError(), 0)
 
 
-async def run_async(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome:
-    """Run an async step here."""
+async def run_async(order: StepOrder, limits: Limits) -> StepOutcome:
+    """Run an async step here, in a task of its own."""
+    seconds = limits.seconds
     begun = seconds()
-    loop = asyncio.get_running_loop()
-    runs = _enter(order, loop)
+    task = order.task = asyncio.current_task(limits.loop)
+    assert task is not None
+    runs = _enter(order, limits.loop)
     data: bytes | None = None
     failed: BaseException | None = None
     timed_out = is_recorded = False
     signature = order.runnable.signature
     try:
         args, kwargs = signature.decode_call(order.arguments)
-        call = partial(order.runnable.fn, *args, **kwargs)
         if order.around:
-            call = partial(call_async, order.around, call)
-        if order.timeout_ms:
-            limit = Limit(loop, order.timeout_ms / 1_000)
-            try:
-                value = await call()
-            finally:
-                timed_out = limit.end()
+            call = call_async(order.around, partial(order.runnable.fn, *args, **kwargs))
         else:
-            value = await call()
+            call = order.runnable.fn(*args, **kwargs)
+        if order.timeout_ms:
+            limit = limits.of(order.timeout_ms)
+            limit.begin(task, begun)
+            try:
+                value = await call
+            finally:
+                timed_out = limit.end(task)
+        else:
+            value = await call
         data = signature.encode_result(value)
         if runs.are_under_way and (untold := await runs.settle()) is not None:
             raise untold
-        is_recorded = await commit_async(order, data, _since(begun, seconds))
+        if order.info.transaction is not None:
+            is_recorded = await commit_async(order, data, _since(begun, seconds))
     except BaseException as error:
         if runs.are_under_way:
             await runs.settle()
@@ -314,35 +325,6 @@ def run_sync(order: StepOrder, seconds: Seconds = time.monotonic) -> StepOutcome
     return StepOutcome(order.ordinal, data, failed, _since(begun, seconds), timed_out, is_recorded)
 
 
-class Limit:
-    """Cancels the task that makes it after so long, not counting what was spent in a debugger."""
-
-    __slots__ = ("_is_over", "_loop", "_stood", "_task", "_timer")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._loop = loop
-        self._task = asyncio.current_task(loop)
-        self._stood = standstill.seconds
-        self._is_over = False
-        self._timer = loop.call_later(seconds, self._ring)
-
-    def _ring(self) -> None:
-        stood = standstill.seconds
-        more, self._stood = stood - self._stood, stood
-        if more > 0:
-            self._timer = self._loop.call_later(more, self._ring)
-        elif self._task is not None:
-            self._is_over = True
-            self._task.cancel()
-
-    def end(self) -> bool:
-        """It cancels no more. True: it has."""
-        self._timer.cancel()
-        if self._is_over and self._task is not None:
-            self._task.uncancel()
-        return self._is_over
-
-
 def _enter(order: StepOrder, loop: asyncio.AbstractEventLoop | None = None) -> StepRuns:
     """What the code of the step finds in its context. `loop`: of an async step."""
     runs = StepRuns(order.info, loop)
@@ -357,8 +339,3 @@ def _since(begun: float, seconds: Seconds) -> int:
 
 def timeout_error(order: StepOrder) -> TimeoutError:
     return TimeoutError(f"{order.runnable.id} ran longer than its timeout of {order.timeout_ms} ms")
-
-
-def _cancel_task(order: StepOrder) -> None:
-    if order.task is not None:
-        order.task.cancel()

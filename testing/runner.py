@@ -21,9 +21,19 @@ from random import Random
 from typing import Any, cast
 
 from wf.engine.attempts import StepOutcome
+from wf.engine.limits import Limits
 from wf.engine.middleware import Middleware
 from wf.engine.notebook import Notebook
-from wf.engine.steps import Deliver, StepOrder, canceled, finish, give_page, run_sync, start_async
+from wf.engine.steps import (
+    Deliver,
+    StepOrder,
+    cancel_async,
+    canceled,
+    finish,
+    give_page,
+    run_sync,
+    start_async,
+)
 from wf.testing.clock import VirtualClock
 from wf.testing.watched import Cut
 
@@ -120,6 +130,7 @@ class VirtualRunner:
         self._delay_ms = delay_ms
         self._jobs: list[Job] = []
         self._loop: VirtualLoop | None = None
+        self._limits: Limits | None = None
 
     # -- StepRunner
 
@@ -132,8 +143,7 @@ class VirtualRunner:
 
     def cancel(self, order: StepOrder) -> None:
         order.info.is_canceled = True
-        if order.task is not None:
-            order.task.cancel()
+        cancel_async(order)
 
     def stop(self) -> None:
         """The process is gone: nothing is delivered any more."""
@@ -216,10 +226,11 @@ class VirtualRunner:
         if self._before is not None:
             self._before(order)
         if order.runnable.is_async:
-            if self._loop is None:
+            if self._loop is None or self._limits is None:
                 self._loop = VirtualLoop(self._clock)
+                self._limits = Limits(self._loop, self._clock.seconds)
             done: Deliver = lambda _, outcome: self._finish(job, outcome)  # noqa: E731
-            start_async(self._loop, order, done, self._clock.seconds)
+            start_async(order, done, self._limits)
             self._pump()
         else:
             self._finish(job, copy_context().run(run_sync, order, self._clock.seconds))

@@ -55,7 +55,7 @@ class Desk:
         self.notebook = Notebook(self.store, DatabaseClock())
 
     def page(self) -> Page:
-        return self.notebook.page(self.run_id)
+        return Page(self.notebook, self.run_id)
 
     def chunk(self, value: Any) -> Note:
         return Note(self.run_id, NoteKind.CHUNK, "log", json.dumps(value).encode())

@@ -12,9 +12,10 @@ import wf
 from wf.engine.attempts import StepOutcome
 from wf.engine.author import StepCallInfo
 from wf.engine.core.info import RunInfo
+from wf.engine.limits import Limits
 from wf.engine.registry import Registry
 from wf.engine.settings import MAX_TAKEOVERS
-from wf.engine.steps import StepOrder, start_async
+from wf.engine.steps import StepOrder, cancel_async, start_async
 from wf.history.errors import AlreadyEnded, StoreUnavailable
 from wf.history.events import Kind, Status
 from wf.testing.clock import SkewedClock
@@ -305,10 +306,10 @@ def test_an_async_step_canceled_before_its_first_line_is_reported() -> None:
     async def cancel_at_once() -> None:
         info = StepCallInfo(RunInfo(b"", "", b""), "slowly", 1, 0, 0)
         order = StepOrder(b"", 1, slowly, b"[1]", info)
-        start_async(asyncio.get_running_loop(), order, lambda _, outcome: delivered.append(outcome))
-        assert order.task is not None
-        order.task.cancel()
-        await asyncio.wait([order.task])
+        limits = Limits(asyncio.get_running_loop())
+        start_async(order, lambda _, outcome: delivered.append(outcome), limits)
+        info.is_canceled = True
+        cancel_async(order)
         await asyncio.sleep(0)
 
     asyncio.run(cancel_at_once())
