@@ -58,7 +58,7 @@ class Host:
         *,
         clock: Clock | None = None,
         observer: Observer | None = None,
-        idle: Callable[[Worker], bool] | None = None,
+        idle: Callable[[Worker], object] | None = None,
     ) -> None:
         check_executors(registry, settings.executors)
         settings.python = settings.python or f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -138,7 +138,8 @@ class Host:
 
     def _deliver(self, order: StepOrder, outcome: StepOutcome) -> None:
         self.worker.deliver(order, outcome)
-        self._wake.put(None)
+        if self._wake.empty():
+            self._wake.put(None)
 
     def _hint(self) -> None:
         """What a commit of the worker's own tells others, its claim has seen."""
@@ -209,10 +210,9 @@ class Host:
                 delay = min(max(delay * 2, BACK_OFF_SECONDS[0]), BACK_OFF_SECONDS[1])
                 self._wait(delay)
                 continue
-            if not worked and not (self._idle is not None and self._idle(worker)):
-                self._wait(self._wait_ms() / 1_000)
-            else:
-                self._forget_wakes()
+            if self._idle is not None and not worked:
+                self._idle(worker)
+            self._wait(self._wait_ms() / 1_000)
         self._leave()
 
     def _wait_ms(self) -> int:

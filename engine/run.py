@@ -181,13 +181,11 @@ class Session:
         host.start()
         self._host = host
 
-    def _skip(self, worker: Worker) -> bool:
+    def _skip(self, worker: Worker) -> None:
         """Nothing to do now: jump to when something is due. Called in the worker's thread."""
         if worker.steps_in_flight:
-            return False
+            return
         due = self.store.next_due(self.environment, worker.settings.root)
-        if due is None or due <= self.clock.now():
-            return False
-        self.clock.skip_to(due)
-        worker.hint()
-        return True
+        if due is not None and due > self.clock.now():
+            self.clock.skip_to(due)
+            worker.hint()

@@ -53,7 +53,7 @@ class Watch:
         self._lock = Lock()
         self._blocked: BodyBlocked | None = None
 
-    def apply(self, run: Run, work: Callable[[], object]) -> BaseException | None:
+    def apply(self, run: Run, work: Callable[..., object], *args: object) -> BaseException | None:
         """Do it, and answer what it raised; BodyBlocked where it was interrupted."""
         error: BaseException | None = None
         try:
@@ -61,7 +61,7 @@ class Watch:
             self.number += 1
             self.run = run
             try:
-                work()
+                work(*args)
             except BaseException as raised:
                 error = raised
             self._end()

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Container
-from functools import partial
 from logging import ERROR
 from random import Random
 
@@ -111,9 +110,8 @@ class Worker:
     # -- one round
 
     def tick(self) -> bool:
-        """One round. True: something happened, and another one may find more. Raises
-        StoreUnavailable, with everything kept for the next try; being taken over is dealt with
-        here."""
+        """One round. True: something happened. Raises StoreUnavailable, with everything kept for
+        the next try; being taken over is dealt with here."""
         try:
             return self._tick()
         except Fenced:
@@ -156,7 +154,10 @@ class Worker:
             self.sent = None
 
     def wait_ms(self) -> int:
-        """After how long to tick again without a hint."""
+        """After how long to tick again without a hint; 0: there is more to do now."""
+        asks = (self._is_hinted or self._resync) and not self.is_draining
+        if asks or self.sent or self._dirty or self._results or self._parked or self._refused:
+            return 0
         now, passed = self.clock.now(), self.clock.monotonic()
         waits = [
             self.beaten_at + self.settings.beat_ms - passed,
@@ -197,10 +198,7 @@ class Worker:
             body = self.bodies.get(order.run_id)
             self._is_hinted = self._is_hinted or outcome.is_recorded
             if self.orders.came_back(order) and body is not None:
-                self._guard(
-                    body,
-                    lambda body=body, outcome=outcome: body.finish_step(outcome, now, self.random),
-                )
+                self._guard(body, body.finish_step, outcome, now, self.random)
         return worked
 
     def _take_due(self, now: int) -> bool:
@@ -209,18 +207,18 @@ class Worker:
             body = self.bodies.get(run_id)
             if body is not None:
                 worked = True
-                self._guard(body, lambda body=body: body.tick(now))
+                self._guard(body, body.tick, now)
         for order in self.orders.overdue(self._ticked_at):
             body = self.bodies.get(order.run_id)
             if body is not None:
                 worked = True
-                self._guard(body, lambda body=body, order=order: body.abandon(order.ordinal, now))
+                self._guard(body, body.abandon, order.ordinal, now)
         return worked
 
-    def _guard(self, body: Body, apply: Callable[[], None]) -> None:
+    def _guard(self, body: Body, apply: Callable[..., object], *args: object) -> None:
         """Apply facts to a body; one that cannot go on is parked with the reason. Whatever it
         raises is this run's trouble: the others go on."""
-        error = self.watch.apply(body.run, apply)
+        error = self.watch.apply(body.run, apply, *args)
         if error is None:
             self._dirty[body.run.id] = body
         else:
@@ -441,7 +439,7 @@ class Worker:
             self.bodies[run.id] = body
             if self.observer is not None:
                 self.observer.claimed(run, history or [])
-            self._guard(body, lambda: feed(body, claimed, now))
+            self._guard(body, feed, body, claimed, now)
             is_due = claimed.reason is Reason.RESUME and not (claimed.inbox or claimed.messages)
             if is_due and body.execution.timers.next_due() > now:
                 # Due by another worker's clock: this one is behind. It asks the database.
@@ -462,7 +460,7 @@ class Worker:
         if is_poisoned(claimed, events):
             self._park(body, "poisoned", what_is_known(events))
             return None
-        error = self.watch.apply(run, partial(begin, body, events, claimed))
+        error = self.watch.apply(run, begin, body, events, claimed)
         if error is None:
             return body
         self._park(body, *why(error))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -48,3 +49,33 @@ def test_a_worker_is_not_woken_by_what_its_own_commit_tells_others(
     engine.stop_now()
     assert claims == [True, False] * 2, "of each run the claim, and the end, which is for nobody"
     store.close()
+
+
+@wf.step
+async def double_slowly(number: int) -> int:
+    await asyncio.sleep(0.003)
+    return 2 * number
+
+
+@wf.task
+async def doubled_often(times: int) -> int:
+    return sum([await double_slowly(number) for number in range(times)])
+
+
+def test_a_worker_looks_once_for_each_result(tmp_path: Path) -> None:
+    engine = wf.Engine(f"sqlite:///{tmp_path}/wf.db", [doubled_often])
+    engine.start_now()
+    worker = cast("Any", engine)._host.worker
+    ticks = 0
+    tick = worker.tick
+
+    def counted() -> bool:
+        nonlocal ticks
+        ticks += 1
+        return tick()
+
+    worker.tick = counted
+    with wf.Client(f"sqlite:///{tmp_path}/wf.db") as client:
+        assert client.trigger(doubled_often, 100).result(20) == 9_900
+    engine.stop_now()
+    assert ticks < 150, "not again where there is nothing more"
