@@ -194,7 +194,7 @@ class Body:
         at = self._time(now)
         attempt = future.attempt
         if outcome.error is None:
-            fact = finished(step, attempt, at, outcome.took_ms, outcome.data)
+            fact = finished(self.seq + 1, step, attempt, at, outcome.took_ms, outcome.data)
             self._forget_step(ordinal)
         else:
             retry = NO_RETRY if future.is_canceled else self._step_retry(step.runnable)
@@ -241,7 +241,7 @@ class Body:
         self.in_flight.discard(row.ordinal)
         self._count_active(at)
         self._forget_step(row.ordinal)
-        return finished(step, attempt, at, int(row.name), row.data)
+        return finished(self.seq + 1, step, attempt, at, int(row.name), row.data)
 
     def read(self, messages: list[Message], now: int) -> None:
         """Messages of names that the run listens to."""
@@ -345,18 +345,17 @@ class Body:
 
     def _deliver(self, fact: Event, *, recorded: bool = False) -> None:
         """Apply one fact; note its row and those of the decisions. Raises NonDeterminism."""
-        if recorded:
-            numbered = fact
-        else:
+        if not recorded:
             self.seq += 1
-            numbered = fact.but(seq=self.seq)
-            self.activation.events.append(numbered)
-        if numbered.at > self._at_least:
-            self._at_least = numbered.at
-        self.arrivals.note([numbered])
+            if fact.seq != self.seq:
+                fact = fact.but(seq=self.seq)
+            self.activation.events.append(fact)
+        if fact.at > self._at_least:
+            self._at_least = fact.at
+        self.arrivals.note([fact])
         first = len(self.activation.events)
         try:
-            decisions = self.execution.apply(numbered)
+            decisions = self.execution.apply(fact)
         except StepBudgetExceeded as error:
             decisions: list[Decision] = [
                 End(Status.FAILED, failure=failure_of(error).encode(), error=error)
@@ -364,11 +363,11 @@ class Body:
         if self.seq >= self._length.next:
             self.effects.logs.append(self._length.told(self.execution.title, self.seq))
         if self._moments is not None:
-            self._tell_hooks(self._moments.after(numbered, self.execution))
+            self._tell_hooks(self._moments.after(fact, self.execution))
         for decision in decisions:
             self._decide(decision)
         if self._paranoid is not None:
-            rows = [numbered, *self.activation.events[first:]]
+            rows = [fact, *self.activation.events[first:]]
             self._paranoid.check(rows, decisions, ended=self.execution.ended is not None)
 
     def _tell_hooks(self, moment: str) -> None:

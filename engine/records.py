@@ -78,10 +78,12 @@ def _await_all(
     ]
 
 
-def finished(step: RunStep, attempt: int, at: int, took_ms: int, data: bytes | None) -> Event:
-    """The fact that a step returned. Its seq is filled in later."""
+def finished(
+    seq: int, step: RunStep, attempt: int, at: int, took_ms: int, data: bytes | None
+) -> Event:
+    """The fact that a step returned."""
     what = (step.step, step.digest, attempt, took_ms, data)
-    return Event(0, Kind.STEP_FINISHED, step.ordinal, at, *what)
+    return Event(seq, Kind.STEP_FINISHED, step.ordinal, at, *what)
 
 
 def given_up(step: RunStep, attempt: int, at: int, failure: Failure) -> Event:

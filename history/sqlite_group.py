@@ -71,7 +71,9 @@ def write_group(tx: Transaction, lease: Lease, activations: Sequence[Activation]
     if tokens:
         make_tokens(tx, tokens)
     _open_waits(tx, group, stands_for)
-    write_notes(tx, [note for a in group for note in a.notes])
+    notes = [note for a in group for note in a.notes]
+    if notes:
+        write_notes(tx, notes)
     _send(tx, group)
     _listen(tx, group)
     cancels = [run_id for a in group for run_id in a.cancels]
@@ -178,13 +180,15 @@ def _send(tx: Transaction, group: Sequence[Activation]) -> None:
 
 def _listen(tx: Transaction, group: Sequence[Activation]) -> None:
     """To which names runs listen from now on. What is there already is told at once."""
+    asked = [a.run_id for a in group if a.listening or a.received]
     changed = {a.run_id: a.listening for a in group if a.listening is not None}
+    if not asked and not changed:
+        return
     tx.execute("DELETE FROM listening WHERE run_id IN", changed)
     tx.db.executemany(
         "INSERT INTO listening (run_id, name) VALUES (?, ?)",
         [(run_id, name) for run_id, names in changed.items() for name in names],
     )
-    asked = [a.run_id for a in group if a.listening or a.received]
     heard = (
         "SELECT DISTINCT l.run_id FROM listening l WHERE EXISTS"
         " (SELECT 1 FROM messages m WHERE m.run_id = l.run_id AND m.name = l.name)"
