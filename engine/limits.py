@@ -30,6 +30,11 @@ class Limits:
             limit = self._limits[ms] = Limit(self.loop, self.seconds, ms / 1_000)
         return limit
 
+    def rest(self) -> None:
+        """No timer is set any more where no task is under way."""
+        for limit in self._limits.values():
+            limit.rest()
+
 
 class Limit:
     """Cancels tasks that run for longer, not counting what was spent in a debugger."""
@@ -41,38 +46,32 @@ class Limit:
         self._due: dict[asyncio.Task[object], float] = {}
         """When each is over: who began first is first."""
         self._timer: asyncio.TimerHandle | None = None
-        self._looks = False
-        """It is about to: most tasks end before a timer is worth it."""
-
-    @property
-    def waits(self) -> bool:
-        """A timer is set."""
-        return self._timer is not None
+        """It stays where its task ends, as most do long before: it rings once, for nothing."""
 
     def begin(self, task: asyncio.Task[object], begun: float) -> None:
         self._due[task] = begun - standstill.seconds + self._limit
-        if self._timer is None and not self._looks:
-            self._looks = True
-            self._loop.call_soon(self._look)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._limit, self._ring)
 
     def end(self, task: asyncio.Task[object]) -> bool:
         """It is canceled no more. True: it was."""
-        if self._due.pop(task, None) is None:
-            task.uncancel()
-            return True
+        if self._due.pop(task, None) is not None:
+            return False
+        task.uncancel()
+        return True
+
+    def rest(self) -> None:
         if self._timer is not None and not self._due:
             self._timer.cancel()
             self._timer = None
-        return False
 
-    def _look(self) -> None:
-        self._looks = False
+    def _ring(self) -> None:
         self._timer = None
         now = self._seconds() - standstill.seconds
         while self._due:
             task, due = next(iter(self._due.items()))
             if due - now > EARLY_SECONDS:
-                self._timer = self._loop.call_later(due - now, self._look)
+                self._timer = self._loop.call_later(due - now, self._ring)
                 return
             del self._due[task]
             task.cancel()

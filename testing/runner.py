@@ -162,9 +162,11 @@ class VirtualRunner:
     def next_at(self) -> int | None:
         """When something can be done (ms); None: nothing is under way."""
         times = [job.at for job in self._jobs if job.outcome is not None or not job.has_begun]
-        timer = self._loop.next_at() if self._loop is not None else None
-        if timer is not None:
-            times.append(timer)
+        if self._loop is not None and self._limits is not None:
+            self._limits.rest()
+            timer = self._loop.next_at()
+            if timer is not None:
+                times.append(timer)
         return min(times, default=None)
 
     def run_one(self) -> bool:

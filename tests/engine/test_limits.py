@@ -37,10 +37,13 @@ def test_each_task_has_the_whole_of_its_limit_whatever_became_of_others() -> Non
     assert seconds >= 0.03 + 0.06 - 0.005
 
 
-def test_nothing_waits_for_the_limit_of_tasks_that_have_ended() -> None:
+def test_where_nothing_is_under_way_no_timer_has_to_be() -> None:
     async def end_all() -> None:
         limits = Limits(asyncio.get_running_loop())
         await asyncio.gather(*(timed(limits, 60_000, 0.001) for _ in range(3)))
-        assert not limits.of(60_000).waits
+        timer = limits.of(60_000)._timer  # pyright: ignore[reportPrivateUsage]
+        assert timer is not None
+        limits.rest()
+        assert timer.cancelled()
 
     asyncio.run(end_all())
