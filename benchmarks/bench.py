@@ -134,12 +134,12 @@ def batches(payloads: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def trigger(
     client: wf.Client, task: wf.Runnable[..., Any], payloads: Sequence[Any]
-) -> list[Iterable[Any]]:
+) -> list[wf.Batch[Any]]:
     """In batches of BATCH; what `results` waits for."""
     return [client.batch_trigger(task, batch) for batch in batches(payloads)]
 
 
-def results(triggered: Iterable[Any]) -> list[Any]:
+def results(triggered: Iterable[wf.Batch[Any]]) -> list[Any]:
     return [end for batch in triggered for end in batch.results()]
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import wf
 from benchmarks.bench import Bench, finish, orders, results, trigger
 from benchmarks.figures import Figure, rate
-from benchmarks.tasks import Count, limited, many_steps, one_step
+from benchmarks.filled import Database, copy_run
+from benchmarks.tasks import Count, Order, limited, many_steps, one_step
 from benchmarks.workloads.throughput import RUNS_OF_STEPS, triggers_of_many
+from wf.history.ids import parse
 
 
 def disk(bench: Bench) -> Iterator[Figure]:
@@ -41,7 +43,8 @@ def scaling(bench: Bench) -> Iterator[Figure]:
     """More processes, and more that is there already.
 
     First what a run and a trigger cost with many finished runs, and then with many that wait in a
-    paused queue for a task that the worker knows: multiples of their cost in a database with few.
+    paused queue for a task that the worker knows (copies of one that it ran): multiples of their
+    cost in a database with few.
     Then, on Postgres, runs of one step with 1, 2, 4 worker processes, and triggers of 1 to 16
     clients."""
     yield from _filling(bench)
@@ -60,15 +63,24 @@ def scaling(bench: Bench) -> Iterator[Figure]:
 def _filling(bench: Bench) -> Iterator[Figure]:
     with bench.client() as client, bench.worker():
         finish(client, limited, orders(1))
+        ended = client.trigger(one_step, Order(id=0))
+        ended.result()
         few = _costs(bench, client)
         there = 0
         for count in bench.sizes.finished:
-            finish(client, one_step, orders(count - there))
+            _copy(bench, ended.id, count - there)
             there = count
             yield from _times(bench, client, few, f"{count:,} finished")
         client.queues.pause("limited")
-        trigger(client, limited, orders(bench.sizes.queued))
+        _copy(bench, client.trigger(limited, Order(id=0)).id, bench.sizes.queued)
         yield from _times(bench, client, few, f"{bench.sizes.queued:,} queued")
+
+
+def _copy(bench: Bench, run: str, count: int) -> None:
+    """So many runs like this one, beside it: millions take minutes, where a worker's take hours."""
+    beside = Database(bench.url)
+    copy_run(beside, parse("run", run), [""] * count)
+    beside.settle()
 
 
 def _times(
