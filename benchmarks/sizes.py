@@ -58,7 +58,8 @@ FULL: Final = replace(
     queued=1_000_000,
     seconds=4,
 )
-"""As the issue of speed asks: hours."""
+"""As the issue of speed asks: the sleepers (F) and what is there already (J) take a quarter of an
+hour."""
 SHORT: Final = Sizes(
     runs=40,
     steps=1,

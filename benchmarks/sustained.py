@@ -14,7 +14,7 @@ import argparse
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -109,7 +109,7 @@ def main() -> None:
 def go_on(
     bench: Bench, seconds: float, keep_s: float, window_s: float = WINDOW_S
 ) -> Generator[Window]:
-    under_way: deque[Iterable[Any]] = deque()
+    under_way: deque[wf.Batch[Any]] = deque()
     with (
         bench.client() as client,
         bench.worker() as worker,
