@@ -197,9 +197,9 @@ class Host:
                     break
             try:
                 self._bury()
-                worked = worker.tick()
+                worker.tick()
                 if self._scheduler is not None and not worker.is_draining:
-                    worked = self._scheduler.tick() or worked
+                    self._scheduler.tick()
                 if delay:
                     log.warning("the database is back")
                 delay, self.trouble = 0.0, None
@@ -210,7 +210,7 @@ class Host:
                 delay = min(max(delay * 2, BACK_OFF_SECONDS[0]), BACK_OFF_SECONDS[1])
                 self._wait(delay)
                 continue
-            if self._idle is not None and not worked:
+            if self._idle is not None and self._wait_ms():
                 self._idle(worker)
             self._wait(self._wait_ms() / 1_000)
         self._leave()
