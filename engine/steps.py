@@ -209,8 +209,7 @@ class Steps:
 
     def _start_in_loop(self, orders: list[StepOrder]) -> None:
         assert self._limits is not None
-        for order in orders:
-            start_async(order, self._deliver, self._limits)
+        start_async(orders, self._deliver, self._limits)
 
 
 def give_page(order: StepOrder, notebook: Notebook) -> None:
@@ -226,10 +225,20 @@ def finish(deliver: Deliver, order: StepOrder, outcome: StepOutcome) -> None:
         page.close(lambda notes: deliver(order, replace(outcome, notes=[*notes, *outcome.notes])))
 
 
-def start_async(order: StepOrder, deliver: Deliver, limits: Limits) -> None:
-    """Run an async step on the loop of these. It is delivered however it ends; to be stopped by
+def start_async(orders: list[StepOrder], deliver: Deliver, limits: Limits) -> None:
+    """Run async steps on the loop of these. Each is delivered however it ends; to be stopped by
     `cancel_async`."""
-    limits.loop.create_task(_run_to_deliver(order, deliver, limits))
+    loop = limits.loop
+    tasks = [loop.create_task(_run_to_deliver(order, deliver, limits)) for order in orders]
+
+    def look() -> None:
+        """Each task has had its first turn. One that another step has canceled before that is
+        over, and its coroutine never began."""
+        for order, task in zip(orders, tasks, strict=True):
+            if task.cancelled():
+                deliver(order, canceled(order))
+
+    loop.call_soon(look)
 
 
 async def _run_to_deliver(order: StepOrder, deliver: Deliver, limits: Limits) -> None:

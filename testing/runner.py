@@ -232,7 +232,7 @@ class VirtualRunner:
                 self._loop = VirtualLoop(self._clock)
                 self._limits = Limits(self._loop, self._clock.seconds)
             done: Deliver = lambda _, outcome: self._finish(job, outcome)  # noqa: E731
-            start_async(order, done, self._limits)
+            start_async([order], done, self._limits)
             self._pump()
         else:
             self._finish(job, copy_context().run(run_sync, order, self._clock.seconds))

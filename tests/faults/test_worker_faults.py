@@ -300,16 +300,21 @@ def test_a_parked_run_is_not_written_again_when_its_commit_had_landed(world: Wor
     assert world.rows("SELECT count(*) FROM blocked") == [(0,)]
 
 
-def test_an_async_step_canceled_before_its_first_line_is_reported() -> None:
+@pytest.mark.parametrize("by", ["the run", "another step"])
+def test_an_async_step_canceled_before_its_first_line_is_reported(by: str) -> None:
     delivered: list[StepOutcome] = []
 
     async def cancel_at_once() -> None:
         info = StepCallInfo(RunInfo(b"", "", b""), "slowly", 1, 0, 0)
         order = StepOrder(b"", 1, slowly, b"[1]", info)
         limits = Limits(asyncio.get_running_loop())
-        start_async(order, lambda _, outcome: delivered.append(outcome), limits)
-        info.is_canceled = True
-        cancel_async(order)
+        start_async([order], lambda _, outcome: delivered.append(outcome), limits)
+        if by == "the run":
+            info.is_canceled = True
+            cancel_async(order)
+        else:
+            (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+            task.cancel()
         await asyncio.sleep(0)
 
     asyncio.run(cancel_at_once())
