@@ -88,6 +88,8 @@ class Worker:
         self._refused: deque[Group] = deque()
         self._resync = False
         self._is_hinted = True
+        self._has_room = True
+        """For runs, when it last asked. Without, a hint waits for a commit that makes some."""
         # By the monotonic clock: a database whose clock is set back must not stop beats.
         self._polled_at = -NEVER
         self._store_due = NEVER
@@ -110,8 +112,8 @@ class Worker:
     # -- one round
 
     def tick(self) -> bool:
-        """One round. True: something happened. Raises StoreUnavailable, with everything kept for
-        the next try; being taken over is dealt with here."""
+        """One round. True: something happened, or is to be done now. Raises StoreUnavailable, with
+        everything kept for the next try; being taken over is dealt with here."""
         try:
             return self._tick()
         except Fenced:
@@ -138,7 +140,7 @@ class Worker:
             worked = worked or bool(group)
         if not self._results:
             self._begin_new(now)
-        return worked or bool(self._dirty) or bool(self._results)
+        return worked or not self.wait_ms()
 
     def _settle(self, group: Group, lease: Lease, now: int) -> None:
         """The last commit raised: it has landed, or the same group is sent again."""
@@ -155,7 +157,7 @@ class Worker:
 
     def wait_ms(self) -> int:
         """After how long to tick again without a hint; 0: there is more to do now."""
-        asks = (self._is_hinted or self._resync) and not self.is_draining
+        asks = not self.is_draining and (self._resync or (self._is_hinted and self._has_room))
         if asks or self.sent or self._dirty or self._results or self._parked or self._refused:
             return 0
         now, passed = self.clock.now(), self.clock.monotonic()
@@ -272,13 +274,10 @@ class Worker:
         self._polled_at = self._ticked_at
         free = max(0, self.settings.max_owned - len(self.bodies) + len(group.leaving))
         most = min(CLAIM_LIMIT, free)
-        return Claim(
-            limit=room(self.bodies, group.leaving, self.settings.live_bytes, most),
-            tasks=self.registry.ids,
-            python=self.settings.python,
-            root=self.settings.root,
-            resync=self._resync,
-        )
+        limit = room(self.bodies, group.leaving, self.settings.live_bytes, most)
+        self._has_room = limit > 0
+        settings, tasks = self.settings, self.registry.ids
+        return Claim(limit, tasks, settings.python, settings.root, resync=self._resync)
 
     def _ready_to_commit(self) -> list[Body]:
         """Bodies with something to write. Those without let their effects out at once."""

@@ -53,6 +53,11 @@ async def adds(value: int) -> int:
 
 
 @wf.task
+async def slowly_once(seconds: float) -> float:
+    return await slowly(seconds)
+
+
+@wf.task
 async def give_up_at_once() -> str:
     """A step is asked for and given up in the activation in which the run begins."""
     task = asyncio.create_task(_step_in_cleanup())
@@ -148,7 +153,7 @@ REGISTRY = Registry(
         *(add, slowly, fail_in_attempt, adds, give_up_at_once, two_branches, child),
         *(retried_beside_a_child, retried_in_a_group, retried_beside_a_result),
         *(retried_beside_a_token, patched_after_a_takeover, keyed_child),
-        *(fresh_with_a_token, fails_beside_a_wait),
+        *(fresh_with_a_token, fails_beside_a_wait, slowly_once),
     ]
 )
 
@@ -276,6 +281,19 @@ def test_a_full_worker_takes_new_runs_with_the_commit_that_ends_others(world: Wo
     process.worker.tick()
     assert set(process.worker.bodies) == runs - first
     assert {world.run(run_id).status for run_id in first} == {Status.COMPLETED}
+
+
+def test_a_full_worker_has_nothing_to_do_until_a_step_ends(world: World) -> None:
+    """Also where it knows that there is more to take up."""
+    for number in range(4):
+        world.trigger(slowly_once, 1.0, number)
+    process = world.start(max_owned=2)
+    while process.worker.tick():
+        pass
+    assert len(process.worker.bodies) == 2
+    process.worker.hint()
+    process.worker.tick()
+    assert process.worker.wait_ms() > 0
 
 
 def test_a_parked_run_is_not_written_again_when_its_commit_had_landed(world: World) -> None:
