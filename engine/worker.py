@@ -140,7 +140,7 @@ class Worker:
             worked = worked or bool(group)
         if not self._results:
             self._begin_new(now)
-        return worked or not self.wait_ms()
+        return worked or self._has_more()
 
     def _settle(self, group: Group, lease: Lease, now: int) -> None:
         """The last commit raised: it has landed, or the same group is sent again."""
@@ -158,7 +158,7 @@ class Worker:
     def wait_ms(self) -> int:
         """After how long to tick again without a hint; 0: there is more to do now."""
         asks = not self.is_draining and (self._resync or (self._is_hinted and self._has_room))
-        if asks or self.sent or self._dirty or self._results or self._parked or self._refused:
+        if asks or self.sent or self._has_more():
             return 0
         now, passed = self.clock.now(), self.clock.monotonic()
         waits = [
@@ -169,6 +169,10 @@ class Worker:
         if not self.is_draining:
             waits += [self._polled_at + self.settings.poll_ms - passed, self._store_due - now]
         return max(0, min(waits))
+
+    def _has_more(self) -> bool:
+        """To write, to apply: whatever others do."""
+        return bool(self._dirty or self._results or self._parked or self._refused)
 
     def _joined(self, now: int) -> Lease:
         if self.lease is None:
@@ -272,11 +276,10 @@ class Worker:
             return None
         self._is_hinted = False
         self._polled_at = self._ticked_at
-        free = max(0, self.settings.max_owned - len(self.bodies) + len(group.leaving))
-        most = min(CLAIM_LIMIT, free)
-        limit = room(self.bodies, group.leaving, self.settings.live_bytes, most)
-        self._has_room = limit > 0
         settings, tasks = self.settings, self.registry.ids
+        free = max(0, settings.max_owned - len(self.bodies) + len(group.leaving))
+        limit = room(self.bodies, group.leaving, settings.live_bytes, min(CLAIM_LIMIT, free))
+        self._has_room = limit > 0
         return Claim(limit, tasks, settings.python, settings.root, resync=self._resync)
 
     def _ready_to_commit(self) -> list[Body]:
