@@ -100,7 +100,7 @@ def test_what_is_done_beside_a_backlog_is_measured(store: str, shape: backlog.Sh
 def test_runs_go_on_while_old_ones_are_removed(fresh_postgres_url: str, tmp_path: Path) -> None:
     with (
         closing(Bench(fresh_postgres_url, SHORT, tmp_path)) as bench,
-        closing(sustained.go_on(bench, seconds=60, keep_s=0, window_s=1)) as windows,
+        closing(sustained.go_on(bench, seconds=60, keep_s=2, window_s=1)) as windows,
     ):
         window = next(window for window in windows if window.removed)
     assert window.runs > 0
