@@ -139,7 +139,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._closed = False
         self._stopped = False
         self._halted = False
-        self._tasks: list[weakref.ref[BodyTask[Any]]] = []
+        self._tasks: list[BodyTask[Any]] = []
+        """Held: one that waits for what nobody else holds is no collector's, whose moment is none
+        of the body's."""
         self._tasks_kept = TASKS_KEPT
         self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] | None = None
         """Made for the first one: most bodies have none, and it is dear."""
@@ -151,9 +153,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
         return (self._salt + self.count * _HASH_STRIDE) & _HASH_MASK
 
     def remember(self, task: BodyTask[Any]) -> None:
-        self._tasks.append(weakref.ref(task))
+        self._tasks.append(task)
         if len(self._tasks) > self._tasks_kept:
-            self._tasks = [weakref.ref(task) for task in self.tasks()]
+            self._tasks = self.tasks()
             self._tasks_kept = TASKS_KEPT + 2 * len(self._tasks)
 
     # -- running
@@ -260,8 +262,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def tasks(self) -> list[BodyTask[Any]]:
         """Those that are not done, in the order in which they were made."""
-        tasks = [known() for known in self._tasks]
-        return [task for task in tasks if task is not None and not task.done()]
+        return [task for task in self._tasks if not task.done()]
 
     # -- what asyncio asks
 
@@ -333,6 +334,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def close(self) -> None:
         self._closed = True
+        self._tasks = self.tasks()
 
     def get_task_factory(self) -> None:
         return None

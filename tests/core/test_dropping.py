@@ -316,3 +316,29 @@ def test_a_body_that_is_dropped_or_has_ended_leaves_the_collector_nothing() -> N
             assert [known() for known in gone] == [None, None]
     finally:
         gc.enable()
+
+
+@step
+async def moment() -> None: ...
+
+
+def test_a_task_that_waits_for_what_nobody_holds_is_the_bodys_and_not_the_collectors() -> None:
+    seen: list[str] = []
+
+    async def waiting() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            seen.append("over")
+
+    @task
+    async def body() -> None:
+        asyncio.create_task(waiting())  # noqa: RUF006
+        await moment()
+        await moment()
+
+    stage = Stage(body, paranoid=False).start()
+    gc.collect()
+    assert seen == []
+    stage.close()
+    assert seen == ["over"]
