@@ -485,7 +485,7 @@ class Worker:
         self._refused.clear()
         self.sent = None
         self._resync = False
-        self._is_hinted = True
+        self._is_hinted = self._has_room = True
         self.lease = None
 
     @property

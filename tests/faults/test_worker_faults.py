@@ -294,6 +294,8 @@ def test_a_full_worker_has_nothing_to_do_until_a_step_ends(world: World) -> None
     process.worker.hint()
     process.worker.tick()
     assert process.worker.wait_ms() > 0
+    process.worker.drop()
+    assert process.worker.wait_ms() == 0, "it owns nothing: there is room"
 
 
 def test_a_parked_run_is_not_written_again_when_its_commit_had_landed(world: World) -> None:
