@@ -42,6 +42,7 @@ from wf.history.rows import (
     GOES_ON_WAITING,
     MARK_PRIORITY,
     NEW_RUN_COLUMNS,
+    NEW_RUN_USUAL,
     TOKEN_STATUS,
     DueKind,
 )
@@ -182,10 +183,9 @@ RETURNING environment, task, key, run_id, digest"""
 none."""
 
 _UNSAID: Final = {
-    **dict.fromkeys(("priority", "start_at", "ttl_ms"), "0"),
-    **dict.fromkeys(("idempotency_key", "version"), "''"),
-    "tags": "'[]'",
-    "options": "'{}'",
+    name: repr(usual.decode() if isinstance(usual, bytes) else usual)
+    for name, usual in NEW_RUN_USUAL.items()
+    if usual is not None and name not in {"queue", "key"}
 }
 
 

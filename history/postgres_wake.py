@@ -41,9 +41,8 @@ _log = logging.getLogger("wf.history")
 class Wakes:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        me = secrets.token_hex(4)
-        self._me = me
-        self._statement: Statement = (NOTIFY, [CHANNEL, me])
+        self._me = secrets.token_hex(4)
+        self._statement: Statement = (NOTIFY, [CHANNEL, self._me])
         self._warned = False
         self._begin()
 

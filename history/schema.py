@@ -6,8 +6,7 @@ a live run is doing now stands in narrow hot tables (ready, owned, due, …), wh
 
 On Postgres columns are ordered by alignment (8 bytes, 4, 2, then what varies), which saves padding
 in every row; what few runs have is NULL in the others, which takes no bytes (a run's row is written
-twice). On SQLite, tables with
-a small key and small rows are WITHOUT ROWID: one b-tree instead of two.
+twice). On SQLite, tables with a small key and small rows are WITHOUT ROWID: one b-tree, not two.
 """
 
 from __future__ import annotations
